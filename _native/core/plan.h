@@ -1,0 +1,45 @@
+/* The plan: what Python decided, as flat arrays that C executes. agent/acquire/plan.py packs these structs with
+ * the native byte order and the layouts below; nothing in them points anywhere. */
+#ifndef FT_PLAN_H
+#define FT_PLAN_H
+
+#include <stdint.h>
+
+#define FT_MAX_REQUEST 22 /* a read request is 8 bytes in RTU, 12 in TCP, 17 in ASCII */
+
+/* One request that is sent again and again, and what its answer holds. 80 bytes:
+ * struct format "=qqqqIIIIHHBBHH22s". */
+typedef struct ft_block {
+    int64_t period_ns;       /* > 0 */
+    int64_t phase_ns;        /* first poll this long after start; spreads load over the period */
+    int64_t timeout_ns;      /* ceiling, from the end of the request on the wire to the end of the answer's first byte */
+    int64_t gap_ns;          /* silence this device wants before a request, where longer than the line's t3.5 */
+    uint32_t group;          /* agent-wide index, copied into every sample of the block */
+    uint32_t device;         /* index of the device within the bus, for its counters */
+    uint32_t first_point;    /* its points are points[first_point .. first_point + point_count) */
+    uint32_t point_count;
+    uint16_t request_bytes;  /* bytes of `request` in use: the whole ADU, CRC included */
+    uint16_t response_bytes; /* length of the normal answer as an ADU */
+    uint8_t unit;
+    uint8_t function;        /* 1 2 3 4 */
+    uint16_t address;        /* first register or bit, 0-based */
+    uint16_t quantity;
+    uint8_t request[FT_MAX_REQUEST];
+} ft_block;
+
+_Static_assert(sizeof(ft_block) == 80, "plan.py packs 80 bytes");
+
+/* Where one tag stands in its block's answer. 12 bytes: struct format "=IHHBBBB". */
+typedef struct ft_point {
+    uint32_t tag;    /* agent-wide index */
+    uint16_t at;     /* register, or bit for coils and discrete inputs, counted from the block's address */
+    uint16_t length; /* registers it takes (1 for coils); TEXT: bytes of text, two to a register */
+    uint8_t type;    /* enum ft_type */
+    uint8_t order;   /* enum ft_order */
+    uint8_t bits;    /* BITS: how many, else 0 */
+    uint8_t shift;   /* BITS: from which bit, 0 = least significant, else 0 */
+} ft_point;
+
+_Static_assert(sizeof(ft_point) == 12, "plan.py packs 12 bytes");
+
+#endif

@@ -1,0 +1,1 @@
+"""fieldtap: Modbus and other serial devices in, compact batches over MQTT out."""

@@ -1,0 +1,1 @@
+"""A plan in, samples of every bus out."""

@@ -1,0 +1,1 @@
+"""TOML files in, one typed configuration or every mistake out."""

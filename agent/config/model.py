@@ -1,0 +1,106 @@
+"""The configuration as typed, checked values: what TOML becomes and every stage reads."""
+
+from enum import StrEnum
+
+import msgspec
+
+from agent.model import DeadbandKind, Order, ValueType
+
+MIB = 1024 * 1024
+
+
+class Table(StrEnum):
+    """The four Modbus tables, as they are written in `register = "holding:100"`."""
+
+    HOLDING = "holding"
+    INPUT = "input"
+    COIL = "coil"
+    DISCRETE = "discrete"
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """`[gateway]`."""
+
+    id: str
+
+
+class Mqtt(msgspec.Struct, frozen=True, kw_only=True):
+    """`[mqtt]`, secrets already read."""
+
+    url: str  # mqtt:// mqtts:// ws:// wss://
+    endpoint: str = "generic"
+    username: str | None = None
+    password: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    alpn: str | None = None
+    server_name: str | None = None
+    topic: str = "fieldtap/{gateway}/{kind}"
+    format: str = "columns"
+    batch_s: float = 10.0
+    max_message_bytes: int = 122_880
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """`[store]`."""
+
+    path: str = "/var/lib/fieldtap"
+    journal_bytes: int = 64 * MIB
+    spool_bytes: int = 512 * MIB
+    loss_window_s: float = 2.0
+    when_full: str = "thin"
+
+
+class Tag(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[bus.device.tag]]`; times in nanoseconds, the register as table and 0-based address."""
+
+    name: str
+    table: Table
+    address: int
+    type: ValueType
+    length: int = 1  # registers; TEXT: bytes of text
+    bits: int = 0  # BITS: how many ...
+    shift: int = 0  # ... from which bit
+    order: Order = Order.ABCD
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    every_ns: int
+    deadband: DeadbandKind = DeadbandKind.NONE
+    deadband_value: float = 0.0
+    heartbeat_ns: int = 0
+    write: tuple[float, float] | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[bus.device]]`, its device map already merged in."""
+
+    name: str
+    unit: int
+    gap_ns: int = 0
+    tags: tuple[Tag, ...]
+
+
+class Bus(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[bus]]`."""
+
+    name: str
+    port: str
+    protocol: str = "modbus-rtu"
+    mode: str = "master"
+    baud: int = 19200
+    parity: str = "E"
+    stop_bits: int = 1
+    rs485: str = "auto"
+    timeout_ns: int
+    devices: tuple[Device, ...]
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole, valid configuration."""
+
+    gateway: Gateway
+    mqtt: Mqtt | None
+    store: Store
+    buses: tuple[Bus, ...]

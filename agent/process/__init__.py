@@ -1,0 +1,1 @@
+"""Samples in, fewer samples out: dead bands and heartbeats."""

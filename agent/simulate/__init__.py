@@ -1,0 +1,1 @@
+"""A configuration in, its devices answering on ptys and sockets."""

@@ -1,0 +1,91 @@
+"""Builds the extensions of agent._native from _native/*.pyx and the C units they link."""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+CORE = "_native/core"
+
+# Extension -> the C units of _native/core it links.
+MODULES: dict[str, list[str]] = {
+    "samples": [],
+    "codec": ["crc", "modbus", "decode"],
+    "ring": ["ring"],
+    "busloop": ["busloop", "bus", "modbus", "crc", "decode", "ring"],
+    "server": ["server", "modbus", "crc", "decode"],
+    "filter": ["filter"],
+    "columns": ["columns"],
+    "page": ["page", "crc32c"],
+}
+
+FLAVOURS = {
+    "release": ["-O3", "-g0"],
+    "trace": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
+    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+}
+FLAVOUR = os.environ.get("FIELDTAP_BUILD", "release")
+if FLAVOUR not in FLAVOURS:
+    sys.exit(f"FIELDTAP_BUILD={FLAVOUR}: choose one of {', '.join(FLAVOURS)}")
+LIMITED_API = "0x030B0000"  # CPython 3.11: the first whose stable ABI has the buffer protocol
+ABI3 = FLAVOUR == "release"  # line tracing does not compile against the limited API
+
+# Cython's own output is not clean under -Wconversion; `make check-c` compiles _native/core with the full set.
+WARNINGS = ["-Wall", "-Wextra", "-Wsign-compare", "-Wno-unused-const-variable", "-Werror"]
+DIRECTIVES = {
+    "language_level": 3,
+    "auto_pickle": False,
+    "boundscheck": FLAVOUR != "release",
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": False,
+    "linetrace": FLAVOUR == "trace",
+}
+
+
+def link_into_package(folder: str) -> None:
+    """Make agent/<folder> -> ../<folder>, so that Cython, mypy and imports agree on one qualified name."""
+    link = ROOT / "agent" / folder
+    if not link.exists():
+        link.symlink_to(Path("..", folder), target_is_directory=True)
+
+
+def flavour_changed() -> bool:
+    """True when the last build was another flavour: object files look fresh to setuptools and would be kept."""
+    stamp = ROOT / "build" / "flavour"
+    changed = not stamp.exists() or stamp.read_text() != FLAVOUR
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.write_text(FLAVOUR)
+    return changed
+
+
+def extension(name: str, units: list[str]) -> Extension:
+    """One extension from its .pyx and C units, rebuilt when any header or .pxd changes."""
+    headers = [*(ROOT / "_native").glob("*.pxd"), *(ROOT / CORE).glob("*.h")]
+    sanitize = [flag for flag in FLAVOURS[FLAVOUR] if flag.startswith("-fsanitize")]
+    built = Extension(
+        f"agent._native.{name}",
+        [f"_native/{name}.pyx", *(f"{CORE}/{unit}.c" for unit in units)],
+        include_dirs=["_native"],
+        depends=sorted(str(path.relative_to(ROOT)) for path in headers),
+        define_macros=[("Py_LIMITED_API", LIMITED_API)] if ABI3 else [],
+        py_limited_api=ABI3,
+        extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *WARNINGS, *FLAVOURS[FLAVOUR]],
+        extra_link_args=sanitize,
+    )
+    built.cython_directives = DIRECTIVES
+    return built
+
+
+link_into_package("_native")
+link_into_package("firmware_profiles")
+setup(
+    ext_modules=[extension(*module) for module in MODULES.items() if (ROOT / "_native" / f"{module[0]}.pyx").exists()],
+    options={
+        "build_ext": {"parallel": os.cpu_count(), "force": flavour_changed()},
+        **({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
+    },
+)
