@@ -12,9 +12,9 @@ CORE = "_native/core"
 # Extension -> the C units of _native/core it links.
 MODULES: dict[str, list[str]] = {
     "samples": [],
-    "codec": ["crc", "modbus", "decode"],
+    "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
-    "busloop": ["busloop", "bus", "modbus", "crc", "decode", "ring"],
+    "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
     "server": ["server", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": ["columns"],
