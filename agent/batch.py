@@ -73,7 +73,7 @@ class Encoder:
         """
         if not len(samples) and not gaps and not with_schemas:
             return []
-        extra = _pack([_gap_fields(gap) for gap in gaps]) + _pack(self._messages if with_schemas else [])
+        extra = _pack_extras(gaps, self._messages if with_schemas else [])
         flags = HISTORICAL if historical else 0
         messages: list[Message] = []
         pending = [(0, len(samples))]
@@ -237,12 +237,12 @@ class _GapFields(msgspec.Struct, array_like=True, frozen=True):
 class _Extras(msgspec.Struct, array_like=True, frozen=True):
     """The two elements of a body that are not columns."""
 
-    gaps: tuple[_GapFields, ...]
-    schemas: tuple[bytes, ...]
+    gaps: tuple[_GapFields, ...] = ()
+    schemas: tuple[bytes, ...] = ()
 
 
 _extras_decoder = msgspec.msgpack.Decoder(_Extras)
-NO_EXTRA = _pack([]) + _pack([])
+NO_EXTRA = b""
 
 
 def _head(gateway: bytes, epoch: bytes) -> bytes:
@@ -289,13 +289,13 @@ def _body(payload: bytes, envelope: _Envelope) -> bytes:
     return inflated
 
 
-def _gap_fields(gap: Gap) -> tuple[bytes, int, int, int, str]:
-    return (gap.epoch, gap.first_seq, gap.last_seq, gap.samples, gap.reason)
+def _pack_extras(gaps: Sequence[Gap], messages: Sequence[bytes]) -> bytes:
+    return _pack(gaps) + _pack(messages) if gaps or messages else NO_EXTRA
 
 
 def _extras(extra: bytes) -> tuple[tuple[Gap, ...], tuple[bytes, ...]]:
     try:
-        extras = _extras_decoder.decode(b"\x92" + extra)
+        extras = _extras_decoder.decode(b"\x92" + extra if extra else b"\x90")
     except msgspec.MsgspecError as error:
         raise FormatError(f"gaps or schemas: {error}") from error
     gaps = tuple(Gap(gap.epoch, gap.first_seq, gap.last_seq, gap.samples, gap.reason) for gap in extras.gaps)
@@ -323,7 +323,7 @@ def _merged(batches: Sequence[Batch], schemas: SchemaBook, in_band: Sequence[byt
         together, tags=_places(together), hashes=hashes, sizes=[len(of_one) for of_one in tables]
     )
     gaps = dict.fromkeys(gap for batch in batches for gap in batch.gaps)
-    extra = _pack([_gap_fields(gap) for gap in gaps]) + _pack(list(in_band))
+    extra = _pack_extras(list(gaps), in_band)
     try:
         noise, rest = layout.encode(records, 0, len(records), 0, batches[0].plain, extra)
     except TooMany as error:

@@ -19,8 +19,10 @@
 #define FT_EPOCH_BYTES 8
 #define FT_HASH_BYTES 8
 #define FT_MAX_DECIMALS 4                  /* more never paid: such columns are full floats */
-#define FT_PLAIN_ITEMS 7                   /* of a body's array: everything but the streams ... */
-#define FT_COLUMNS_ITEMS 11                /* ... and with them */
+#define FT_LEAST_ITEMS 5                   /* of a body's array: up to the groups ... */
+#define FT_BODY_ITEMS 10                   /* ... and with streams, gaps and schemas */
+#define FT_GROUP_ITEMS 4                   /* of a group's array: its head ... */
+#define FT_PLAIN_GROUP_ITEMS 6             /* ... and with its columns */
 #define FT_RAW_MODE 0                      /* a float column's mode: 0 bit patterns, else 1 + decimals */
 #define FT_MAX_CELLS ((size_t)1 << 20)     /* rows x columns of one body: bounds what a reader must hold (32 MiB) */
 #define FT_MAX_BODY_BYTES ((size_t)1 << 23) /* of one body, inflated: the same bound for its bytes */
@@ -69,7 +71,7 @@ typedef struct ft_encode_job {
     size_t count;
     int64_t offset_ns;    /* wall time = sample time + offset_ns */
     int plain;
-    const uint8_t *extra; /* gaps and schemas: two msgpack items */
+    const uint8_t *extra; /* gaps and schemas: two msgpack items, or nothing */
     size_t extra_bytes;
 } ft_encode_job;
 
@@ -120,14 +122,15 @@ typedef struct ft_body {
     int64_t base_us;
     int plain;
     size_t groups_left;
+    uint64_t next_number;          /* of the group after the one that was read last */
     uint64_t cells;                /* rows x columns so far, against FT_MAX_CELLS */
     ft_reader groups;              /* stands before the next group */
-    ft_reader modes, heads, steps, text;
+    ft_reader heads, steps, text;
     const uint8_t *floats;         /* planes of float_count bytes */
     size_t float_count, float_next;
     const uint8_t *doubles;
     size_t double_count, double_next;
-    size_t extra_at, extra_bytes;  /* gaps and schemas: two msgpack items */
+    size_t extra_at, extra_bytes;  /* gaps and schemas: up to two msgpack items */
 } ft_body;
 
 /* The first value of a column, for the next table of that shape; zeroed before the first group of a body. */
