@@ -51,6 +51,7 @@ cdef extern from "core/columns.h" nogil:
         size_t bytes
         size_t noise
         size_t culprit
+        int numeric
 
     ctypedef struct ft_envelope:
         const uint8_t *gateway
@@ -77,6 +78,7 @@ cdef extern from "core/columns.h" nogil:
         int plain
         size_t extra_at
         size_t extra_bytes
+        size_t extra_items
 
     ctypedef struct ft_group:
         size_t table

@@ -72,7 +72,7 @@ cdef class Layout:
         return code
 
     def encode(self, samples, Py_ssize_t start, Py_ssize_t stop, int64_t offset_ns, bint plain, bytes extra):
-        """The body of samples[start:stop] in two pieces: noise that need not be compressed, and the rest.
+        """The body of samples[start:stop]: noise that need not be compressed, the rest, and whether that is all numbers.
 
         Raises ValueError on a sample that is not of this layout, TooMany when they do not fit one body.
         """
@@ -96,7 +96,8 @@ cdef class Layout:
             PyBuffer_Release(&view)
         return (PyBytes_FromStringAndSize(<const char *> self.out, <Py_ssize_t> result.noise),
                 PyBytes_FromStringAndSize(<const char *> self.out + result.noise,
-                                          <Py_ssize_t> (result.bytes - result.noise)))
+                                          <Py_ssize_t> (result.bytes - result.noise)),
+                bool(result.numeric))
 
 
 cdef int check_tables(const ft_layout *layout) except -1:
@@ -108,9 +109,11 @@ cdef int check_tables(const ft_layout *layout) except -1:
                 <uint64_t> table.twin + table.columns > layout.column_count or table.schema >= layout.schema_count):
             raise ValueError(f"table {i} points out of the layout")
     for i in range(layout.tag_count):
-        if (layout.tags[i].group >= layout.table_count or
-                layout.tags[i].place >= layout.tables[layout.tags[i].group].columns):
-            raise ValueError(f"tag {i} has no place in the layout")
+        if layout.tags[i].group >= layout.table_count:
+            raise ValueError(f"tag {i} has no table in the layout")
+        table = &layout.tables[layout.tags[i].group]
+        if layout.tags[i].place < table.first or layout.tags[i].place - table.first >= table.columns:
+            raise ValueError(f"tag {i} has no column in its table")
     for i in range(layout.column_count):
         if layout.types[i] >= FT_TYPE_COUNT:
             raise ValueError(f"column {i} is of an unknown type")
@@ -171,7 +174,7 @@ def read_envelope(message, Py_ssize_t start=0):
 
 
 def read_head(bytes body):
-    """(hashes of the schemas it needs, gaps and schemas as msgpack, plain) of a body. Raises FormatError."""
+    """(hashes of the schemas it needs, [gaps, schemas] as msgpack, plain) of a body. Raises FormatError."""
     cdef ft_body b
     cdef ft_fault fault
     cdef const uint8_t *start = <const uint8_t *> PyBytes_AsString(body)
@@ -179,7 +182,8 @@ def read_head(bytes body):
         raise damage(&fault)
     hashes = [PyBytes_FromStringAndSize(<const char *> b.hashes + i * FT_HASH_BYTES, FT_HASH_BYTES)
               for i in range(b.hash_count)]
-    return hashes, PyBytes_FromStringAndSize(<const char *> start + b.extra_at, <Py_ssize_t> b.extra_bytes), bool(b.plain)
+    extra = PyBytes_FromStringAndSize(<const char *> start + b.extra_at, <Py_ssize_t> b.extra_bytes)
+    return hashes, bytes([0x90 | b.extra_items]) + extra, bool(b.plain)
 
 
 def read_samples(bytes body, Layout layout, Samples into):

@@ -16,7 +16,7 @@ VERSION = 1
 HASH_BYTES = 8
 SCHEMA_BYTES = 16_384  # a schema takes further groups up to here: few hashes in a batch, and small enough to resend
 VIEWS = 64  # combinations of schemas kept ready to read with; a gateway has one or two
-COLUMN = struct.Struct("=III")  # ft_column: table, place, type
+COLUMN = struct.Struct("=III")  # ft_column: table, place in the row of all columns, type
 TABLE = struct.Struct("=IIIII")  # ft_table: first, columns, twin, schema, number
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -121,7 +121,8 @@ def describe(tags: Sequence[Tag], groups: Sequence[Group]) -> tuple[list[bytes],
     tables = [Table(name, tuple(_column(by_number[number]) for number in numbers)) for name, numbers in homes]
     chunks = _chunk(tables)
     messages = [_pack(Schema(VERSION, tuple(chunk))) for chunk in chunks]
-    places = {number: (table, at) for table, (_, row) in enumerate(homes) for at, number in enumerate(row)}
+    row = [(number, table) for table, (_, numbers) in enumerate(homes) for number in numbers]
+    places = {number: (table, place) for place, (number, table) in enumerate(row)}
     return messages, native_layout(
         tables,
         tags=[(*places[number], by_number[number].type) for number in range(len(tags))],

@@ -106,7 +106,7 @@ static int is_value(const ft_sample *sample)
 static int continues_text(const ft_sample *samples, size_t i)
 {
     const ft_sample *now = &samples[i], *before = now - 1;
-    return now->type == FT_TEXT && i > 0 && before->tag == now->tag && before->time_ns == now->time_ns &&
+    return i > 0 && before->tag == now->tag && before->time_ns == now->time_ns &&
            before->quality == now->quality && is_value(now) && !(before->part & FT_TEXT_LAST) &&
            (now->part & ~FT_TEXT_LAST) == before->part + 1;
 }
@@ -126,45 +126,51 @@ static uint8_t fault_of(const ft_sample *sample)
     return sample->quality | sample->detail;
 }
 
+static int find_row(state *s, size_t i)
+{
+    const ft_sample *sample = &s->job->samples[i];
+    if (sample->tag >= s->layout->tag_count)
+        return FT_UNKNOWN_TAG;
+    const ft_column *column = &s->layout->tags[sample->tag];
+    if (column->type != sample->type)
+        return FT_WRONG_TYPE;
+    s->row[i] = NO_ROW;
+    if (sample->type == FT_TEXT && continues_text(s->job->samples, i))
+        return FT_ENCODED;
+    uint32_t table = column->group, at = column->place, row = s->rows[table];
+    if (row == 0 || s->now[table] != sample->time_ns || s->latest[at] == row) {
+        open_row(s, table, sample->time_ns);
+        row++;
+    }
+    s->latest[at] = row;
+    s->row[i] = row - 1;
+    s->cells[at]++;
+    s->flagged[table] |= fault_of(sample);
+    return FT_ENCODED;
+}
+
 static int assign_rows(state *s, size_t *culprit)
 {
-    const ft_layout *layout = s->layout;
-    for (size_t i = 0; i < s->job->count; i++) {
-        const ft_sample *sample = &s->job->samples[i];
-        *culprit = i;
-        if (sample->tag >= layout->tag_count)
-            return FT_UNKNOWN_TAG;
-        const ft_column *column = &layout->tags[sample->tag];
-        if (column->type != sample->type)
-            return FT_WRONG_TYPE;
-        s->row[i] = NO_ROW;
-        if (continues_text(s->job->samples, i))
-            continue;
-        uint32_t table = column->group, at = layout->tables[table].first + column->place;
-        if (s->rows[table] == 0 || s->now[table] != sample->time_ns || s->latest[at] == s->rows[table])
-            open_row(s, table, sample->time_ns);
-        s->latest[at] = s->rows[table];
-        s->row[i] = s->rows[table] - 1;
-        s->cells[at]++;
-        s->flagged[table] |= fault_of(sample);
-    }
-    return FT_ENCODED;
+    int code = FT_ENCODED;
+    size_t i = 0;
+    while (i < s->job->count && (code = find_row(s, i)) == FT_ENCODED)
+        i++;
+    *culprit = i;
+    return code;
 }
 
 static void sort_by_column(state *s)
 {
-    const ft_layout *layout = s->layout;
-    uint32_t sum = 0;
-    for (size_t c = 0; c < layout->column_count; c++) {
-        s->start[c] = s->latest[c] = sum; /* `latest` has done its work: now where the next one goes */
+    const ft_sample *samples = s->job->samples;
+    const ft_column *tags = s->layout->tags;
+    uint32_t sum = 0, *next = s->latest; /* which has done its work */
+    for (size_t c = 0; c < s->layout->column_count; c++) {
+        s->start[c] = next[c] = sum;
         sum += s->cells[c];
     }
-    for (size_t i = 0; i < s->job->count; i++) {
-        if (s->row[i] == NO_ROW)
-            continue;
-        const ft_column *column = &layout->tags[s->job->samples[i].tag];
-        s->order[s->latest[layout->tables[column->group].first + column->place]++] = (uint32_t)i;
-    }
+    for (size_t i = 0; i < s->job->count; i++)
+        if (s->row[i] != NO_ROW)
+            s->order[next[tags[samples[i].tag].place]++] = (uint32_t)i;
 }
 
 static void sort_times(state *s)
@@ -258,6 +264,11 @@ static double f64_value(uint64_t bits)
     return v;
 }
 
+static int64_t nearest(double v)
+{
+    return (int64_t)(v + (v < 0 ? -0.5 : 0.5));
+}
+
 /* `scaled` becomes values * 10^decimals where that is an integer that gives back every bit; else 0. */
 static int scale_f32(const uint64_t *values, size_t n, unsigned decimals, uint64_t *scaled)
 {
@@ -265,7 +276,7 @@ static int scale_f32(const uint64_t *values, size_t n, unsigned decimals, uint64
         double product = f32_value(values[i]) * FT_POWERS[decimals];
         if (!(fabs(product) < F32_MOST))
             return 0;
-        int64_t integer = (int64_t)(product + (product < 0 ? -0.5 : 0.5));
+        int64_t integer = nearest(product);
         float back = (float)((double)integer / FT_POWERS[decimals]);
         uint32_t bits = (uint32_t)values[i];
         if (memcmp(&back, &bits, sizeof back) != 0)
@@ -281,7 +292,7 @@ static int scale_f64(const uint64_t *values, size_t n, unsigned decimals, uint64
         double product = f64_value(values[i]) * FT_POWERS[decimals];
         if (!(fabs(product) < F64_MOST))
             return 0;
-        int64_t integer = (int64_t)(product + (product < 0 ? -0.5 : 0.5));
+        int64_t integer = nearest(product);
         double back = (double)integer / FT_POWERS[decimals];
         if (memcmp(&back, &values[i], sizeof back) != 0)
             return 0;
@@ -321,7 +332,7 @@ static size_t gather_text(const state *s, size_t i, uint8_t *out)
 {
     const ft_sample *samples = s->job->samples;
     size_t n = text_piece(&samples[i], out);
-    while (++i < s->job->count && continues_text(samples, i))
+    while (++i < s->job->count && samples[i].type == FT_TEXT && continues_text(samples, i))
         n += text_piece(&samples[i], out + n);
     return n;
 }
@@ -772,6 +783,7 @@ static int put_body(state *s, uint8_t *out, size_t room, ft_encoded *result)
     size_t most = room < FT_MAX_BODY_BYTES ? room : FT_MAX_BODY_BYTES;
     s->out = (ft_writer){.at = out, .end = out + most};
     result->noise = put_items(s);
+    result->numeric = s->text_end == s->text && !s->job->extra_bytes && !s->job->plain;
     result->bytes = (size_t)(s->out.at - out);
     if (!s->out.full)
         return FT_ENCODED;

@@ -40,7 +40,7 @@ enum ft_encode_result {
 /* One tag's column. 12 bytes: struct format "=III". */
 typedef struct ft_column {
     uint32_t group; /* index of its table: every tag has one home */
-    uint32_t place; /* position among the columns of its group */
+    uint32_t place; /* position in the row of all columns */
     uint32_t type;  /* enum ft_type */
 } ft_column;
 
@@ -79,6 +79,7 @@ typedef struct ft_encoded {
     size_t bytes;   /* of the body */
     size_t noise;   /* so many bytes at its start are noise that no compressor shrinks */
     size_t culprit; /* index of the sample at fault */
+    int numeric;    /* nothing but numbers: repeats are runs of zeros, not words */
 } ft_encoded;
 
 /* Bytes of scratch that ft_encode needs for `count` samples. */
@@ -123,6 +124,7 @@ typedef struct ft_body {
     int plain;
     size_t groups_left;
     uint64_t next_number;          /* of the group after the one that was read last */
+    size_t extra_items;
     uint64_t cells;                /* rows x columns so far, against FT_MAX_CELLS */
     ft_reader groups;              /* stands before the next group */
     ft_reader heads, steps, text;

@@ -125,8 +125,10 @@ static void read_rest(ft_reader *r, ft_body *body, size_t items)
     body->extra_at = (size_t)(r->at - body->start);
     for (size_t i = 3; i < left && !r->why; i++) {
         ft_skip(r);
-        if (i < FT_BODY_ITEMS - FT_LEAST_ITEMS)
-            body->extra_bytes = (size_t)(r->at - body->start) - body->extra_at;
+        if (i >= FT_BODY_ITEMS - FT_LEAST_ITEMS)
+            continue;
+        body->extra_items++;
+        body->extra_bytes = (size_t)(r->at - body->start) - body->extra_at;
     }
 }
 
