@@ -42,7 +42,7 @@ check: dev check-c
 	@$(BIN)/mypy
 	@$(BIN)/python -P -m mypy.stubtest $(STUBBED) --allowlist tests/repo/stubtest.allow \
 	    --ignore-unused-allowlist --ignore-disjoint-bases
-	@$(BIN)/lint-imports --no-logo --no-timings
+	@$(BIN)/lint-imports --no-logo
 
 ## check-c  the C core under gcc, and clang where there is one, with every warning an error
 check-c: $(foreach cc,gcc clang,$(if $(shell command -v $(cc)),$(CORE_C:_native/core/%.c=build/check-c/$(cc)/%.o)))
