@@ -11,7 +11,6 @@ from agent.model import NS_PER_MS, NS_PER_S, Outbox
 from agent.uplink.session import DEFAULT_LIMITS, Limits, Session
 from agent.uplink.topics import Topics
 
-
 GOODBYE_NS = NS_PER_S // 2  # of the time to stop, kept for the DISCONNECT
 
 

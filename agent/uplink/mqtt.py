@@ -14,9 +14,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, SocketLike
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -36,6 +37,9 @@ from agent.uplink.session import (
     Terms,
 )
 from agent.uplink.tls import tls_context
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 KEEPALIVE_S = 30  # below the idle timeouts of mobile networks' NAT; the least that AWS IoT Core allows
@@ -147,7 +151,7 @@ class _Connection:
         self._post = post
         self._tokens: dict[int, int] = {}  # packet id -> token
         self._deadline_s: float | None = None
-        self._errors = _ErrorKeeper("mqtt")
+        self._errors = _ErrorKeeper()
         self._error: Exception | None = None
         self._code = 0
         self._ping_lost = False
@@ -204,7 +208,9 @@ class _Connection:
         client.username_pw_set(settings.username, settings.password)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(0)  # the window is ours; paho would walk its queue at every PUBACK
-        client.enable_logger(self._errors)
+        logger = logging.Logger("mqtt", logging.ERROR)
+        logger.addHandler(self._errors)
+        client.enable_logger(logger)
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
@@ -232,7 +238,7 @@ class _Connection:
         if sock is not None:
             sock.close()
 
-    def _wait_ms(self, client: Client, sock: SocketLike) -> float | None:
+    def _wait_ms(self, client: Client, sock: "SocketLike") -> float | None:
         if _has_pending(sock):
             return 0
         if self._deadline_s is not None:
@@ -285,15 +291,14 @@ class _Connection:
             self._ping_lost = True
 
 
-class _ErrorKeeper(logging.Logger):
-    """Stands in for paho's logger: paho tells the cause of a lost connection nowhere else."""
+class _ErrorKeeper(logging.Handler):
+    """Listens to paho's log: it tells the cause of a lost connection nowhere else."""
 
     last: Exception | None = None
 
-    def log(self, level: int, _text: object, *args: object, **_: object) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Keep the exception among the arguments, forget the rest."""
-        if level >= logging.ERROR:
-            self.last = next((arg for arg in args if isinstance(arg, Exception)), self.last)
+        self.last = next((arg for arg in record.args or () if isinstance(arg, Exception)), self.last)
 
 
 def endpoint_of(settings: Mqtt) -> Endpoint:
@@ -315,13 +320,13 @@ def _terms(properties: Properties | None) -> Terms:
     )
 
 
-def _set_nodelay(sock: SocketLike) -> None:
+def _set_nodelay(sock: "SocketLike") -> None:
     """Without it a small PUBLISH waits up to 40 ms for the acknowledgement of the one before."""
     with socket.socket(fileno=os.dup(sock.fileno())) as same:  # paho's websocket has no setsockopt
         same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _has_pending(sock: SocketLike) -> bool:
+def _has_pending(sock: "SocketLike") -> bool:
     """TLS may hold decrypted bytes that poll() knows nothing of."""
     return bool(sock.pending()) if hasattr(sock, "pending") else False
 
