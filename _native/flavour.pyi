@@ -1,0 +1,2 @@
+FLAVOUR: str  # release, trace or asan
+COMPILER: str
