@@ -2,8 +2,8 @@
  * indices, each on a cache line of its own beside a copy of the other one. Full: the newest samples are dropped and
  * counted, never half of a push.
  *
- * Waking: the consumer arms the ring and sleeps on an eventfd (several rings may share one). The producer writes it only
- * when the ring is armed and past its watermark or urgent, and disarms it. No wake-up is lost: arming and then looking
+ * Waking: the consumer arms the ring and sleeps on an eventfd (several rings may share one). The producer writes it
+ * only when the ring is armed and past its watermark or urgent, and disarms it. No wake-up is lost: arming and then looking
  * at the fill (consumer) and publishing and then looking at the flag (producer) are sequentially consistent, so at
  * least one of the two sees the other.
  */
@@ -37,7 +37,7 @@ typedef struct ft_ring {
     int event_fd;
 } ft_ring;
 
-/* Room for 2^bits samples. The ring must be aligned to FT_CACHE_LINE. Returns 0, or -1 for no memory or too many bits. */
+/* Room for 2^bits samples. The ring must be aligned to FT_CACHE_LINE. Returns 0, or -1: no memory, too many bits. */
 int ft_ring_init(ft_ring *ring, uint32_t bits);
 void ft_ring_free(ft_ring *ring);
 
