@@ -1,9 +1,9 @@
-"""A tag's definition and a time in, the value the simulator serves then out; the same formulas as _native/core/signal.h."""
+"""A tag's definition and a time in, the value the simulator serves then out; formulas of _native/core/signal.h."""
 
-import struct
+from collections.abc import Callable
 
 from agent.config.model import Table, Tag
-from agent.model import Order, ValueType
+from agent.model import ValueType
 
 TICK_NS = 100_000_000
 GOLDEN = 0x9E3779B97F4A7C15
@@ -12,20 +12,8 @@ STEP64 = 0x0001_0001_0001_0001
 MASK64 = (1 << 64) - 1
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 TABLES = (Table.HOLDING, Table.INPUT, Table.COIL, Table.DISCRETE)  # numbered as enum ft_table
-SIGNAL = struct.Struct("=HHHBBBB")  # ft_signal
 
 Value = bool | int | float | str
-
-_REGISTERS = {
-    ValueType.U32: 2, ValueType.I32: 2, ValueType.F32: 2, ValueType.BCD32: 2,
-    ValueType.U64: 4, ValueType.I64: 4, ValueType.F64: 4,
-}  # fmt: skip
-_STORED_AS = {
-    ValueType.I16: ValueType.U16,
-    ValueType.BITS: ValueType.U16,
-    ValueType.I32: ValueType.U32,
-    ValueType.I64: ValueType.U64,
-}
 
 
 def expected(tag: Tag, unit: int, wall_ns: int) -> Value:
@@ -52,20 +40,6 @@ def value_at(tag: Tag, unit: int, tick: int) -> Value:
 def identity_of(unit: int, table: Table, address: int) -> int:
     """64 bits that stand for one register of one unit."""
     return _mix(unit << 24 | TABLES.index(table) << 16 | address)
-
-
-def pack_signal(tag: Tag, unit: int) -> bytes:
-    """How the registers of `tag` are laid out, as an ft_signal."""
-    stored = _STORED_AS.get(tag.type, tag.type)
-    registers = (tag.length + 1) // 2 if stored is ValueType.TEXT else _REGISTERS.get(stored, 1)
-    text_bytes = tag.length if stored is ValueType.TEXT else 0
-    order = tag.order if 1 < registers and stored is not ValueType.TEXT else _byte_order(tag.order)
-    return SIGNAL.pack(tag.address, registers, text_bytes, unit, TABLES.index(tag.table), stored, order)
-
-
-def _byte_order(order: Order) -> Order:
-    """What is left of an order where there are no words to swap."""
-    return Order.BADC if order in (Order.BADC, Order.DCBA) else Order.ABCD
 
 
 def _mix(x: int) -> int:
@@ -102,7 +76,7 @@ def _text(identity: int, tick: int, length: int) -> str:
     return "".join(ALPHABET[code % 64] for code in codes[:length])
 
 
-_FORMULAS = {
+_FORMULAS: dict[ValueType, Callable[[int, int], Value]] = {
     ValueType.BOOL: lambda h, tick: bool(_mix((h + ((tick + h % 16) >> 4)) & MASK64) & 1),
     ValueType.U16: _word,
     ValueType.I16: lambda h, tick: _signed(_word(h, tick), 16),

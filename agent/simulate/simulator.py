@@ -2,7 +2,6 @@
 
 import os
 import socket
-import struct
 import threading
 import tty
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agent._native.server import SimulatedBus, SimulatorLoop
-from agent.config.model import Bus, Config, Device, Table, Tag
+from agent.config.model import Bus, Config
 from agent.errors import BusError, ConfigError, UsageError
-from agent.model import NS_PER_S, Order, ValueType
-from agent.simulate.faults import Fault, pack_faults, parse_fault
-from agent.simulate.signal import SIGNAL, pack_signal
+from agent.model import NS_PER_S
+from agent.simulate.faults import pack_faults, parse_fault
+from agent.simulate.layout import arrange
 
 RTU, TCP = 0, 1  # enum ft_framing
 UNIT_BYTES = 32  # a bit for each of 256 units
@@ -38,7 +37,7 @@ class Simulator:
         faults: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        """Prepare; `faults` are specifications as for --fault, `seed` makes them repeat. Raises UsageError, ConfigError."""
+        """Prepare; `faults` as for --fault, made repeatable by `seed`. Raises UsageError, ConfigError."""
         self.paths: dict[str, str] = {}  # bus -> what to open: a path, or tcp://127.0.0.1:PORT
         self.conflicts: list[str] = []  # tags whose registers another tag has taken: their values will look wrong
         self._buses = config.buses
@@ -130,17 +129,7 @@ class Simulator:
         tty.setraw(slave)
         char_ns, gap_ns = line_timing(bus) if self._pace else (0, 0)
         self._native[bus.name].attach(master, slave, char_ns, gap_ns)
-        return self._link(bus.name, path, opened) if self._link_dir else path
-
-    def _link(self, name: str, path: str, opened: ExitStack) -> str:
-        assert self._link_dir is not None
-        link = self._link_dir / name
-        self._link_dir.mkdir(parents=True, exist_ok=True)
-        if link.is_symlink():
-            link.unlink()
-        link.symlink_to(path)
-        opened.callback(_unlink_if, link, path)
-        return str(link)
+        return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
 
 
 def line_timing(bus: Bus) -> tuple[int, int]:
@@ -148,41 +137,6 @@ def line_timing(bus: Bus) -> tuple[int, int]:
     bits = 1 + 8 + (bus.parity != "N") + bus.stop_bits
     char_ns = bits * NS_PER_S // bus.baud
     return char_ns, FAST_GAP_NS if bus.baud > FAST_BAUD else char_ns * 7 // 2
-
-
-def arrange(devices: Sequence[Device]) -> tuple[bytes, list[str]]:
-    """The packed signals of all devices in order, and the tags for which there is no place: the first tag that asks
-    for a register has it, and tags that read the same registers in the same way share them."""
-    taken: dict[tuple[int, Table, int], bytes] = {}
-    conflicts = []
-    for device in devices:
-        for tag in device.tags:
-            if not _claim(taken, tag, device.unit):
-                conflicts.append(f"{device.name}/{tag.name}")
-    return b"".join(sorted({signal for signal in taken.values() if not _is_plain(signal)}, key=_place)), conflicts
-
-
-def _claim(taken: dict[tuple[int, Table, int], bytes], tag: Tag, unit: int) -> bool:
-    if tag.table in (Table.COIL, Table.DISCRETE):
-        return True
-    signal = pack_signal(tag, unit)
-    address, registers, *_ = SIGNAL.unpack(signal)
-    places = [(unit, tag.table, at) for at in range(address, address + registers)]
-    if any(taken.get(place, signal) != signal for place in places):
-        return False
-    taken.update(dict.fromkeys(places, signal))
-    return True
-
-
-def _is_plain(signal: bytes) -> bool:
-    """A register that is served like one without a tag."""
-    *_, stored, order = SIGNAL.unpack(signal)
-    return (stored, order) == (ValueType.U16, Order.ABCD)
-
-
-def _place(signal: bytes) -> tuple[int, int, int]:
-    address, _, _, unit, table, _, _ = SIGNAL.unpack(signal)
-    return unit, table, address
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -205,8 +159,17 @@ def _socket_at(address: tuple[str, int]) -> socket.socket:
     return opened
 
 
+def _linked(link: Path, path: str, opened: ExitStack) -> str:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(path)
+    opened.callback(_unlink_if, link, path)
+    return str(link)
+
+
 def _unlink_if(link: Path, path: str) -> None:
     """Remove our link, and leave one that somebody else has put there since."""
     with suppress(OSError):
-        if os.readlink(link) == path:
+        if link.readlink() == Path(path):
             link.unlink()
