@@ -26,9 +26,9 @@ size_t ft_decode(const ft_block *block, const ft_point *points, const uint8_t *d
 size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t quality, uint8_t detail, int64_t time_ns,
                         ft_sample *out);
 
-/* The inverse, for simulators: `raw` as in ft_sample.value to bytes as they stand in the answer. Returns how many registers
- * (2 bytes each) were written, < 0 for types that are no number of registers (TEXT) or a raw value the type
- * cannot hold. BOOL is the register 0 or 1, BITS the whole register with the field at bit 0. */
+/* The inverse, for simulators: `raw` as in ft_sample.value to bytes as they stand in the answer. Returns how many
+ * registers (2 bytes each) were written, -1 for TEXT or a raw value the type cannot hold. BOOL is the register 0 or 1,
+ * BITS a whole register with the field at bit 0. */
 int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out);
 
 /* n bytes of text to (n + 1) / 2 registers; CDAB stands for ABCD and DCBA for BADC, as texts have no word order.

@@ -18,8 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Twice the longest frame: one that is waited for fits behind one that is not counted yet. */
-#define FT_RX_BYTES 520
+/* Three RTU frames: one that is waited for, behind it one that may yet turn out to be foreign, and room for a chunk. */
+#define FT_RX_BYTES (3 * FT_MAX_RTU)
 
 /* Adapters hand over what they received in chunks; 44 ms between two of one frame have been seen (CH340). An answer
  * that has begun gets this much beyond its wire time. */
@@ -33,7 +33,7 @@ enum ft_echo { FT_ECHO_UNKNOWN = 0, FT_ECHO_NONE, FT_ECHO_SEEN };
 typedef struct ft_master_counts {
     uint64_t crc_errors;    /* frames that looked like the answer, but their CRC did not fit */
     uint64_t truncated;     /* answers that began and were not complete at the deadline */
-    uint64_t foreign;       /* whole, intact frames that are not the answer: wrong unit, function, count or transaction */
+    uint64_t foreign;       /* intact frames that are not the answer: unit, function, count or transaction differs */
     uint64_t echoes;        /* own requests heard back */
     uint64_t garbage_bytes; /* bytes of a pending transaction in no frame at all */
     uint64_t stale_bytes;   /* bytes that arrived while no answer was awaited */
@@ -42,37 +42,40 @@ typedef struct ft_master_counts {
 typedef struct ft_master {
     /* the line */
     enum ft_framing framing;
-    enum ft_echo echo;        /* what the last unambiguous transaction showed */
+    enum ft_echo echo;        /* what the last transaction that can tell showed */
     int64_t char_ns;
     ft_master_counts counts;
     /* the transaction */
-    enum ft_outcome outcome;
+    enum ft_outcome outcome;  /* FT_TIMED_OUT before the first */
     uint8_t echo_stripped;    /* the echo comes once */
-    uint8_t hunting;          /* TCP: frame boundaries are lost */
+    uint8_t hunting;          /* TCP: the frame boundary is lost */
+    uint8_t arriving;         /* what stands at `scan` may be the answer, incomplete as yet */
     uint8_t last_call;        /* the deadline has passed: nothing incomplete is waited for */
     size_t request_bytes;
-    size_t response_bytes;
-    size_t heard;             /* bytes that arrived since begin, echo not counted: 0 at a timeout means silence */
-    size_t wanted;            /* length of the frame that is arriving at `scan`, 0 while its header is not complete */
+    size_t wanted;            /* length of the answer that is arriving, 0 while its header does not tell */
     size_t missing;
+    size_t heard;             /* bytes since begin, echo not counted: 0 at a timeout means silence */
     size_t answer_bytes;
-    int64_t begin_ns;
-    int64_t deadline_ns;      /* of the answer's first byte; ft_master_deadline() is the one to wait for */
-    int64_t first_ns;         /* when the first byte that is no echo arrived; 0: none yet */
+    int64_t deadline_ns;      /* of the answer's first byte */
+    int64_t rest_ns;          /* what an answer that has begun gets beyond that */
+    int64_t first_ns;         /* when the first bytes that are no echo arrived; 0: none yet */
     int64_t done_ns;          /* when the outcome was known */
     /* the bytes */
     size_t used;              /* rx[0 .. used) has arrived */
-    size_t scan;              /* rx[.. scan) is not the beginning of the answer */
-    size_t counted;           /* rx[.. counted) is in the counters */
+    size_t scan;              /* no answer begins in rx[0 .. scan) */
+    size_t counted;           /* rx[0 .. counted) is in the counters */
     uint8_t request[FT_MAX_TCP];
     uint8_t answer[FT_MAX_PDU];
     uint8_t rx[FT_RX_BYTES];
 } ft_master;
 
-/* char_ns: one character on the wire, 0 for TCP. Also for a line that was opened anew. */
+/* char_ns: one character on the wire, 0 for TCP. */
 void ft_master_init(ft_master *m, enum ft_framing framing, int64_t char_ns);
 
-/* The caller writes `adu` (at most FT_MAX_TCP bytes) to the line at `now`. The first byte is due at
+/* The line was opened anew: forget bytes, echo and a pending transaction; the counters stay. */
+void ft_master_reset(ft_master *m);
+
+/* The caller writes `adu`, one whole frame of this framing, to the line at `now`. The first byte is due at
  * now + n * char_ns + timeout_ns, the rest response_bytes * char_ns + FT_CHUNK_NS later. response_bytes: length of the
  * normal answer's ADU, 0 where it is not known beforehand. What arrived before is forgotten, except that TCP
  * keeps the head of a stale frame whose tail is yet to come. */

@@ -20,15 +20,17 @@ enum ft_function {
     FT_READ_COILS = 1, FT_READ_DISCRETES = 2, FT_READ_HOLDING = 3, FT_READ_INPUT = 4,
     FT_WRITE_COIL = 5, FT_WRITE_REGISTER = 6, FT_READ_EXCEPTION_STATUS = 7, FT_DIAGNOSTICS = 8,
     FT_EVENT_COUNTER = 11, FT_EVENT_LOG = 12, FT_WRITE_COILS = 15, FT_WRITE_REGISTERS = 16, FT_REPORT_SERVER_ID = 17,
-    FT_READ_FILE = 20, FT_WRITE_FILE = 21, FT_MASK_WRITE = 22, FT_READ_WRITE = 23, FT_READ_FIFO = 24, FT_READ_DEVICE = 43
+    FT_READ_FILE = 20, FT_WRITE_FILE = 21, FT_MASK_WRITE = 22, FT_READ_WRITE = 23, FT_READ_FIFO = 24,
+    FT_READ_DEVICE = 43
 };
 
-/* Why bytes cannot be the beginning of a PDU; a server answers with exception 1 and 3 respectively. */
-enum { FT_NO_SUCH_FUNCTION = -1, FT_OUT_OF_LIMITS = -2 };
+/* Why bytes cannot be the beginning of a PDU, or of the answer. A server replies to the first with exception 1 and to
+ * the second with exception 3. */
+enum { FT_NO_SUCH_FUNCTION = -1, FT_OUT_OF_LIMITS = -2, FT_NOT_THE_ANSWER = -3 };
 
 /* Length of the PDU that begins with these n bytes: > 0 the length (it may be more than n), 0 more bytes are needed to
  * know, < 0 one of the reasons above. Every limit is checked as soon as its bytes are there, so a result > 0 may still
- * turn into < 0 with more bytes. Diagnostics (8) count as 5 bytes: longer loop-back data cannot be told from the bytes. */
+ * turn into < 0 with more bytes. Diagnostics (8) count as 5 bytes: the bytes do not tell of longer loop-back data. */
 int ft_request_length(const uint8_t *pdu, size_t n);
 int ft_response_length(const uint8_t *pdu, size_t n);
 

@@ -37,7 +37,7 @@ typedef struct ft_ring {
     int event_fd;
 } ft_ring;
 
-/* Room for 2^bits samples. The ring must be aligned to FT_CACHE_LINE. Returns 0, or -1 for no memory or too many bits. */
+/* Room for 2^bits samples. The ring must be aligned to FT_CACHE_LINE. Returns 0, or -1: no memory, too many bits. */
 int ft_ring_init(ft_ring *ring, uint32_t bits);
 void ft_ring_free(ft_ring *ring);
 
