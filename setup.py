@@ -2,9 +2,11 @@
 
 import os
 import sys
+from copy import copy
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 CORE = "_native/core"
@@ -49,17 +51,36 @@ DIRECTIVES = {
 def link_into_package(folder: str) -> None:
     """Make agent/<folder> -> ../<folder>, so that Cython, mypy and imports agree on one qualified name."""
     link = ROOT / "agent" / folder
-    if not link.exists():
+    if not link.is_symlink():
         link.symlink_to(Path("..", folder), target_is_directory=True)
 
 
-def flavour_changed() -> bool:
-    """True when the last build was another flavour: object files look fresh to setuptools and would be kept."""
-    stamp = ROOT / "build" / "flavour"
-    changed = not stamp.exists() or stamp.read_text() != FLAVOUR
-    stamp.parent.mkdir(exist_ok=True)
-    stamp.write_text(FLAVOUR)
-    return changed
+class FlavouredBuild(build_ext):
+    """build_ext that leaves nothing of another flavour behind, and keeps extensions out of one another's way."""
+
+    def run(self) -> None:
+        """Build; from nothing when the last build was another flavour, whose files would look fresh and be kept."""
+        stamp = ROOT / "build" / "flavour"
+        if not stamp.exists() or stamp.read_text() != FLAVOUR:
+            remove_built_files()
+            self.force = True
+        super().run()
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(FLAVOUR)
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one extension with object files of its own: several link the same C unit and are built in parallel."""
+        own = copy(self)
+        own.build_temp = str(Path(self.build_temp, ext.name))
+        super(FlavouredBuild, own).build_extension(ext)
+
+
+def remove_built_files() -> None:
+    """Remove extensions and generated C: all that would otherwise be found, look fresh and be kept."""
+    generated = [source.with_suffix(".c") for source in (ROOT / "_native").glob("*.pyx")]
+    built = [*(ROOT / "_native").glob("*.so"), *(ROOT / "build").glob("lib.*/agent/_native/*.so")]
+    for path in [*generated, *built]:
+        path.unlink(missing_ok=True)
 
 
 def extension(name: str, units: list[str]) -> Extension:
@@ -70,7 +91,7 @@ def extension(name: str, units: list[str]) -> Extension:
         f"agent._native.{name}",
         [f"_native/{name}.pyx", *(f"{CORE}/{unit}.c" for unit in units)],
         include_dirs=["_native"],
-        depends=sorted(str(path.relative_to(ROOT)) for path in headers),
+        depends=["setup.py", *sorted(str(path.relative_to(ROOT)) for path in headers)],
         define_macros=[("Py_LIMITED_API", LIMITED_API)] if ABI3 else [],
         py_limited_api=ABI3,
         extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *WARNINGS, *FLAVOURS[FLAVOUR]],
@@ -83,9 +104,10 @@ def extension(name: str, units: list[str]) -> Extension:
 link_into_package("_native")
 link_into_package("firmware_profiles")
 setup(
+    cmdclass={"build_ext": FlavouredBuild},
     ext_modules=[extension(*module) for module in MODULES.items() if (ROOT / "_native" / f"{module[0]}.pyx").exists()],
     options={
-        "build_ext": {"parallel": os.cpu_count(), "force": flavour_changed()},
+        "build_ext": {"parallel": os.cpu_count()},
         **({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
     },
 )
