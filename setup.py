@@ -49,7 +49,7 @@ DIRECTIVES = {
 def link_into_package(folder: str) -> None:
     """Make agent/<folder> -> ../<folder>, so that Cython, mypy and imports agree on one qualified name."""
     link = ROOT / "agent" / folder
-    if not link.exists():
+    if (ROOT / folder).is_dir() and not link.exists():
         link.symlink_to(Path("..", folder), target_is_directory=True)
 
 
