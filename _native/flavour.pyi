@@ -1,2 +1,3 @@
-FLAVOUR: str  # release, trace or asan
-COMPILER: str
+"""What the compiled part was built as: nothing in, one text out."""
+
+BUILT_AS: str  # "@(#)fieldtap FLAVOUR, COMPILER"

@@ -1,4 +1,8 @@
-"""What the compiled part was built as: nothing in, two constants out."""
+"""What the compiled part was built as: nothing in, one text out, also found in the file as what(1) would find it.
+
+`fieldtap version` reads the file: importing an extension of the limited API imports inspect, which takes longer than
+all the rest of the command.
+"""
 
 cdef extern from *:
     """
@@ -10,9 +14,8 @@ cdef extern from *:
     #else
     #define FT_COMPILER "gcc " __VERSION__
     #endif
+    static const char FT_BUILT_AS[] = "@(#)fieldtap " FT_FLAVOUR ", " FT_COMPILER;
     """
-    const char *FT_FLAVOUR
-    const char *FT_COMPILER
+    const char *FT_BUILT_AS
 
-FLAVOUR = FT_FLAVOUR.decode()
-COMPILER = FT_COMPILER.decode()
+BUILT_AS = FT_BUILT_AS.decode()

@@ -49,7 +49,7 @@ def _run(words: Sequence[str]) -> int:
 def _parser(command: str | None, module: ModuleType | None) -> argparse.ArgumentParser:
     """All commands by name; only the one that is wanted knows its arguments."""
     parser = argparse.ArgumentParser(prog="fieldtap", description="Edge agent for Modbus and other serial devices.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog=parser.prog)
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if module and name == command:

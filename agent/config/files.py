@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.config.nodes import Node, Place, located
 from agent.config.report import Report
-from agent.errors import ConfigError, NotPermittedError
+from agent.errors import NotPermittedError
 
 MAX_FILE_BYTES = 16 * 1024 * 1024  # 2 000 tags take 180 kB; a device or a disk image given by mistake ends here
 MAX_SECRET_BYTES = 64 * 1024  # tokens and passwords; more is the wrong file
@@ -18,20 +18,20 @@ SHIPPED_MAPS = Path(__file__).parent.parent / "devices"
 
 
 def read_main(path: str, report: Report) -> Node | None:
-    """The document at `path`. A file that cannot be read ends it all; one that is not TOML is a mistake."""
-    return _parsed(_read(path), path, report)
+    """The document at `path`; None when it cannot be read or is no TOML, which is reported."""
+    return _document(path, report)
 
 
 def read_fragments(path: str, report: Report) -> list[Node]:
-    """The documents of conf.d beside `path`, in the order of their names."""
+    """The documents of conf.d beside `path`, in the order of their names, as far as they are TOML."""
     folder = Path(path).parent / "conf.d"
     try:
-        paths = sorted(str(entry) for entry in folder.iterdir() if entry.suffix == ".toml")
+        fragments = sorted(str(entry) for entry in folder.iterdir() if entry.suffix == ".toml")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
-        raise _unreadable(str(folder), error) from error
-    documents = [_parsed(_read(fragment), fragment, report) for fragment in paths]
+    except PermissionError as error:
+        raise _not_permitted(str(folder), error) from error
+    documents = [_document(fragment, report) for fragment in fragments]
     return [document for document in documents if document is not None]
 
 
@@ -89,11 +89,14 @@ def default_gateway_id() -> str:
     return "fieldtap"
 
 
-def _read(path: str) -> bytes:
+def _document(path: str, report: Report) -> Node | None:
     try:
-        return _bytes(path, MAX_FILE_BYTES)
+        return _parsed(_bytes(path, MAX_FILE_BYTES), path, report)
+    except PermissionError as error:
+        raise _not_permitted(path, error) from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        report.mistake(Place(path), reason(error))
+        return None
 
 
 def _bytes(path: str, most: int) -> bytes:
@@ -104,10 +107,8 @@ def _bytes(path: str, most: int) -> bytes:
     return content
 
 
-def _unreadable(path: str, error: OSError) -> ConfigError | NotPermittedError:
-    if isinstance(error, PermissionError):
-        return NotPermittedError(f"{path}: {reason(error)}; run as a user who may read it, or change its mode")
-    return ConfigError([f"{path}: {reason(error)}"])
+def _not_permitted(path: str, error: PermissionError) -> NotPermittedError:
+    return NotPermittedError(f"{path}: {reason(error)}; run as a user who may read it, or change its mode")
 
 
 def _parsed(content: bytes, file: str, report: Report) -> Node | None:

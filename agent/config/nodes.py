@@ -9,14 +9,14 @@ MAX_SHOWN = 60  # characters of a wrong value in a message; enough to recognise 
 
 
 class Place(NamedTuple):
-    """A position in one of the files."""
+    """A position in one of the files; line 0 stands for the file as a whole."""
 
     file: str
-    line: int
-    column: int
+    line: int = 0
+    column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 class Node(NamedTuple):

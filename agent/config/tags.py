@@ -19,7 +19,7 @@ TAG = {
     "order": Key(words(*ORDERS)),
     "scale": Key(nonzero),
     "offset": Key(number()),
-    "unit": Key(text(MAX_UNIT)),
+    "unit": Key(text(MAX_UNIT, least=0)),
     "every": Key(EVERY),
     "deadband": Key(as_is),
     "heartbeat": Key(duration("1 ms", "24 h")),
@@ -136,7 +136,7 @@ def _deadband_table(values: Values, node: Node) -> tuple[DeadbandKind, float]:
     if band.written("swinging_door"):
         message = "deadband { swinging_door = .. } is not available in this version; a number or { percent = .. } is"
         values.report.mistake(band.key_place("swinging_door"), message)
-    elif not band.written("percent"):
+    elif not node.table:
         values.mistake("deadband", f"deadband is {shown(node)}; allowed: a number or {{ percent = 0.5 }}")
     return DeadbandKind.PERCENT, band.get("percent", 0.0)
 

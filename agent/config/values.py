@@ -26,12 +26,12 @@ def as_is(node: Node) -> Node:
     return node
 
 
-def text(most: int) -> Parse:
-    """A string of 1 to `most` characters on one line."""
+def text(most: int, least: int = 1) -> Parse:
+    """A string of `least` to `most` characters on one line."""
 
     def parse(node: Node) -> str:
-        if not isinstance(node.value, str) or not 1 <= len(node.value) <= most or not node.value.isprintable():
-            unfit(f"a text of 1 to {most} characters, on one line")
+        if not isinstance(node.value, str) or not least <= len(node.value) <= most or not node.value.isprintable():
+            unfit(f"a text of {least} to {most} characters, on one line")
         return node.value
 
     return parse
