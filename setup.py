@@ -13,11 +13,12 @@ CORE = "_native/core"
 
 # Extension -> the C units of _native/core it links.
 MODULES: dict[str, list[str]] = {
+    "flavour": [],
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
     "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
-    "server": ["server", "modbus", "crc", "decode"],
+    "server": ["server", "signal", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": ["columns"],
     "page": ["page", "crc32c"],
@@ -97,7 +98,7 @@ def extension(name: str, units: list[str]) -> Extension:
         [f"_native/{name}.pyx", *(f"{CORE}/{unit}.c" for unit in units)],
         include_dirs=["_native"],
         depends=["setup.py", *sorted(str(path.relative_to(ROOT)) for path in headers)],
-        define_macros=[("Py_LIMITED_API", LIMITED_API)] if ABI3 else [],
+        define_macros=[("FT_FLAVOUR", f'"{FLAVOUR}"'), *([("Py_LIMITED_API", LIMITED_API)] if ABI3 else [])],
         py_limited_api=ABI3,
         extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *WARNINGS, *FLAVOURS[FLAVOUR]],
         extra_link_args=sanitize,
