@@ -2,6 +2,14 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from agent._native.samples cimport ft_sample
 
+cdef extern from "core/mpack.h" nogil:
+    ctypedef struct ft_reader:
+        const uint8_t *at
+        const uint8_t *end
+        const char *why
+
+    void ft_skip(ft_reader *r)
+
 cdef extern from "core/columns.h" nogil:
     enum: FT_HASH_BYTES
     enum: FT_EPOCH_BYTES

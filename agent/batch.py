@@ -21,6 +21,7 @@ FORMATS = ("columns", "plain")
 MAX_BODY_BYTES = 1 << 23  # inflated; the same bound as FT_MAX_BODY_BYTES, so that a small message is no bomb
 RECORD = struct.Struct("=qQIIHBBI")  # ft_sample
 TEXT_LAST = 0x80000000
+QUALITIES = tuple(Quality)  # by number
 
 # Compression, as benchmarks/batch_sizes.py measures it.
 NOISE_WORTH = 64  # bytes of noise that pay for the 5 bytes of a stored block
@@ -199,8 +200,10 @@ def mark_historical(payload: bytes) -> bytes:
 
 
 def merge(parts: Sequence[bytes], schemas: SchemaBook) -> bytes:
-    """Fragments of one batch (one gateway, epoch, seq), oldest first, as one message of that key with all their
-    samples, gaps and in-band schemas. Raises FormatError, UnknownSchemaError; ValueError when the keys differ."""
+    """Fragments of one batch, oldest first, as one message of its key with all their samples, gaps and schemas.
+
+    Raises FormatError, UnknownSchemaError; ValueError when gateway, epoch or seq differ.
+    """
     batches = [decode(part, schemas) for part in parts]
     keys = {(batch.gateway, batch.epoch, batch.seq) for batch in batches}
     if len(keys) != 1:
@@ -389,26 +392,30 @@ def _renumbered(batch: Batch, schemas: SchemaBook, starts: dict[bytes, int]) -> 
 def _samples(batch: Batch) -> Iterator[Sample]:
     text = b""
     for time_ns, value, tag, _group, kind, quality, detail, part in RECORD.iter_unpack(batch.records):
-        column, verdict = batch.columns[tag], Quality(quality)
-        raw: int | bytes = value
+        column, verdict = batch.columns[tag], QUALITIES[quality]
         if kind == ValueType.TEXT and verdict.has_value:
             text += struct.pack("=Q", value)[:detail]
-            if not part & TEXT_LAST:
-                continue
-            raw, text, detail = text, b"", 0
-        yield Sample(
-            batch.gateway,
-            column.tag,
-            time_ns // 1000,
-            _value(column, raw) if verdict.has_value else None,
-            verdict.label,
-            column.unit,
-            batch.seq,
-            batch.epoch,
-            column.type,
-            raw,
-            detail,
-        )
+            if part & TEXT_LAST:
+                yield _sample(batch, column, time_ns, text, verdict, 0)
+                text = b""
+        else:
+            yield _sample(batch, column, time_ns, value, verdict, detail)
+
+
+def _sample(batch: Batch, column: Column, time_ns: int, raw: int | bytes, quality: Quality, detail: int) -> Sample:
+    return Sample(
+        batch.gateway,
+        column.tag,
+        time_ns // 1000,
+        _value(column, raw) if quality.has_value else None,
+        quality.label,
+        column.unit,
+        batch.seq,
+        batch.epoch,
+        column.type,
+        raw,
+        detail,
+    )
 
 
 def _value(column: Column, raw: int | bytes) -> int | float | str:

@@ -70,6 +70,15 @@ def read_schema(message: bytes) -> Schema:
     return schema
 
 
+def is_schema(message: bytes) -> bool:
+    """A schema message rather than a batch: after the version comes an array, not the gateway's name."""
+    after = 2 if message[:1] < b"\xa0" else 4
+    return 0x90 <= int.from_bytes(message[after : after + 1]) <= 0x9F or message[after : after + 1] in (
+        b"\xdc",
+        b"\xdd",
+    )
+
+
 class SchemaBook:
     """All schemas that have been seen, by their hash."""
 
@@ -114,8 +123,10 @@ class View(NamedTuple):
 
 
 def describe(tags: Sequence[Tag], groups: Sequence[Group]) -> tuple[list[bytes], Layout]:
-    """Schema messages and the layout of a gateway whose tags are numbered 0, 1, 2 ... Every tag gets one column: in
-    the first group that lists it, or in a table of its own."""
+    """Schema messages and the layout of a gateway whose tags are numbered 0, 1, 2 ...
+
+    Every tag gets one column: in the first group that lists it, or in a table of its own.
+    """
     by_number = {tag.number: tag for tag in tags}
     homes = _homes(tags, groups)
     tables = [Table(name, tuple(_column(by_number[number]) for number in numbers)) for name, numbers in homes]
@@ -138,8 +149,10 @@ def native_layout(
     hashes: Sequence[bytes] = (bytes(HASH_BYTES),),
     sizes: Sequence[int] | None = None,
 ) -> Layout:
-    """Tables packed as _native/core/columns.h draws them. For writing: `tags` as (table, place, type), and the
-    schemas' hashes and numbers of tables; for reading they do not matter."""
+    """Tables packed as _native/core/columns.h draws them.
+
+    Writing needs `tags` as (table, place, type) and of each schema its hash and number of tables; reading does not.
+    """
     sizes = [len(tables)] if sizes is None else sizes
     numbers = [(schema, number) for schema, size in enumerate(sizes) for number in range(size)]
     types = [tuple(column.type for column in table.columns) for table in tables]

@@ -607,9 +607,11 @@ void ft_write_samples(const uint8_t *body, const ft_sample *cells, size_t count,
     for (size_t i = 0; i < count; i++) {
         if (cells[i].type == FT_TYPE_COUNT)
             continue;
-        if (is_text_value(&cells[i]))
+        if (is_text_value(&cells[i])) {
             out = write_text(body + cells[i].value, &cells[i], out);
-        else
-            *out++ = cells[i];
+            continue;
+        }
+        *out = cells[i];
+        out++->part = cells[i].type == FT_TEXT ? FT_TEXT_LAST : 0;
     }
 }

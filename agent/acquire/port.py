@@ -126,7 +126,9 @@ def _open_exclusive(path: str) -> int:
 
 def _open_error(path: str, error: OSError) -> BusError | NotPermittedError:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotPermittedError(f"{path}: no permission; add this user to the group of the port: {_group_remedy(path)}")
+        return NotPermittedError(
+            f"{path}: no permission; add this user to the group of the port: {_group_remedy(path)}"
+        )
     if error.errno == errno.EBUSY:
         return _busy(path)
     return BusError(f"{path}: {error.strerror}")
@@ -213,7 +215,9 @@ def _set_rs485(fd: int, bus: Bus) -> None:
         return
     kept = RS485.unpack(done)[0] if isinstance(done, bytes) else 0
     if not kept & RS485_ENABLED:
-        raise BusError(f'{bus.port}: its driver has no RS-485 mode; use rs485 = "auto" if the adapter switches by itself')
+        raise BusError(
+            f'{bus.port}: its driver has no RS-485 mode; use rs485 = "auto" if the adapter switches by itself'
+        )
 
 
 def _ask_low_latency(fd: int) -> None:
