@@ -88,8 +88,10 @@ func (c *columns) values(place, count int) []any {
 			c.firsts[slot] = first{mode, v}
 		}
 		out[i] = typed(kind, v)
-		if mode != raw {
-			out[i] = float64(int64(v)) / math.Pow10(int(mode)-1)
+		if decimal := float64(int64(v)) / math.Pow10(int(mode)-1); mode != raw && kind == f32 {
+			out[i] = float32(decimal)
+		} else if mode != raw {
+			out[i] = decimal
 		}
 	}
 	return out

@@ -51,11 +51,8 @@ func show(line map[string]any, column []any, value any) {
 		return
 	case float32:
 		v, bits = float64(value), binary.BigEndian.AppendUint32(nil, math.Float32bits(value))
-	case float64: // a float32 when it was sent as a decimal
-		if v = value; kind == f32 {
-			v = float64(float32(value))
-		}
-		bits = binary.BigEndian.AppendUint64(nil, math.Float64bits(value))
+	case float64:
+		v, bits = value, binary.BigEndian.AppendUint64(nil, math.Float64bits(value))
 	case uint64:
 		v, line["v"] = float64(value), value
 		if kind == i16 || kind == i32 || kind == i64 {

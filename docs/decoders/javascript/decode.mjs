@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { inflateSync } from "node:zlib";
-import { big, float, range, unpack } from "./msgpack.mjs";
+import { big, float, pattern, range, unpack } from "./msgpack.mjs";
 
 const QUALITIES = ["good", "stale", "comm-fail", "exception", "out-of-range", "clock-unknown", "substituted"];
 const [F32, F64, TEXT] = [7, 8, 11]; // types; 2, 4 and 6 are signed integers, the others unsigned
@@ -18,7 +18,7 @@ function streams(singles, doubles, ...texts) {
     const byte = BigInt(s.b[s.i++]), v = before | ((byte & 127n) << shift);
     return byte < 128n ? unzigzag(v) : varint(s, v, shift + 7n);
   };
-  const pattern = ({ b, width }, i) => // the i-th byte of every plane, the last plane holding the highest
+  const transposed = ({ b, width }, i) => // the i-th byte of every plane, the last plane holding the highest
     unzigzag(big(Buffer.from(range(width, (p) => b[(width - 1 - p) * (b.length / width) + i]))));
   let [modes, kinds] = [[], []];
   const open = (types) => {
@@ -31,24 +31,24 @@ function streams(singles, doubles, ...texts) {
     const [mode, slot] = [kind === F32 || kind === F64 ? modes.shift() : undefined, `${kinds} ${place}`];
     let v = firsts[slot]?.mode === mode ? firsts[slot]?.v ?? 0n : 0n;
     return range(count, (i) => {
-      v = BigInt.asUintN(64, v + (mode === 0 ? pattern(planes[kind], planes[kind].i++) : varint(i ? steps : heads)));
+      v = BigInt.asUintN(64, v + (mode === 0 ? transposed(planes[kind], planes[kind].i++) : varint(i ? steps : heads)));
       if (i === 0) firsts[slot] = { mode, v };
-      return mode ? Number(BigInt.asIntN(64, v)) / 10 ** (mode - 1) : v;
+      return mode ? pattern(kind, Number(BigInt.asIntN(64, v)) / 10 ** (mode - 1)) : v;
     });
   };
   return { open, time: () => varint(heads), values };
 }
 
-// The JSON of one value: raw is text, a bit pattern, or a float that was sent as a decimal.
+// The JSON of one value: raw is text, else 64 bits.
 function fields([, type, scale, offset], raw, kind = Number(type)) {
   if (kind === TEXT && Buffer.from(raw.toString()).equals(raw)) return `"v":${JSON.stringify(raw.toString())}`;
   if (kind === TEXT) return `"v":${JSON.stringify(raw.toString("latin1"))},"bits":"${raw.toString("hex")}"`;
   const [m, b] = [float(F64, scale.bits), float(F64, offset.bits)];
-  const bits = typeof raw === "bigint" ? BigInt.asUintN(kind === F32 ? 32 : 64, raw) : 0n;
+  const bits = BigInt.asUintN(kind === F32 ? 32 : 64, raw);
   const integer = [2, 4, 6].includes(kind) ? BigInt.asIntN(64, bits) : bits;
-  if (kind !== F32 && kind !== F64 && m === 1 && b === 0) return `"v":${integer}`; // a Number keeps only 53 bits
-  const sent = typeof raw === "bigint" ? (kind === F32 || kind === F64 ? float(kind, bits) : Number(integer)) : raw;
-  const v = (kind === F32 ? Math.fround(sent) : sent) * m + b;
+  const isFloat = kind === F32 || kind === F64;
+  if (!isFloat && m === 1 && b === 0) return `"v":${integer}`; // a Number keeps only 53 bits
+  const v = (isFloat ? float(kind, bits) : Number(integer)) * m + b;
   if (Number.isFinite(v)) return `"v":${v}`;
   return `"v":null,"bits":"${bits.toString(16).padStart(kind === F32 ? 8 : 16, "0")}"`;
 }

@@ -17,9 +17,14 @@ export function unpack(b, at = { i: 0 }) {
   return list(big(take(h === 0xdc ? 2 : 4)));
 }
 
-// The number that 4 (type 7) or 8 bytes of bit pattern stand for.
+// Bit patterns of 4 bytes (type 7) or 8 to numbers, and back.
+const scratch = new DataView(new ArrayBuffer(8));
 export function float(kind, bits) {
-  const scratch = new DataView(new ArrayBuffer(8));
   scratch.setBigUint64(0, bits);
   return kind === 7 ? scratch.getFloat32(4) : scratch.getFloat64(0);
+}
+
+export function pattern(kind, v) {
+  if (kind === 7) return scratch.setFloat32(0, v), BigInt(scratch.getUint32(0));
+  return scratch.setFloat64(0, v), scratch.getBigUint64(0);
 }
