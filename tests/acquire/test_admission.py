@@ -21,13 +21,13 @@ MS = 1_000_000
     ],
 )
 def test_a_bus_is_told_what_it_cannot_keep(
-    config: Callable[..., Config],
-    device: Callable[..., Device],
-    tag: Callable[..., Tag],
+    make_config: Callable[..., Config],
+    make_device: Callable[..., Device],
+    make_tag: Callable[..., Tag],
     every_ms: int,
     words: list[str],
 ) -> None:
-    plan = compile_plan(config(device([tag(Table.HOLDING, 0, every_ns=every_ms * MS)])))
+    plan = compile_plan(make_config(make_device([make_tag(Table.HOLDING, 0, every_ns=every_ms * MS)])))
     said = overloads(plan)
     assert plan.buses[0].block_info[0].transaction_ns == pytest.approx(16.6 * MS, rel=0.01)
     expected = [] if "none" in words else words
@@ -36,15 +36,15 @@ def test_a_bus_is_told_what_it_cannot_keep(
 
 
 def test_a_long_read_is_named_when_a_short_period_waits_for_it(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
-    long = device([tag(Table.HOLDING, at, every_ns=60_000 * MS) for at in range(120)], name="long")
-    quick = device([tag(Table.HOLDING, 0, every_ns=100 * MS)], name="quick", unit=2)
-    (said,) = overloads(compile_plan(config(long, quick)))
+    long = make_device([make_tag(Table.HOLDING, at, every_ns=60_000 * MS) for at in range(120)], name="long")
+    quick = make_device([make_tag(Table.HOLDING, 0, every_ns=100 * MS)], name="quick", unit=2)
+    (said,) = overloads(compile_plan(make_config(long, quick)))
     assert said.startswith(
         "bus 'b': every 100 ms of device 'quick' cannot be kept, because a read of device 'long' takes 1"
     )
 
 
-def test_an_idle_bus_is_no_trouble(config: Callable[..., Config]) -> None:
-    assert overloads(compile_plan(config())) == []
+def test_an_idle_bus_is_no_trouble(make_config: Callable[..., Config]) -> None:
+    assert overloads(compile_plan(make_config())) == []

@@ -24,13 +24,15 @@ def spans(blocks: list[Block]) -> list[tuple[Table, int, int]]:
 
 
 @pytest.fixture
-def line(config: Callable[..., Config]) -> Callable[..., Line]:
-    return lambda **settings: line_of(config(**settings).buses[0])
+def line(make_config: Callable[..., Config]) -> Callable[..., Line]:
+    return lambda **settings: line_of(make_config(**settings).buses[0])
 
 
-def test_neighbours_are_read_at_once(tag: Tags, device: Callable[..., Device], line: Callable[..., Line]) -> None:
-    of = wanted(*(tag(Table.HOLDING, at) for at in range(10, 30)))
-    assert spans(blocks_of(device([]), of, line().transaction_ns)) == [(Table.HOLDING, 10, 20)]
+def test_neighbours_are_read_at_once(
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
+) -> None:
+    of = wanted(*(make_tag(Table.HOLDING, at) for at in range(10, 30)))
+    assert spans(blocks_of(make_device([]), of, line().transaction_ns)) == [(Table.HOLDING, 10, 20)]
 
 
 @pytest.mark.parametrize(
@@ -47,79 +49,87 @@ def test_neighbours_are_read_at_once(tag: Tags, device: Callable[..., Device], l
     ],
 )
 def test_a_gap_is_read_through_only_where_it_is_cheaper_than_a_request(
-    tag: Tags, device: Callable[..., Device], line: Callable[..., Line], baud: int, gap: int, requests: int
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line], baud: int, gap: int, requests: int
 ) -> None:
-    of = wanted(tag(Table.HOLDING, 0), tag(Table.HOLDING, 1 + gap))
-    assert len(blocks_of(device([]), of, line(baud=baud, parity="N").transaction_ns)) == requests
+    of = wanted(make_tag(Table.HOLDING, 0), make_tag(Table.HOLDING, 1 + gap))
+    assert len(blocks_of(make_device([]), of, line(baud=baud, parity="N").transaction_ns)) == requests
 
 
 def test_a_request_never_asks_for_more_than_the_protocol_or_the_device_allows(
-    tag: Tags, device: Callable[..., Device], line: Callable[..., Line]
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
 ) -> None:
-    registers = wanted(*(tag(Table.INPUT, at) for at in range(300)))
-    bits = wanted(*(tag(Table.COIL, at, ValueType.BOOL) for at in range(2001)))
+    registers = wanted(*(make_tag(Table.INPUT, at) for at in range(300)))
+    bits = wanted(*(make_tag(Table.COIL, at, ValueType.BOOL) for at in range(2001)))
     cost = line(baud=115200).transaction_ns
-    assert max(q for *_, q in spans(blocks_of(device([]), registers, cost))) <= MAX_REGISTERS
-    assert len(blocks_of(device([]), registers, cost)) == 3
-    assert max(q for *_, q in spans(blocks_of(device([], max_registers=40), registers, cost))) <= 40
-    assert len(blocks_of(device([]), bits, cost)) == 2
-    assert max(q for *_, q in spans(blocks_of(device([]), bits, cost))) <= MAX_BITS
+    assert max(q for *_, q in spans(blocks_of(make_device([]), registers, cost))) <= MAX_REGISTERS
+    assert len(blocks_of(make_device([]), registers, cost)) == 3
+    assert max(q for *_, q in spans(blocks_of(make_device([], max_registers=40), registers, cost))) <= 40
+    assert len(blocks_of(make_device([]), bits, cost)) == 2
+    assert max(q for *_, q in spans(blocks_of(make_device([]), bits, cost))) <= MAX_BITS
 
 
 def test_a_device_that_knows_no_holes_is_not_asked_for_them(
-    tag: Tags, device: Callable[..., Device], line: Callable[..., Line]
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
 ) -> None:
-    of = wanted(tag(Table.HOLDING, 0), tag(Table.HOLDING, 1), tag(Table.HOLDING, 3))
-    assert spans(blocks_of(device([], max_gap=0), of, line().transaction_ns)) == [
+    of = wanted(make_tag(Table.HOLDING, 0), make_tag(Table.HOLDING, 1), make_tag(Table.HOLDING, 3))
+    assert spans(blocks_of(make_device([], max_gap=0), of, line().transaction_ns)) == [
         (Table.HOLDING, 0, 2), (Table.HOLDING, 3, 1),
     ]  # fmt: skip
-    assert spans(blocks_of(device([], max_gap=1), of, line().transaction_ns)) == [(Table.HOLDING, 0, 4)]
+    assert spans(blocks_of(make_device([], max_gap=1), of, line().transaction_ns)) == [(Table.HOLDING, 0, 4)]
 
 
-def test_tables_are_never_mixed(tag: Tags, device: Callable[..., Device], line: Callable[..., Line]) -> None:
+def test_tables_are_never_mixed(make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]) -> None:
     of = wanted(
-        tag(Table.COIL, 1, ValueType.BOOL),
-        tag(Table.HOLDING, 1),
-        tag(Table.INPUT, 1),
-        tag(Table.DISCRETE, 1, ValueType.BOOL),
+        make_tag(Table.COIL, 1, ValueType.BOOL),
+        make_tag(Table.HOLDING, 1),
+        make_tag(Table.INPUT, 1),
+        make_tag(Table.DISCRETE, 1, ValueType.BOOL),
     )
-    tables = [block.table for block in blocks_of(device([]), of, line().transaction_ns)]
+    tables = [block.table for block in blocks_of(make_device([]), of, line().transaction_ns)]
     assert sorted(tables) == sorted(Table)
 
 
-def test_tags_that_overlap_share_registers(tag: Tags, device: Callable[..., Device], line: Callable[..., Line]) -> None:
+def test_tags_that_overlap_share_registers(
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
+) -> None:
     bit = {"bits": 1, "name": "bit"}
     of = wanted(
-        tag(Table.HOLDING, 5),
-        tag(Table.HOLDING, 5, ValueType.BITS, shift=3, **bit),
-        tag(Table.HOLDING, 4, ValueType.F32),
+        make_tag(Table.HOLDING, 5),
+        make_tag(Table.HOLDING, 5, ValueType.BITS, shift=3, **bit),
+        make_tag(Table.HOLDING, 4, ValueType.F32),
     )
-    blocks = blocks_of(device([]), of, line().transaction_ns)
+    blocks = blocks_of(make_device([]), of, line().transaction_ns)
     assert spans(blocks) == [(Table.HOLDING, 4, 2)]
     assert [item.number for item in blocks[0].wanted] == [2, 0, 1]
 
 
 def test_a_text_takes_a_register_for_two_bytes(
-    tag: Tags, device: Callable[..., Device], line: Callable[..., Line]
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
 ) -> None:
-    of = wanted(tag(Table.HOLDING, 0, ValueType.TEXT, length=7))
-    assert spans(blocks_of(device([]), of, line().transaction_ns)) == [(Table.HOLDING, 0, 4)]
+    of = wanted(make_tag(Table.HOLDING, 0, ValueType.TEXT, length=7))
+    assert spans(blocks_of(make_device([]), of, line().transaction_ns)) == [(Table.HOLDING, 0, 4)]
 
 
 def test_a_slightly_slower_tag_inside_a_block_rides_along(
-    tag: Tags, device: Callable[..., Device], line: Callable[..., Line]
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
 ) -> None:
-    of = wanted(tag(Table.HOLDING, 0), tag(Table.HOLDING, 2), tag(Table.HOLDING, 1, every_ns=2 * NS_PER_S))
-    blocks = blocks_of(device([]), of, line().transaction_ns)
+    of = wanted(
+        make_tag(Table.HOLDING, 0), make_tag(Table.HOLDING, 2), make_tag(Table.HOLDING, 1, every_ns=2 * NS_PER_S)
+    )
+    blocks = blocks_of(make_device([]), of, line().transaction_ns)
     assert [(block.period_ns, [item.number for item in block.wanted]) for block in blocks] == [(NS_PER_S, [0, 2, 1])]
 
 
 @pytest.mark.parametrize(("address", "every_s"), [(1, 3), (3, 2)])
 def test_a_much_slower_tag_and_one_outside_keep_their_own_period(
-    tag: Tags, device: Callable[..., Device], line: Callable[..., Line], address: int, every_s: int
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line], address: int, every_s: int
 ) -> None:
-    of = wanted(tag(Table.HOLDING, 0), tag(Table.HOLDING, 2), tag(Table.HOLDING, address, every_ns=every_s * NS_PER_S))
-    blocks = blocks_of(device([]), of, line().transaction_ns)
+    of = wanted(
+        make_tag(Table.HOLDING, 0),
+        make_tag(Table.HOLDING, 2),
+        make_tag(Table.HOLDING, address, every_ns=every_s * NS_PER_S),
+    )
+    blocks = blocks_of(make_device([]), of, line().transaction_ns)
     assert [(block.period_ns, len(block.wanted)) for block in blocks] == [(NS_PER_S, 2), (every_s * NS_PER_S, 1)]
 
 

@@ -90,29 +90,29 @@ def test_requests_are_encoded_as_published(
     ],
 )
 def test_every_table_has_its_function_and_length_of_answer(
-    config: Callable[..., Config],
-    device: Callable[..., Device],
-    tag: Callable[..., Tag],
+    make_config: Callable[..., Config],
+    make_device: Callable[..., Device],
+    make_tag: Callable[..., Tag],
     table: Table,
     function: int,
     rtu_bytes: int,
     tcp_bytes: int,
 ) -> None:
     for protocol, response_bytes, request_bytes in (("modbus-rtu", rtu_bytes, 8), ("modbus-tcp", tcp_bytes, 12)):
-        plan = compile_plan(config(device([tag(table, 20), tag(table, 28)]), protocol=protocol))
+        plan = compile_plan(make_config(make_device([make_tag(table, 20), make_tag(table, 28)]), protocol=protocol))
         (block,) = blocks_of(plan.buses[0].blocks)
         assert (block["function"], block["address"], block["quantity"]) == (function, 20, 9)
         assert (block["request_bytes"], block["response_bytes"]) == (request_bytes, response_bytes)
 
 
 def test_a_block_carries_the_settings_of_its_bus_and_device(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
     devices = (
-        device([tag(Table.HOLDING, 1)]),
-        device([tag(Table.HOLDING, 2, every_ns=5)], name="e", unit=9, gap_ns=77),
+        make_device([make_tag(Table.HOLDING, 1)]),
+        make_device([make_tag(Table.HOLDING, 2, every_ns=5)], name="e", unit=9, gap_ns=77),
     )
-    plan = compile_plan(config(*devices, timeout_ns=123))
+    plan = compile_plan(make_config(*devices, timeout_ns=123))
     assert plan.buses[0].devices == ("d", "e")
     block = blocks_of(plan.buses[0].blocks)[1]
     assert (block["unit"], block["device"], block["gap_ns"], block["timeout_ns"], block["period_ns"]) == (
@@ -126,14 +126,14 @@ def test_a_block_carries_the_settings_of_its_bus_and_device(
 
 
 def test_points_say_where_a_tag_stands_and_how_it_is_read(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
     tags = [
-        tag(Table.HOLDING, 14, ValueType.F32, order=Order.CDAB),
-        tag(Table.HOLDING, 10, ValueType.TEXT, length=7),
-        tag(Table.HOLDING, 16, ValueType.BITS, bits=4, shift=8),
+        make_tag(Table.HOLDING, 14, ValueType.F32, order=Order.CDAB),
+        make_tag(Table.HOLDING, 10, ValueType.TEXT, length=7),
+        make_tag(Table.HOLDING, 16, ValueType.BITS, bits=4, shift=8),
     ]
-    assert points_of(compile_plan(config(device(tags))).buses[0].points) == [
+    assert points_of(compile_plan(make_config(make_device(tags))).buses[0].points) == [
         {"tag": 1, "at": 0, "length": 7, "type": 11, "order": 0, "bits": 0, "shift": 0},
         {"tag": 0, "at": 4, "length": 2, "type": 7, "order": 1, "bits": 0, "shift": 0},
         {"tag": 2, "at": 6, "length": 1, "type": 12, "order": 0, "bits": 4, "shift": 8},
@@ -141,12 +141,12 @@ def test_points_say_where_a_tag_stands_and_how_it_is_read(
 
 
 def test_tags_are_numbered_as_configured_and_groups_as_the_blocks(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
-    first = device([tag(Table.INPUT, 500), tag(Table.HOLDING, 7), tag(Table.HOLDING, 6)])
-    second = device([tag(Table.HOLDING, 1)], name="e", unit=2)
-    two = config(first, second)
-    other = config(first, name="c").buses[0]
+    first = make_device([make_tag(Table.INPUT, 500), make_tag(Table.HOLDING, 7), make_tag(Table.HOLDING, 6)])
+    second = make_device([make_tag(Table.HOLDING, 1)], name="e", unit=2)
+    two = make_config(first, second)
+    other = make_config(first, name="c").buses[0]
     plan = compile_plan(Config(gateway=two.gateway, mqtt=None, store=two.store, buses=(*two.buses, other)))
     names = [
         "b/d/input500",
@@ -166,10 +166,10 @@ def test_tags_are_numbered_as_configured_and_groups_as_the_blocks(
 
 
 def test_every_block_counts_its_own_points_and_all_tags_are_read_once(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
-    tags = [tag(Table.HOLDING, at * 37 % 400, every_ns=NS_PER_S * (1 + at % 3)) for at in range(90)]
-    bus = compile_plan(config(device(tags))).buses[0]
+    tags = [make_tag(Table.HOLDING, at * 37 % 400, every_ns=NS_PER_S * (1 + at % 3)) for at in range(90)]
+    bus = compile_plan(make_config(make_device(tags))).buses[0]
     points = points_of(bus.points)
     at = 0
     for block, info in zip(blocks_of(bus.blocks), bus.block_info, strict=True):
@@ -183,7 +183,7 @@ def test_every_block_counts_its_own_points_and_all_tags_are_read_once(
 
 
 def test_settings_of_a_tag_reach_the_stages_behind(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
     settings = {
         "scale": 0.1,
@@ -193,28 +193,42 @@ def test_settings_of_a_tag_reach_the_stages_behind(
         "deadband_value": 0.5,
         "heartbeat_ns": 9,
     }
-    (found,) = compile_plan(config(device([tag(Table.HOLDING, 1, ValueType.I32, name="p", **settings)]))).tags
+    (found,) = compile_plan(
+        make_config(make_device([make_tag(Table.HOLDING, 1, ValueType.I32, name="p", **settings)]))
+    ).tags
     assert found._asdict() == {"number": 0, "name": "b/d/p", "type": ValueType.I32, **settings}
 
 
 def test_blocks_of_one_period_are_spread_over_it(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
-    devices = [device([tag(Table.HOLDING, 1)], name=f"d{unit}", unit=unit) for unit in range(1, 5)]
+    devices = [make_device([make_tag(Table.HOLDING, 1)], name=f"d{unit}", unit=unit) for unit in range(1, 5)]
     devices.append(
-        device(
-            [tag(Table.HOLDING, 1, every_ns=3600 * NS_PER_S), tag(Table.HOLDING, 900, every_ns=3600 * NS_PER_S)], unit=9
+        make_device(
+            [
+                make_tag(Table.HOLDING, 1, every_ns=3600 * NS_PER_S),
+                make_tag(Table.HOLDING, 900, every_ns=3600 * NS_PER_S),
+            ],
+            unit=9,
         )
     )
-    phases = [block["phase_ns"] for block in blocks_of(compile_plan(config(*devices)).buses[0].blocks)]
+    phases = [block["phase_ns"] for block in blocks_of(compile_plan(make_config(*devices)).buses[0].blocks)]
     assert phases == [0, NS_PER_S // 4, NS_PER_S // 2, 3 * NS_PER_S // 4, 0, MAX_PHASE_NS // 2]
 
 
 def test_utilisation_and_rates_follow_from_the_blocks(
-    config: Callable[..., Config], device: Callable[..., Device], tag: Callable[..., Tag]
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
 ) -> None:
     bus = compile_plan(
-        config(device([tag(Table.HOLDING, 0), tag(Table.HOLDING, 1), tag(Table.INPUT, 0, every_ns=NS_PER_S // 10)]))
+        make_config(
+            make_device(
+                [
+                    make_tag(Table.HOLDING, 0),
+                    make_tag(Table.HOLDING, 1),
+                    make_tag(Table.INPUT, 0, every_ns=NS_PER_S // 10),
+                ]
+            )
+        )
     ).buses[0]
     slow, fast = bus.block_info
     assert bus.samples_per_s == 12
@@ -222,6 +236,6 @@ def test_utilisation_and_rates_follow_from_the_blocks(
     assert slow.wire_ns == (8 + 5 + 4) * (11 * NS_PER_S // 19200)
 
 
-def test_a_bus_without_devices_has_an_empty_plan(config: Callable[..., Config]) -> None:
-    bus = compile_plan(config()).buses[0]
+def test_a_bus_without_devices_has_an_empty_plan(make_config: Callable[..., Config]) -> None:
+    bus = compile_plan(make_config()).buses[0]
     assert (bus.blocks, bus.points, bus.utilisation) == (b"", b"", 0)

@@ -20,9 +20,9 @@ CEILINGS = [
 
 @pytest.mark.parametrize(("baud", "registers", "per_s"), CEILINGS)
 def test_the_ceiling_of_a_line_is_the_published_one(
-    config: Callable[..., Config], baud: int, registers: int, per_s: float
+    make_config: Callable[..., Config], baud: int, registers: int, per_s: float
 ) -> None:
-    line = line_of(config(baud=baud, parity="N").buses[0])
+    line = line_of(make_config(baud=baud, parity="N").buses[0])
     transaction_ns = line.wire_ns(Table.HOLDING, registers) + 2 * line.silence_ns
     assert transaction_ns / NS_PER_S == pytest.approx(1 / per_s, rel=0.016)
 
@@ -39,8 +39,8 @@ def test_above_19200_baud_the_silence_no_longer_shrinks() -> None:
     assert silence_time_ns(100_000, 19_201) == 1_750_000
 
 
-def test_a_slow_device_costs_its_own_silence(config: Callable[..., Config]) -> None:
-    line = line_of(config().buses[0])
+def test_a_slow_device_costs_its_own_silence(make_config: Callable[..., Config]) -> None:
+    line = line_of(make_config().buses[0])
     plain = line.transaction_ns(Table.HOLDING, 1)
     assert line.transaction_ns(Table.HOLDING, 1, gap_ns=line.silence_ns) == plain
     assert line.transaction_ns(Table.HOLDING, 1, gap_ns=line.silence_ns + 5) == plain + 5
@@ -51,6 +51,6 @@ def test_bits_come_eight_to_a_byte_and_registers_are_two() -> None:
     assert [data_bytes(Table.INPUT, n) for n in (1, 125)] == [2, 250]
 
 
-def test_over_tcp_registers_cost_next_to_nothing_and_requests_a_round_trip(config: Callable[..., Config]) -> None:
-    line = line_of(config(protocol="modbus-tcp").buses[0])
+def test_over_tcp_registers_cost_next_to_nothing_and_requests_a_round_trip(make_config: Callable[..., Config]) -> None:
+    line = line_of(make_config(protocol="modbus-tcp").buses[0])
     assert line.transaction_ns(Table.HOLDING, 125) < 1.05 * line.transaction_ns(Table.HOLDING, 1)
