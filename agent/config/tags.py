@@ -77,9 +77,7 @@ def _form(values: Values, written: Register | None) -> Form | None:
         return form_
     if written.table in BIT_TABLES:
         return _bit_form(values, written.table, form_)
-    if form_ and form_.type is ValueType.BOOL:
-        values.mistake("type", 'type "bool" needs a coil or discrete input; one bit of a register is "bits:1@K"')
-    elif not values.written("type"):
+    if not values.written("type"):
         values.report.mistake(values.node.key_place, f"a tag in {written.table} registers needs a 'type'")
     return form_
 

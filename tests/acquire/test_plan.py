@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from agent._native.codec import decode
+from agent._native.samples import Samples
 from agent.acquire.plan import BLOCK, MAX_PHASE_NS, POINT, compile_plan, request_adu
+from agent.acquire.wire import data_bytes
 from agent.config.model import Config, Device, Table, Tag
 from agent.model import DeadbandKind, Order, ValueType
 
@@ -19,6 +22,12 @@ BLOCK_FIELDS = (
 )  # fmt: skip
 POINT_FIELDS = ("tag", "at", "length", "type", "order", "bits", "shift")
 NS_PER_S = 1_000_000_000
+LENGTHS = {
+    **dict.fromkeys((ValueType.U16, ValueType.I16, ValueType.BCD16, ValueType.BOOL), 1),
+    **dict.fromkeys((ValueType.U32, ValueType.I32, ValueType.F32, ValueType.BCD32), 2),
+    **dict.fromkeys((ValueType.U64, ValueType.I64, ValueType.F64), 4),
+    ValueType.TEXT: 8,  # bytes
+}
 
 
 def blocks_of(plan_blocks: bytes) -> list[dict[str, int]]:
@@ -180,6 +189,20 @@ def test_every_block_counts_its_own_points_and_all_tags_are_read_once(
             assert point["at"] + point["length"] <= block["quantity"]
         at += block["point_count"]
     assert sorted(point["tag"] for point in points) == list(range(90))
+
+
+def test_the_compiled_decoder_takes_every_block_and_gives_every_tag(
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
+) -> None:
+    tags = [make_tag(Table.HOLDING, 4 * at, type_, length=LENGTHS[type_]) for at, type_ in enumerate(LENGTHS)]
+    tags += [make_tag(Table.HOLDING, 900, ValueType.BITS, bits=16), make_tag(Table.COIL, 7, ValueType.BOOL)]
+    bus = compile_plan(make_config(make_device(tags))).buses[0]
+    samples = Samples()
+    for at, block in enumerate(blocks_of(bus.blocks)):
+        packed = bus.blocks[at * BLOCK.size : (at + 1) * BLOCK.size]
+        payload = bytes(data_bytes(bus.block_info[at].table, block["quantity"]))
+        decode(packed, bus.points, payload, 0, samples)
+    assert sorted(sample[2] for sample in struct.iter_unpack("=qQIIHBBI", bytes(samples))) == list(range(len(tags)))
 
 
 def test_settings_of_a_tag_reach_the_stages_behind(

@@ -85,6 +85,7 @@ def test_the_base_of_a_device_counts_for_its_tags_unless_they_have_their_own(dev
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("bool", (ValueType.BOOL, 1, 0, 0)),
         ("u16", (ValueType.U16, 1, 0, 0)),
         ("i32", (ValueType.I32, 2, 0, 0)),
         ("f64", (ValueType.F64, 4, 0, 0)),
