@@ -64,7 +64,7 @@ tag = [
 class Plant:
     """Everything around one agent, with the means to break it on purpose."""
 
-    def __init__(self, folder, broker_kind="mosquitto", *, batch_s=0.25, faults=(), format="columns"):
+    def __init__(self, folder, broker_kind="mosquitto", *, batch_s=0.25, faults=(), batch_format="columns"):
         self.folder = folder
         self._stack = ExitStack()
         self.broker = self._stack.enter_context(Broker(broker_kind))
@@ -72,7 +72,7 @@ class Plant:
         self.links.mkdir()
         self.config_path = folder / "agent.toml"
         places = {"url": self.broker.url, "store": folder / "store", "port": self.links / "line"}
-        self.config_path.write_text(CONFIG.format(**places, batch_s=batch_s, format=format))
+        self.config_path.write_text(CONFIG.format(**places, batch_s=batch_s, format=batch_format))
         self.config = load_config(str(self.config_path))
         self.faults = faults
         self.simulator = None

@@ -17,9 +17,9 @@ def perfect(received):
 
 
 @pytest.mark.parametrize("broker_kind", ["mosquitto", "amqtt"])
-@pytest.mark.parametrize("format", ["columns", "plain"])
-def test_every_kept_sample_arrives_once_and_right(plant, broker_kind, format):
-    site = plant(broker_kind=broker_kind, format=format)
+@pytest.mark.parametrize("batch_format", ["columns", "plain"])
+def test_every_kept_sample_arrives_once_and_right(plant, broker_kind, batch_format):
+    site = plant(broker_kind=broker_kind, batch_format=batch_format)
     agent = site.start_agent()
     site.run_for_samples(600)
     summary = site.stop_agent(agent)
