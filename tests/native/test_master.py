@@ -1,5 +1,6 @@
 """The master's transaction in virtual time: scripted lines, recorded frames, and any bytes in any chunks."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -267,7 +268,7 @@ def lines(draw):
 
 def cut(stream: bytes, points: list[int]) -> list[bytes]:
     edges = [0, *sorted(min(point, len(stream)) for point in points), len(stream)]
-    return [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [stream[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @settings(max_examples=600)
@@ -316,7 +317,7 @@ def tcp_frame(transaction: int, unit: int, pdu: bytes) -> bytes:
 
 @st.composite
 def tcp_lines(draw):
-    """A TCP request and a stream of whole frames: stale ones, foreign ones, at most one answer; then maybe half a frame."""
+    """Whole TCP frames that are stale or foreign, at most one answer behind them, then maybe half a frame."""
     pdu = draw(st.sampled_from([bytes.fromhex("03021234"), bytes.fromhex("8302")]))
     others = st.builds(
         tcp_frame, st.sampled_from([6, 7, 8]), st.sampled_from([1, 2]), st.binary(min_size=2, max_size=40)
