@@ -182,9 +182,9 @@ def show_cpu(title: str, table: dict[str, dict[str, list[float]]]) -> None:
 def running(command: Sequence[str], cpu: int) -> Iterator[subprocess.Popen[str]]:
     """A process on one of this machine's CPUs that ends with the block."""
     cpus = sorted(os.sched_getaffinity(0))
-    chosen = {cpus[cpu]} if len(cpus) >= -cpu else set(cpus)
-    pin = lambda: os.sched_setaffinity(0, chosen)  # noqa: E731
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=pin)  # noqa: PLW1509
+    chosen = cpus[cpu] if len(cpus) >= -cpu else cpus[0]
+    pinned = ["taskset", "-c", str(chosen), *command]
+    child = subprocess.Popen(pinned, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         yield child
     finally:

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 import struct
 import termios
 from pathlib import Path
@@ -111,8 +110,7 @@ def _open_exclusive(path: str) -> int:
     except OSError as error:
         raise _open_error(path, error) from error
     try:
-        if not stat.S_ISCHR(os.fstat(fd).st_mode) or not os.isatty(fd):
-            raise BusError(f"{path} is no serial port")
+        _check_terminal(fd, path)
         _lock(fd, path)
     except BaseException:
         os.close(fd)
@@ -120,9 +118,16 @@ def _open_exclusive(path: str) -> int:
     return fd
 
 
+def _check_terminal(fd: int, path: str) -> None:
+    if not os.isatty(fd):
+        raise BusError(f"{path} is no serial port")
+
+
 def _open_error(path: str, error: OSError) -> BusError | NotPermittedError:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotPermittedError(f"{path}: no permission; add this user to the group of the port: {_group_remedy(path)}")
+        return NotPermittedError(
+            f"{path}: no permission; add this user to the group of the port: {_group_remedy(path)}"
+        )
     if error.errno == errno.EBUSY:
         return _busy(path)
     return BusError(f"{path}: {error.strerror}")
@@ -143,7 +148,7 @@ def _busy(path: str) -> BusError:
 
 
 def _lock(fd: int, path: str) -> None:
-    """flock keeps out programs that ask, TIOCEXCL those that do not; a pty would stay marked after we are gone."""
+    """Flock keeps out programs that ask, TIOCEXCL those that do not; a pty would stay marked after we are gone."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -209,7 +214,9 @@ def _set_rs485(fd: int, bus: Bus) -> None:
         return
     kept = RS485.unpack(done)[0] if isinstance(done, bytes) else 0
     if not kept & RS485_ENABLED:
-        raise BusError(f'{bus.port}: its driver has no RS-485 mode; use rs485 = "auto" if the adapter switches by itself')
+        raise BusError(
+            f'{bus.port}: its driver has no RS-485 mode; use rs485 = "auto" if the adapter switches by itself'
+        )
 
 
 def _ask_low_latency(fd: int) -> None:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.fieldtap_master BAUD PORT...      BAUD 0: no gaps, as fast as it goes
 
-For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU seconds,
-seconds, system calls of the loop. A second thread drains the samples whenever the loop says so, as the agent does.
+For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU
+seconds, seconds, system calls of the loop. A second thread drains the samples when the loop says so, as the agent does.
 """
 
 import resource
@@ -26,7 +26,9 @@ ALWAYS_DUE_NS = 1  # a period that has always passed
 
 def main() -> None:
     baud, ports = int(sys.argv[1]), sys.argv[2:]
-    buses = [Bus(name=port, port=port, baud=baud or 115200, parity="N", timeout_ns=TIMEOUT_NS, devices=()) for port in ports]
+    buses = [
+        Bus(name=port, port=port, baud=baud or 115200, parity="N", timeout_ns=TIMEOUT_NS, devices=()) for port in ports
+    ]
     loop = BusLoop([(*wire_of(bus), RING_BITS) if baud else (False, 0, 0, RING_BITS) for bus in buses])
     for line, bus in enumerate(buses):
         loop.attach(line, open_port(bus))
@@ -74,7 +76,21 @@ def plan(registers: int) -> tuple[bytes, bytes]:
     """One block of u16 tags that is always due."""
     request = request_adu(1, 3, 0, registers, is_tcp=False)
     block = BLOCK.pack(
-        ALWAYS_DUE_NS, 0, TIMEOUT_NS, 0, 0, 0, 0, registers, len(request), 5 + 2 * registers, 1, 3, 0, registers, request
+        ALWAYS_DUE_NS,
+        0,
+        TIMEOUT_NS,
+        0,
+        0,
+        0,
+        0,
+        registers,
+        len(request),
+        5 + 2 * registers,
+        1,
+        3,
+        0,
+        registers,
+        request,
     )
     return block, b"".join(POINT.pack(at, at, 1, ValueType.U16, 0, 0, 0) for at in range(registers))
 

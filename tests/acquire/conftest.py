@@ -138,7 +138,9 @@ def other_device(tmp_path: Path) -> Iterator[PtyDevice]:
     made.close()
 
 
-def make_bus(path: Path | str, *, name: str = "rs485", units: tuple[int, ...] = (1,), tags: int = 10, **settings) -> Bus:
+def make_bus(
+    path: Path | str, *, name: str = "rs485", units: tuple[int, ...] = (1,), tags: int = 10, **settings
+) -> Bus:
     every_ns = settings.pop("every_ns", 5 * NS_PER_MS)
     read = tuple(
         Tag(name=f"t{at}", table=Table.HOLDING, address=100 + at, type=ValueType.U16, every_ns=every_ns)

@@ -106,7 +106,7 @@ def test_a_pty_takes_every_frame_format_also_when_opened_again(line: Pty, parity
     ],
 )
 def test_parity_and_stop_bits_reach_the_driver(
-    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch, parity: str, stop_bits: int, flags: int
+    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch, *, parity: str, stop_bits: int, flags: int
 ) -> None:
     asked = []
     ioctl = fcntl.ioctl
@@ -258,9 +258,7 @@ def adapters(path: str) -> list[SimpleNamespace]:
     ]
 
 
-def test_a_usb_adapter_is_found_by_its_identity(
-    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_usb_adapter_is_found_by_its_identity(line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serial.tools.list_ports, "comports", lambda: adapters(line.path))
     opened.append(open_port(bus("usb:0403:6001:a50285bi")))
     assert os.ttyname(opened[0]) == line.path
@@ -307,7 +305,7 @@ def test_the_wire_has_the_times_of_the_standard(settings: dict, wire: Wire) -> N
 
 
 def test_a_failed_open_leaves_no_file_descriptor_behind(line: Pty) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(BusError):
         open_port(bus(line.path, rs485="kernel"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
