@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from agent.config.model import Store as Settings
-from agent.errors import FieldtapError, FormatError
+from agent.errors import FieldtapError
 from agent.model import NS_PER_S, BatchKey, Gap, Message
 from agent.store.fs import FileSystem, RealFileSystem
 from agent.store.journal import (
@@ -25,9 +25,9 @@ from agent.store.journal import (
     open_journal,
 )
 from agent.store.queue import Live, Queue
-from agent.store.recovery import Recovery, Stored
+from agent.store.recovery import Recovery, Stored, newest_state
 from agent.store.schemas import SchemaBook
-from agent.store.state import Acknowledged, GapLedger, State, decode_state, encode_state
+from agent.store.state import Acknowledged, GapLedger, State, encode_state, merge_gaps
 
 JOURNAL_FILE = "journal"
 SCHEMA_FILE = "schemas"
@@ -78,7 +78,7 @@ class _Fragment(NamedTuple):
 class _Guard(NamedTuple):
     """Fragments in the journal that stand in for a batch that is not."""
 
-    first_page: int
+    place: Place  # of the first of them
     samples: int
     until_ns: int  # samples older than this are in them
 
@@ -286,9 +286,9 @@ class Store:
             return
         for fragment, place in zip(fragments, places, strict=True):
             seq = fragment.message.key.seq
-            guard = self._guards.get(seq, _Guard(place.sequence, 0, 0))
+            guard = self._guards.get(seq, _Guard(place, 0, 0))
             samples = guard.samples + fragment.message.samples
-            self._guards[seq] = _Guard(guard.first_page, samples, fragment.at_ns)
+            self._guards[seq] = _Guard(guard.place, samples, fragment.at_ns)
         self._fragments = [fragment for fragment in self._fragments if fragment not in fragments]
 
     def _batch_record(self, message: Message) -> Record:
@@ -330,8 +330,9 @@ class Store:
         """Pack; where the ring is full make room and pack again, because the state now tells of the eviction."""
         journal = self._journal
         while journal:
-            journal.tail = self._tail(journal)
-            commit = journal.pack(stamp, [*records, self._state_record(clean=clean)])
+            needed = self._needed(journal)
+            journal.tail = needed.sequence
+            commit = journal.pack(stamp, [*records, self._state_record(journal, needed, clean=clean)])
             pages = len(commit.pages) // self._geometry.page_bytes
             lacking = pages + (self._reserve if records else 0) - journal.free
             if lacking <= 0:
@@ -345,23 +346,34 @@ class Store:
         """Pages before `sequence` are about to be overwritten."""
         for stored in self._queue.evict_before(sequence):
             self._lose(stored.key, stored.samples)
-        self._guards = {seq: guard for seq, guard in self._guards.items() if guard.first_page >= sequence}
+        self._guards = {seq: guard for seq, guard in self._guards.items() if guard.place.sequence >= sequence}
 
-    def _tail(self, journal: Journal) -> int:
-        """The first page that is still needed: the next one to be written when there is none."""
-        needed = [guard.first_page for guard in self._guards.values()]
+    def _needed(self, journal: Journal) -> Place:
+        """Where the first batch begins that is still needed: on the next page to be written when there is none."""
+        places = [guard.place for guard in self._guards.values()]
         oldest = self._queue.oldest_stored()
         if oldest:
-            needed.append(oldest.places[0].sequence)
-        if not needed:
+            places.append(oldest.places[0])
+        if not places:
             self._acknowledged.clear()
             self._reported.clear()
-        elif oldest and oldest.places[0].sequence == min(needed):
+        elif oldest and oldest.places[0] == min(places):
             self._acknowledged.forget_before(*oldest.key)
-        return min(needed, default=journal.sequence)
+        return min(places, default=Place(journal.sequence, 0))
 
-    def _state_record(self, *, clean: bool) -> Record:
-        state = State(clean, self._next_seq, self._acknowledged.ranges(), self._gaps.all(), tuple(self._reported))
+    def _state_record(self, journal: Journal, needed: Place, *, clean: bool) -> Record:
+        gaps = list(self._gaps.all())
+        for stored in self._queue.overwritten():  # should the agent die before it knows what became of them
+            merge_gaps(gaps, _evicted(stored.key, stored.samples))
+        state = State(
+            clean,
+            self._next_seq,
+            needed,
+            journal.samples_before(needed.sequence),
+            self._acknowledged.ranges(),
+            tuple(gaps),
+            tuple(self._reported),
+        )
         return Record(Kind.STATE, 0, 0, 0, encode_state(state))
 
     def _upkeep(self, now_ns: int, *, clean: bool = False) -> None:
@@ -428,7 +440,7 @@ class Store:
     def _lose(self, key: BatchKey, samples: int) -> None:
         """There was no room for it."""
         self._evicted += 1
-        self._gaps.add(Gap(*key, key.seq, samples, "evicted"))
+        self._gaps.add(_evicted(key, samples))
         self._gaps.lost(key)
         self._cursor_moved = True
 
@@ -482,21 +494,24 @@ class Store:
         return not self._alarm
 
     def _take_over(self, journal: Journal, survey: Survey, now_ns: int) -> None:
-        recovery = Recovery(journal.tail)
-        for head, pieces in journal.pages(survey):
+        epoch, state = newest_state(journal, survey) or (b"", State(needed=Place(journal.tail, 0)))
+        recovery = Recovery(state.needed.sequence, state.samples_before if epoch else None)
+        for head, pieces in journal.good_pages(s for s in survey.slots if s >= state.needed.sequence):
             recovery.page(head, pieces)
         found = recovery.finish()
-        journal.samples = recovery.samples
-        epoch, state = _newest_state(journal, recovery)
+        journal.samples = recovery.samples or 0
         for span in state.acknowledged:
             self._acknowledged.add(*span)
-        found = [s for s in found if s.key not in self._queue and not self._acknowledged.holds(*s.key, s.key.seq)]
+        found = [stored for stored in found if stored.places[0] >= state.needed and self._is_missing(stored.key)]
         self._announce(recovery, found, epoch, state)
         if fits(journal, survey, self._geometry):
             self._journal = journal
             self._queue.recovered(found)
         else:
             self._move(journal, found, now_ns)
+
+    def _is_missing(self, key: BatchKey) -> bool:
+        return key not in self._queue and not self._acknowledged.holds(*key, key.seq)
 
     def _announce(self, recovery: Recovery, found: list[Stored], epoch: bytes, state: State) -> None:
         """What is lost, as far as the journal tells."""
@@ -548,13 +563,8 @@ class Store:
             self._lose(stored.key, stored.samples)
 
 
-def _newest_state(journal: Journal, recovery: Recovery) -> tuple[bytes, State]:
-    for epoch, place in reversed(recovery.states):
-        try:
-            return epoch, decode_state(journal.read(place)[1])
-        except (ValueError, OSError, FormatError):
-            log.warning("the state on page %d is damaged", place.sequence)
-    return b"", State()
+def _evicted(key: BatchKey, samples: int) -> Gap:
+    return Gap(*key, key.seq, samples, "evicted")
 
 
 def _record(kind: Kind, message: Message, fresh: int) -> Record:

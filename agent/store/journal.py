@@ -10,7 +10,8 @@ Invariants:
 
 import logging
 import struct
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ SCAN_BYTES = 1 << 20  # read at a time when a file is scanned: few system calls,
 FIRST, LAST = 1, 2  # flags of a piece
 HEAD = struct.Struct("=8sQQQqqIHBBi4x")  # ft_page
 PIECE = struct.Struct("=QQIIIIIHBB")  # ft_piece
+SAMPLES_BEFORE, SAMPLES_BEFORE_AT = struct.Struct("<Q"), 32  # in the page header
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +140,7 @@ class Survey:
         self.counts = dict.fromkeys(Status, 0)
         self.sequence = 0  # of the newest good page
         self.tail = 1
-        self.slots: dict[int, int] = {}  # of good pages from the one before the tail on
+        self.slots: dict[int, int] = {}  # of good pages, in the order of writing
         self.in_place = True  # every good page stands where this geometry puts it
 
     def add(self, slot: int, head: Head) -> None:
@@ -154,8 +156,8 @@ class Survey:
             self.in_place = self.in_place and head.sequence % self.geometry.pages == slot
 
     def finish(self) -> "Survey":
-        """Forget what nobody needs any more, but for the page before the tail: it says how many samples were before."""
-        self.slots = {s: self.slots[s] for s in sorted(self.slots) if s + 1 >= self.tail}
+        """Put the pages in order."""
+        self.slots = {sequence: self.slots[sequence] for sequence in sorted(self.slots)}
         return self
 
     @property
@@ -181,6 +183,7 @@ class Journal:
         self._fs = fs
         self._file = file
         self._kind = kind
+        self._samples_before = array("Q", bytes(8 * geometry.pages))  # of each page of the ring
         self._slots: dict[int, int] | None = None  # where pages stand, if not where the geometry puts them
 
     @property
@@ -194,9 +197,9 @@ class Journal:
         self.sequence = survey.sequence + 1
         self._slots = None if survey.in_place else survey.slots
 
-    def pages(self, survey: Survey) -> Iterator[tuple[Head, list[Piece]]]:
-        """The good pages from the one before the tail on, in the order of writing."""
-        for sequence in survey.slots:
+    def good_pages(self, sequences: Iterable[int]) -> Iterator[tuple[Head, list[Piece]]]:
+        """Those pages that are still good."""
+        for sequence in sequences:
             try:
                 page = self._page(sequence)
             except OSError as error:
@@ -204,7 +207,12 @@ class Journal:
                 continue
             head = Head._make(HEAD.unpack(scan(page, self.geometry.page_bytes)))
             if head.status == Status.GOOD and head.sequence == sequence:
+                self._samples_before[sequence % self.geometry.pages] = head.samples_before
                 yield head, read_pieces(page)
+
+    def samples_before(self, sequence: int) -> int:
+        """Fresh samples in the records that begin before this page, which is on the ring or the next one."""
+        return self.samples if sequence == self.sequence else self._samples_before[sequence % self.geometry.pages]
 
     def pack(self, stamp: Stamp, records: list[Record]) -> Commit:
         """Lay records out on the pages that come next; nothing is written."""
@@ -230,6 +238,8 @@ class Journal:
         if len(commit.pages) > fits:
             self._fs.write(self._file, commit.pages[fits:], 0)
         self._fs.sync(self._file)
+        for sequence, (samples,) in enumerate(self._counters(commit.pages), self.sequence):
+            self._samples_before[sequence % self.geometry.pages] = samples
         self.sequence = commit.next_sequence
         self.samples = commit.next_samples
 
@@ -264,6 +274,10 @@ class Journal:
         if self._file >= 0:
             self._fs.close(self._file)
             self._file = -1
+
+    def _counters(self, pages: bytes) -> Iterator[tuple[int]]:
+        starts = range(0, len(pages), self.geometry.page_bytes)
+        return (SAMPLES_BEFORE.unpack_from(pages, start + SAMPLES_BEFORE_AT) for start in starts)
 
     def _offset(self, sequence: int) -> int:
         slot = sequence % self.geometry.pages if self._slots is None else self._slots[sequence]

@@ -5,10 +5,15 @@ before it (`samples_before`), so the pages on both sides of a hole know what was
 the journal already counts only its `fresh` samples, so nothing is counted twice.
 """
 
+import logging
 from typing import NamedTuple
 
+from agent.errors import FormatError
 from agent.model import BatchKey, Gap
-from agent.store.journal import FIRST, LAST, Head, Kind, Piece, Place
+from agent.store.journal import FIRST, LAST, Head, Journal, Kind, Piece, Place, Survey
+from agent.store.state import State, decode_state
+
+log = logging.getLogger(__name__)
 
 
 class Stored(NamedTuple):
@@ -35,6 +40,18 @@ class Hole:
         return Gap(self.epoch, self.first_seq, self.last_seq, self.samples or 0, "damaged")
 
 
+def newest_state(journal: Journal, survey: Survey) -> tuple[bytes, State] | None:
+    """The last state record that is intact, with the epoch that wrote it."""
+    for head, pieces in journal.good_pages(reversed(survey.slots)):
+        for piece in reversed(pieces):
+            if piece.kind == Kind.STATE and piece.flags & FIRST:
+                try:
+                    return head.epoch, decode_state(journal.read(Place(piece.sequence, piece.at))[1])
+                except (ValueError, OSError, FormatError) as error:
+                    log.warning("the state on page %d is damaged: %s", piece.sequence, error)
+    return None
+
+
 class _Begun(NamedTuple):
     """A record whose last piece has not come yet."""
 
@@ -45,18 +62,16 @@ class _Begun(NamedTuple):
 class Recovery:
     """Feed it every page, then `finish()`."""
 
-    def __init__(self, tail: int) -> None:
+    def __init__(self, tail: int, samples_before: int | None) -> None:
+        """Starts at page `tail`; how many samples were before it is None when nobody knows."""
         self.batches: dict[BatchKey, tuple[Stored, int]] = {}  # with fresh
         self.fragments: dict[BatchKey, list[tuple[Place, int]]] = {}  # with samples
         self.holes: list[Hole] = []
-        self.states: list[tuple[bytes, Place]] = []  # epoch and place of every state record, oldest first
         self.damaged_pages = 0
         self.epoch = b""  # the newest
         self.next_seq = 0  # of that epoch, as far as known
-        self.samples = 0  # fresh samples before the page that comes next
-        self._tail = tail
+        self.samples = samples_before  # fresh ones before the page that comes next
         self._sequence = tail - 1
-        self._baseline = tail == 1  # whether `samples` is known
         self._begun: _Begun | None = None
         self._open_hole: Hole | None = None
 
@@ -67,7 +82,7 @@ class Recovery:
         if head.epoch != self.epoch:
             self._settle(None)
             self.epoch, self.next_seq = head.epoch, 0
-        self._sequence, self.samples, self._baseline = head.sequence, head.samples_before, True
+        self._sequence, self.samples = head.sequence, head.samples_before
         for piece in pieces:
             self._piece(piece)
 
@@ -91,7 +106,7 @@ class Recovery:
         """Pages are missing before this one."""
         first, last = self._sequence + 1, head.sequence - 1
         self.damaged_pages += last - first + 1
-        lost = head.samples_before - self.samples if self._baseline else None
+        lost = None if self.samples is None else head.samples_before - self.samples
         seq = self.next_seq
         if self._begun:
             lost = (lost or 0) + self._begun.first.fresh
@@ -102,9 +117,6 @@ class Recovery:
             self._open_hole = Hole(self.epoch or head.epoch, seq, lost, (first, last))
 
     def _piece(self, piece: Piece) -> None:
-        if self._sequence < self._tail and piece.kind != Kind.STATE:
-            self._count(piece)  # nobody needs it any more, but it says how many samples came before
-            return
         if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
             self._settle(piece)
         self._count(piece)
@@ -118,7 +130,7 @@ class Recovery:
 
     def _count(self, piece: Piece) -> None:
         if piece.flags & FIRST:
-            self.samples += piece.fresh
+            self.samples = (self.samples or 0) + piece.fresh
         if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
             # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
             self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
@@ -131,8 +143,6 @@ class Recovery:
             self.batches[key] = Stored(key, (place,), first.samples), first.fresh
         elif first.kind == Kind.FRAGMENT:
             self.fragments.setdefault(key, []).append((place, first.samples))
-        elif first.kind == Kind.STATE:
-            self.states.append((self.epoch, place))
 
     def _settle(self, after: Piece | None) -> None:
         """What comes after a hole tells how far it reached."""

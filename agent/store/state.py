@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from agent.errors import FormatError
 from agent.model import BatchKey, Gap
+from agent.store.journal import Place
 
 # Why samples were lost; the index is the number on the medium.
 REASONS = ("restart", "evicted", "damaged", "overrun")
@@ -12,7 +13,7 @@ REASONS = ("restart", "evicted", "damaged", "overrun")
 MAX_RANGES = 128  # a state record is written with most commits; a range that is left out is only sent once more
 MAX_GAPS = 64  # neighbours of one epoch and reason are merged first, so these are 64 different stories
 
-HEADER = struct.Struct("<BBHHHQ")  # flags, 0, ranges, gaps, reported, next_seq
+HEADER = struct.Struct("<BBHHHQQIQ")  # flags, 0, ranges, gaps, reported, next_seq, needed, samples_before
 RANGE = struct.Struct("<8sQQ")  # epoch, first, last
 GAP = struct.Struct("<8sQqQB7x")  # epoch, first, last, samples, reason
 PAGES = struct.Struct("<QQ")  # first, last
@@ -32,6 +33,8 @@ class State(NamedTuple):
 
     clean: bool = False  # the run has ended and has nothing more to tell
     next_seq: int = 0  # of the epoch that wrote it
+    needed: Place = Place(1, 0)  # no batch that begins before this place is needed any more
+    samples_before: int = 0  # fresh samples in records that begin before its page
     acknowledged: tuple[Range, ...] = ()  # batches in the journal that must not be sent again
     gaps: tuple[Gap, ...] = ()  # not yet known to have reached the receiver
     reported: tuple[tuple[int, int], ...] = ()  # damaged pages whose gap was counted already
@@ -40,7 +43,8 @@ class State(NamedTuple):
 def encode_state(state: State) -> bytes:
     """The record's payload."""
     ranges, gaps, reported = state.acknowledged[-MAX_RANGES:], state.gaps[-MAX_GAPS:], state.reported[-MAX_RANGES:]
-    head = HEADER.pack(CLEAN * state.clean, 0, len(ranges), len(gaps), len(reported), state.next_seq)
+    counts = len(ranges), len(gaps), len(reported)
+    head = HEADER.pack(CLEAN * state.clean, 0, *counts, state.next_seq, *state.needed, state.samples_before)
     return b"".join(
         (
             head,
@@ -54,7 +58,7 @@ def encode_state(state: State) -> bytes:
 def decode_state(payload: bytes) -> State:
     """Back again. FormatError: the counts do not fit the length."""
     try:
-        flags, _, ranges, gaps, reported, next_seq = HEADER.unpack_from(payload)
+        flags, _, ranges, gaps, reported, next_seq, *needed, samples_before = HEADER.unpack_from(payload)
         at_gaps = HEADER.size + ranges * RANGE.size
         at_reported = at_gaps + gaps * GAP.size
         if len(payload) != at_reported + reported * PAGES.size:
@@ -62,6 +66,8 @@ def decode_state(payload: bytes) -> State:
         return State(
             bool(flags & CLEAN),
             next_seq,
+            Place(*needed),
+            samples_before,
             tuple(Range._make(span) for span in RANGE.iter_unpack(payload[HEADER.size : at_gaps])),
             tuple(_gap(*fields) for fields in GAP.iter_unpack(payload[at_gaps:at_reported])),
             tuple((first, last) for first, last in PAGES.iter_unpack(payload[at_reported:])),
