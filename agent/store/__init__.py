@@ -27,7 +27,7 @@ from agent.store.journal import (
 from agent.store.queue import Live, Queue
 from agent.store.recovery import Recovery, Stored, newest_state
 from agent.store.schemas import SchemaBook
-from agent.store.state import Acknowledged, GapLedger, State, encode_state, merge_gaps
+from agent.store.state import Acknowledged, GapLedger, Range, State, encode_state, merge_gaps
 
 JOURNAL_FILE = "journal"
 SCHEMA_FILE = "schemas"
@@ -191,9 +191,11 @@ class Store:
         if not taken:
             return
         guard = self._guards.pop(key.seq, None) if key.epoch == self._epoch else None
+        if guard and self._journal:
+            self._acknowledged.add(_one(key), self._journal.sequence)
+        if stored and stored.places:
+            self._acknowledged.add(_one(key), stored.places[-1].sequence)
         carried = self._gaps.arrived(key)
-        if stored or guard:
-            self._acknowledged.add(key.epoch, key.seq, key.seq)
         self._cursor_moved = self._cursor_moved or bool(stored or guard or carried)
 
     def give_back(self) -> None:
@@ -330,9 +332,9 @@ class Store:
         """Pack; where the ring is full make room and pack again, because the state now tells of the eviction."""
         journal = self._journal
         while journal:
-            needed = self._needed(journal)
+            needed, key = self._needed(journal)
             journal.tail = needed.sequence
-            commit = journal.pack(stamp, [*records, self._state_record(journal, needed, clean=clean)])
+            commit = journal.pack(stamp, [*records, self._state_record(needed, key, clean=clean)])
             pages = len(commit.pages) // self._geometry.page_bytes
             lacking = pages + (self._reserve if records else 0) - journal.free
             if lacking <= 0:
@@ -348,32 +350,26 @@ class Store:
             self._lose(stored.key, stored.samples)
         self._guards = {seq: guard for seq, guard in self._guards.items() if guard.place.sequence >= sequence}
 
-    def _needed(self, journal: Journal) -> Place:
-        """Where the first batch begins that is still needed: on the next page to be written when there is none."""
-        places = [guard.place for guard in self._guards.values()]
+    def _needed(self, journal: Journal) -> tuple[Place, BatchKey]:
+        """The first batch that is still needed and where it begins: on the next page when there is none."""
+        places = [(guard.place, BatchKey(self._epoch, seq)) for seq, guard in self._guards.items()]
         oldest = self._queue.oldest_stored()
         if oldest:
-            places.append(oldest.places[0])
+            places.append((oldest.places[0], oldest.key))
         if not places:
             self._acknowledged.clear()
             self._reported.clear()
-        elif oldest and oldest.places[0] == min(places):
-            self._acknowledged.forget_before(*oldest.key)
-        return min(places, default=Place(journal.sequence, 0))
+            return Place(journal.sequence, 0, journal.samples), BatchKey(self._epoch, self._next_seq)
+        place, key = min(places)
+        self._acknowledged.forget_before(place.sequence, key)
+        return place, key
 
-    def _state_record(self, journal: Journal, needed: Place, *, clean: bool) -> Record:
+    def _state_record(self, needed: Place, key: BatchKey, *, clean: bool) -> Record:
         gaps = list(self._gaps.all())
         for stored in self._queue.overwritten():  # should the agent die before it knows what became of them
             merge_gaps(gaps, _evicted(stored.key, stored.samples))
-        state = State(
-            clean,
-            self._next_seq,
-            needed,
-            journal.samples_before(needed.sequence),
-            self._acknowledged.ranges(),
-            tuple(gaps),
-            tuple(self._reported),
-        )
+        ranges, reported = self._acknowledged.ranges(), tuple(self._reported)
+        state = State(clean, self._next_seq, needed, key, ranges, tuple(gaps), reported)
         return Record(Kind.STATE, 0, 0, 0, encode_state(state))
 
     def _upkeep(self, now_ns: int, *, clean: bool = False) -> None:
@@ -432,7 +428,7 @@ class Store:
 
     def _give_up(self, stored: Stored) -> None:
         """It cannot be read any more."""
-        self._acknowledged.add(stored.key.epoch, stored.key.seq, stored.key.seq)
+        self._acknowledged.add(_one(stored.key), stored.places[-1].sequence)
         self._gaps.add(Gap(*stored.key, stored.key.seq, stored.samples, "damaged"))
         self._gaps.lost(stored.key)
         self._cursor_moved = True
@@ -494,14 +490,16 @@ class Store:
         return not self._alarm
 
     def _take_over(self, journal: Journal, survey: Survey, now_ns: int) -> None:
-        epoch, state = newest_state(journal, survey) or (b"", State(needed=Place(journal.tail, 0)))
-        recovery = Recovery(state.needed.sequence, state.samples_before if epoch else None)
-        for head, pieces in journal.good_pages(s for s in survey.slots if s >= state.needed.sequence):
+        epoch, state = newest_state(journal, survey)
+        recovery = Recovery(state)
+        first = state.needed.sequence if state else survey.tail
+        for head, pieces in journal.good_pages(sequence for sequence in survey.slots if sequence >= first):
             recovery.page(head, pieces)
         found = recovery.finish()
         journal.samples = recovery.samples or 0
+        state = state or State()
         for span in state.acknowledged:
-            self._acknowledged.add(*span)
+            self._acknowledged.add(span, journal.sequence)
         found = [stored for stored in found if stored.places[0] >= state.needed and self._is_missing(stored.key)]
         self._announce(recovery, found, epoch, state)
         if fits(journal, survey, self._geometry):
@@ -511,7 +509,7 @@ class Store:
             self._move(journal, found, now_ns)
 
     def _is_missing(self, key: BatchKey) -> bool:
-        return key not in self._queue and not self._acknowledged.holds(*key, key.seq)
+        return key not in self._queue and not self._acknowledged.holds(_one(key))
 
     def _announce(self, recovery: Recovery, found: list[Stored], epoch: bytes, state: State) -> None:
         """What is lost, as far as the journal tells."""
@@ -519,7 +517,7 @@ class Store:
         new = [
             hole
             for hole in recovery.holes
-            if hole not in known and not self._acknowledged.holds(hole.epoch, hole.first_seq, hole.last_seq)
+            if hole not in known and not self._acknowledged.holds(Range(hole.epoch, hole.first_seq, hole.last_seq))
         ]
         gaps = [*state.gaps, *(hole.gap() for hole in new)]
         ended_well = state.clean and epoch == recovery.epoch
@@ -561,6 +559,10 @@ class Store:
             self._queue.recovered([stored._replace(places=tuple(places))])
         elif not self._alarm:
             self._lose(stored.key, stored.samples)
+
+
+def _one(key: BatchKey) -> Range:
+    return Range(*key, key.seq)
 
 
 def _evicted(key: BatchKey, samples: int) -> Gap:

@@ -10,7 +10,6 @@ Invariants:
 
 import logging
 import struct
-from array import array
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
@@ -22,7 +21,6 @@ SCAN_BYTES = 1 << 20  # read at a time when a file is scanned: few system calls,
 FIRST, LAST = 1, 2  # flags of a piece
 HEAD = struct.Struct("=8sQQQqqIHBBi4x")  # ft_page
 PIECE = struct.Struct("=QQIIIIIHBB")  # ft_piece
-SAMPLES_BEFORE, SAMPLES_BEFORE_AT = struct.Struct("<Q"), 32  # in the page header
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +84,11 @@ class Piece(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record begins; places are in the order of writing."""
+    """Where a record begins; places compare in the order of writing."""
 
-    sequence: int
-    at: int
+    sequence: int  # the page
+    at: int  # where in it
+    samples_before: int  # fresh samples of all records that begin before it
 
 
 class Record(NamedTuple):
@@ -183,7 +182,6 @@ class Journal:
         self._fs = fs
         self._file = file
         self._kind = kind
-        self._samples_before = array("Q", bytes(8 * geometry.pages))  # of each page of the ring
         self._slots: dict[int, int] | None = None  # where pages stand, if not where the geometry puts them
 
     @property
@@ -207,12 +205,7 @@ class Journal:
                 continue
             head = Head._make(HEAD.unpack(scan(page, self.geometry.page_bytes)))
             if head.status == Status.GOOD and head.sequence == sequence:
-                self._samples_before[sequence % self.geometry.pages] = head.samples_before
                 yield head, read_pieces(page)
-
-    def samples_before(self, sequence: int) -> int:
-        """Fresh samples in the records that begin before this page, which is on the ring or the next one."""
-        return self.samples if sequence == self.sequence else self._samples_before[sequence % self.geometry.pages]
 
     def pack(self, stamp: Stamp, records: list[Record]) -> Commit:
         """Lay records out on the pages that come next; nothing is written."""
@@ -226,7 +219,11 @@ class Journal:
             stamp.boot_ns,
             stamp.wall_ns,
         )
-        places = [Place(*packer.add(r.kind, r.seq, r.samples, r.fresh, r.payload)) for r in records]
+        places = []
+        samples = self.samples
+        for record in records:
+            places.append(Place(*packer.add(*record), samples))
+            samples += record.fresh
         pages, next_sequence, next_samples = packer.finish()
         return Commit(pages, places, next_sequence, next_samples)
 
@@ -238,8 +235,6 @@ class Journal:
         if len(commit.pages) > fits:
             self._fs.write(self._file, commit.pages[fits:], 0)
         self._fs.sync(self._file)
-        for sequence, (samples,) in enumerate(self._counters(commit.pages), self.sequence):
-            self._samples_before[sequence % self.geometry.pages] = samples
         self.sequence = commit.next_sequence
         self.samples = commit.next_samples
 
@@ -274,10 +269,6 @@ class Journal:
         if self._file >= 0:
             self._fs.close(self._file)
             self._file = -1
-
-    def _counters(self, pages: bytes) -> Iterator[tuple[int]]:
-        starts = range(0, len(pages), self.geometry.page_bytes)
-        return (SAMPLES_BEFORE.unpack_from(pages, start + SAMPLES_BEFORE_AT) for start in starts)
 
     def _offset(self, sequence: int) -> int:
         slot = sequence % self.geometry.pages if self._slots is None else self._slots[sequence]

@@ -40,43 +40,47 @@ class Hole:
         return Gap(self.epoch, self.first_seq, self.last_seq, self.samples or 0, "damaged")
 
 
-def newest_state(journal: Journal, survey: Survey) -> tuple[bytes, State] | None:
-    """The last state record that is intact, with the epoch that wrote it."""
+def newest_state(journal: Journal, survey: Survey) -> tuple[bytes, State | None]:
+    """The last state record that is intact, and the epoch that wrote it."""
     for head, pieces in journal.good_pages(reversed(survey.slots)):
         for piece in reversed(pieces):
             if piece.kind == Kind.STATE and piece.flags & FIRST:
                 try:
-                    return head.epoch, decode_state(journal.read(Place(piece.sequence, piece.at))[1])
+                    return head.epoch, decode_state(journal.read(Place(piece.sequence, piece.at, 0))[1])
                 except (ValueError, OSError, FormatError) as error:
                     log.warning("the state on page %d is damaged: %s", piece.sequence, error)
-    return None
+    return b"", None
 
 
 class _Begun(NamedTuple):
     """A record whose last piece has not come yet."""
 
     first: Piece
+    place: Place
     done: int
 
 
 class Recovery:
     """Feed it every page, then `finish()`."""
 
-    def __init__(self, tail: int, samples_before: int | None) -> None:
-        """Starts at page `tail`; how many samples were before it is None when nobody knows."""
+    def __init__(self, state: State | None) -> None:
+        """Starts at the first place the state calls needed; without a state nobody knows what came before."""
         self.batches: dict[BatchKey, tuple[Stored, int]] = {}  # with fresh
         self.fragments: dict[BatchKey, list[tuple[Place, int]]] = {}  # with samples
         self.holes: list[Hole] = []
         self.damaged_pages = 0
-        self.epoch = b""  # the newest
-        self.next_seq = 0  # of that epoch, as far as known
-        self.samples = samples_before  # fresh ones before the page that comes next
-        self._sequence = tail - 1
+        self.epoch = state.needed_key.epoch if state else b""  # the newest
+        self.next_seq = state.needed_key.seq if state else 0  # of that epoch, as far as known
+        self.samples = state.needed.samples_before if state else None  # fresh ones before what comes next
+        self._start = state.needed if state else Place(0, 0, 0)
+        self._sequence = self._start.sequence - 1
         self._begun: _Begun | None = None
         self._open_hole: Hole | None = None
 
     def page(self, head: Head, pieces: list[Piece]) -> None:
         """One good page; sequences rise."""
+        if self._sequence < 0:
+            self._sequence = head.sequence - 1
         if head.sequence > self._sequence + 1:
             self._hole(head)
         if head.epoch != self.epoch:
@@ -117,27 +121,25 @@ class Recovery:
             self._open_hole = Hole(self.epoch or head.epoch, seq, lost, (first, last))
 
     def _piece(self, piece: Piece) -> None:
+        place = Place(piece.sequence, piece.at, self.samples or 0)
+        if piece.flags & FIRST:
+            self.samples = place.samples_before + piece.fresh
+        if place < self._start:
+            return
         if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
             self._settle(piece)
-        self._count(piece)
-        begun = _Begun(piece, 0) if piece.flags & FIRST else self._begun
-        if begun is None or piece.offset != begun.done:
-            return
-        self._begun = _Begun(begun.first, begun.done + piece.length)
-        if piece.flags & LAST:
-            self._begun = None
-            self._record(begun.first)
-
-    def _count(self, piece: Piece) -> None:
-        if piece.flags & FIRST:
-            self.samples = (self.samples or 0) + piece.fresh
-        if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
             # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
             self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
+        begun = _Begun(piece, place, 0) if piece.flags & FIRST else self._begun
+        if begun is None or piece.offset != begun.done:
+            return
+        self._begun = begun._replace(done=begun.done + piece.length)
+        if piece.flags & LAST:
+            self._begun = None
+            self._record(begun.first, begun.place)
 
-    def _record(self, first: Piece) -> None:
+    def _record(self, first: Piece, place: Place) -> None:
         """A record is complete."""
-        place = Place(first.sequence, first.at)
         key = BatchKey(self.epoch, first.seq)
         if first.kind == Kind.BATCH:
             self.batches[key] = Stored(key, (place,), first.samples), first.fresh
