@@ -224,7 +224,7 @@ class Store:
         """Write everything that is not acknowledged, and that this run ended well."""
         self.give_back()
         if self._usable(now_ns):
-            self._store(list(self._queue.live()), list(self._fragments), now_ns)
+            self._store([*self._queue.live(), *self._fragments], now_ns)
             self._upkeep_bytes += self._schemas.write(self._stamp(now_ns))
             self._upkeep(now_ns, clean=not self._queue.memory_bytes)
         self._schemas.close()
@@ -259,48 +259,46 @@ class Store:
         """Batches up to the last one that is due, so that the journal keeps their order; fragments likewise."""
         lives = list(self._queue.live())
         due = max((i for i, live in enumerate(lives, 1) if live.due_ns <= now_ns), default=0)
-        self._store(lives[:due], [f for f in self._fragments if f.due_ns <= now_ns], now_ns)
+        self._store([*lives[:due], *(f for f in self._fragments if f.due_ns <= now_ns)], now_ns)
 
-    def _store(self, lives: list[Live], fragments: list[_Fragment], now_ns: int) -> None:
-        """In commits of bounded size. What cannot be written stays in memory."""
-        while lives:
-            count = _within(COMMIT_BYTES, [len(live.message.payload) for live in lives])
-            if not self._store_batches([live.message for live in lives[:count]], now_ns):
-                return
-            lives = lives[count:]
-        if fragments:
-            self._store_fragments(fragments, now_ns)
+    def _store(self, items: Sequence[Live | _Fragment], now_ns: int) -> bool:
+        """Write batches, then fragments, in commits of bounded size. What cannot be written stays in memory: False."""
+        while items:
+            count = _within(COMMIT_BYTES, [len(item.message.payload) for item in items])
+            records = [self._record(item) for item in items[:count]]
+            places = self._commit(records, self._stamp(now_ns), now_ns)
+            if places is None and self._drop_newest and count > 1:  # full: as many as still fit
+                return all(self._store([item], now_ns) for item in items)
+            if places is None:
+                return False
+            for item, record, place in zip(items[:count], records, places, strict=True):
+                self._stored(item, record, place)
+            items = items[count:]
+        return True
 
-    def _store_batches(self, messages: list[Message], now_ns: int) -> bool:
-        records = [self._batch_record(message) for message in messages]
-        places = self._commit(records, self._stamp(now_ns), now_ns)
-        if places is None and self._drop_newest and len(messages) > 1:  # full: as many as still fit
-            return all(self._store_batches([message], now_ns) for message in messages)
-        for message, place in zip(messages, places or (), strict=places is not None):
-            self._queue.stored(message.key, Stored(message.key, (place,), message.samples))
-            self._guards.pop(message.key.seq, None)
-        return places is not None
-
-    def _store_fragments(self, fragments: list[_Fragment], now_ns: int) -> None:
-        records = [_record(Kind.FRAGMENT, f.message, f.message.samples) for f in fragments]
-        places = self._commit(records, self._stamp(now_ns), now_ns)
-        if places is None:
-            return
-        for fragment, place in zip(fragments, places, strict=True):
-            seq = fragment.message.key.seq
-            guard = self._guards.get(seq, _Guard(place, 0, 0))
-            samples = guard.samples + fragment.message.samples
-            self._guards[seq] = _Guard(guard.place, samples, fragment.at_ns)
-        self._fragments = [fragment for fragment in self._fragments if fragment not in fragments]
-
-    def _batch_record(self, message: Message) -> Record:
+    def _record(self, item: Live | _Fragment) -> Record:
+        message = item.message
         guard = self._guards.get(message.key.seq)
-        return _record(Kind.BATCH, message, max(0, message.samples - (guard.samples if guard else 0)))
+        if isinstance(item, Live):
+            fresh = message.samples - (guard.samples if guard else 0)
+            return Record(Kind.BATCH, message.key.seq, message.samples, max(0, fresh), message.payload)
+        return Record(Kind.FRAGMENT, message.key.seq, message.samples, message.samples, message.payload)
+
+    def _stored(self, item: Live | _Fragment, record: Record, place: Place) -> None:
+        key = item.message.key
+        if isinstance(item, Live):
+            covered = record.samples - record.fresh
+            self._queue.stored(key, Stored(key, (place,), record.samples, covered))
+            self._guards.pop(key.seq, None)
+        else:
+            guard = self._guards.get(key.seq, _Guard(place, 0, 0))
+            self._guards[key.seq] = _Guard(guard.place, guard.samples + record.samples, item.at_ns)
+            self._fragments.remove(item)
 
     def _relieve(self, now_ns: int) -> None:
         """Too much in memory: to the journal, due or not; what it cannot take is lost by the policy."""
         if self._usable(now_ns):
-            self._store(list(self._queue.live()), [], now_ns)
+            self._store([*self._queue.live()], now_ns)
         while self._queue.memory_bytes > MEMORY_BYTES:
             message = self._queue.drop_live(newest=self._drop_newest)
             if message is None:
@@ -332,9 +330,9 @@ class Store:
         """Pack; where the ring is full make room and pack again, because the state now tells of the eviction."""
         journal = self._journal
         while journal:
-            needed, key = self._needed(journal)
-            journal.tail = needed.sequence
-            commit = journal.pack(stamp, [*records, self._state_record(needed, key, clean=clean)])
+            needed = self._needed(journal)
+            journal.tail = needed[0].sequence
+            commit = journal.pack(stamp, [*records, self._state_record(needed, clean=clean)])
             pages = len(commit.pages) // self._geometry.page_bytes
             lacking = pages + (self._reserve if records else 0) - journal.free
             if lacking <= 0:
@@ -350,26 +348,26 @@ class Store:
             self._lose(stored.key, stored.samples)
         self._guards = {seq: guard for seq, guard in self._guards.items() if guard.place.sequence >= sequence}
 
-    def _needed(self, journal: Journal) -> tuple[Place, BatchKey]:
-        """The first batch that is still needed and where it begins: on the next page when there is none."""
-        places = [(guard.place, BatchKey(self._epoch, seq)) for seq, guard in self._guards.items()]
+    def _needed(self, journal: Journal) -> tuple[Place, BatchKey, int]:
+        """The first batch that is still needed: where it begins, its key, and how much of it earlier fragments have."""
+        places = [(guard.place, BatchKey(self._epoch, seq), 0) for seq, guard in self._guards.items()]
         oldest = self._queue.oldest_stored()
         if oldest:
-            places.append((oldest.places[0], oldest.key))
+            places.append((oldest.places[0], oldest.key, oldest.covered))
         if not places:
             self._acknowledged.clear()
             self._reported.clear()
-            return Place(journal.sequence, 0, journal.samples), BatchKey(self._epoch, self._next_seq)
-        place, key = min(places)
-        self._acknowledged.forget_before(place.sequence, key)
-        return place, key
+            return Place(journal.sequence, 0, journal.samples), BatchKey(self._epoch, self._next_seq), 0
+        needed = min(places)
+        self._acknowledged.forget_before(needed[0].sequence, needed[1])
+        return needed
 
-    def _state_record(self, needed: Place, key: BatchKey, *, clean: bool) -> Record:
+    def _state_record(self, needed: tuple[Place, BatchKey, int], *, clean: bool) -> Record:
         gaps = list(self._gaps.all())
         for stored in self._queue.overwritten():  # should the agent die before it knows what became of them
             merge_gaps(gaps, _evicted(stored.key, stored.samples))
         ranges, reported = self._acknowledged.ranges(), tuple(self._reported)
-        state = State(clean, self._next_seq, needed, key, ranges, tuple(gaps), reported)
+        state = State(clean, self._next_seq, *needed, ranges, tuple(gaps), reported)
         return Record(Kind.STATE, 0, 0, 0, encode_state(state))
 
     def _upkeep(self, now_ns: int, *, clean: bool = False) -> None:
@@ -394,7 +392,7 @@ class Store:
         samples = sum(samples for _, samples in parts)
         if not parts:
             return None
-        if not stored.fragments:
+        if not stored.merged:
             return Message(stored.key, parts[0][0], samples, historical=True)
         try:
             payload = self._merge([payload for payload, _ in parts], self._schemas.all())
@@ -491,7 +489,7 @@ class Store:
 
     def _take_over(self, journal: Journal, survey: Survey, now_ns: int) -> None:
         epoch, state = newest_state(journal, survey)
-        recovery = Recovery(state)
+        recovery = Recovery(epoch, state)
         first = state.needed.sequence if state else survey.tail
         for head, pieces in journal.good_pages(sequence for sequence in survey.slots if sequence >= first):
             recovery.page(head, pieces)
@@ -556,7 +554,7 @@ class Store:
         records = [Record(Kind(p.kind), p.seq, p.samples, p.samples, payload) for p, payload in parts]
         places = self._commit(records, Stamp(stored.key.epoch, now_ns, self._wall_ns()), now_ns)
         if places is not None:
-            self._queue.recovered([stored._replace(places=tuple(places))])
+            self._queue.recovered([stored._replace(places=tuple(places), covered=0)])
         elif not self._alarm:
             self._lose(stored.key, stored.samples)
 
@@ -567,10 +565,6 @@ def _one(key: BatchKey) -> Range:
 
 def _evicted(key: BatchKey, samples: int) -> Gap:
     return Gap(*key, key.seq, samples, "evicted")
-
-
-def _record(kind: Kind, message: Message, fresh: int) -> Record:
-    return Record(kind, message.key.seq, message.samples, fresh, message.payload)
 
 
 def _within(most: int, sizes: list[int]) -> int:

@@ -351,6 +351,8 @@ def _survey(fs: FileSystem, file: int, geometry: Geometry, kind: FileKind) -> Su
         heads = scan(_read_all(fs, file, min(SCAN_BYTES, size - start), start, geometry), geometry.page_bytes)
         for slot, fields in enumerate(HEAD.iter_unpack(heads), start // geometry.page_bytes):
             survey.add(slot, Head._make(fields))
+    if any(fs.read(file, geometry.page_bytes, size)):  # less than a page, and not zeros
+        survey.counts[Status.DAMAGED] += 1
     return survey.finish()
 
 

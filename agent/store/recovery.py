@@ -22,7 +22,8 @@ class Stored(NamedTuple):
     key: BatchKey
     places: tuple[Place, ...]  # one, or one for each fragment
     samples: int
-    fragments: bool = False
+    covered: int = 0  # of these, in fragments that were written before it
+    merged: bool = False  # of fragments
 
 
 class Hole:
@@ -63,9 +64,11 @@ class _Begun(NamedTuple):
 class Recovery:
     """Feed it every page, then `finish()`."""
 
-    def __init__(self, state: State | None) -> None:
-        """Starts at the first place the state calls needed; without a state nobody knows what came before."""
-        self.batches: dict[BatchKey, tuple[Stored, int]] = {}  # with fresh
+    def __init__(self, epoch: bytes, state: State | None) -> None:
+        """Starts at the first place the newest state, of `epoch`, calls needed; without one nobody knows what was."""
+        self._state_epoch = epoch
+        self._state = state or State()
+        self.batches: dict[BatchKey, Stored] = {}
         self.fragments: dict[BatchKey, list[tuple[Place, int]]] = {}  # with samples
         self.holes: list[Hole] = []
         self.damaged_pages = 0
@@ -74,6 +77,7 @@ class Recovery:
         self.samples = state.needed.samples_before if state else None  # fresh ones before what comes next
         self._start = state.needed if state else Place(0, 0, 0)
         self._sequence = self._start.sequence - 1
+        self._covered = self._state.covered
         self._begun: _Begun | None = None
         self._open_hole: Hole | None = None
 
@@ -92,19 +96,22 @@ class Recovery:
 
     def finish(self) -> list[Stored]:
         """All that is intact, oldest first; `holes` is final."""
+        if self._open_hole and self._open_hole.epoch == self._state_epoch:
+            self._open_hole.last_seq = max(self._open_hole.first_seq, self._state.next_seq - 1)
         self._settle(None)
         if self._begun:  # the commit that was cut short
             first = self._begun.first
-            self.holes.append(Hole(self.epoch, first.seq, first.fresh, (self._sequence + 1, self._sequence + 1)))
-        for key, (stored, fresh) in self.batches.items():
+            lost = first.fresh + self._uncovered()
+            self.holes.append(Hole(self.epoch, first.seq, lost, (self._sequence + 1, self._sequence + 1)))
+        for key, stored in self.batches.items():
             found = sum(samples for _, samples in self.fragments.pop(key, ()))
-            self._forgive(key, stored.samples - fresh - found)
+            self._forgive(key, stored.covered - found)
         merged = [
-            Stored(key, tuple(place for place, _ in parts), sum(samples for _, samples in parts), fragments=True)
+            Stored(key, tuple(place for place, _ in parts), sum(samples for _, samples in parts), merged=True)
             for key, parts in self.fragments.items()
         ]
         self.holes = [hole for hole in self.holes if hole.samples != 0]
-        return sorted([*(stored for stored, _ in self.batches.values()), *merged], key=lambda one: one.places)
+        return sorted([*self.batches.values(), *merged], key=lambda one: one.places)
 
     def _hole(self, head: Head) -> None:
         """Pages are missing before this one."""
@@ -117,6 +124,8 @@ class Recovery:
             seq = self._begun.first.seq
             self._begun = None
         self._settle(None)
+        if lost is not None:
+            lost += self._uncovered()
         if lost is None or lost > 0:
             self._open_hole = Hole(self.epoch or head.epoch, seq, lost, (first, last))
 
@@ -142,9 +151,14 @@ class Recovery:
         """A record is complete."""
         key = BatchKey(self.epoch, first.seq)
         if first.kind == Kind.BATCH:
-            self.batches[key] = Stored(key, (place,), first.samples), first.fresh
+            self.batches[key] = Stored(key, (place,), first.samples, first.samples - first.fresh)
         elif first.kind == Kind.FRAGMENT:
             self.fragments.setdefault(key, []).append((place, first.samples))
+
+    def _uncovered(self) -> int:
+        """If the first batch needed is lost, so are the samples it did not count because fragments had them."""
+        covered, self._covered = self._covered, 0
+        return 0 if self._state.needed_key in self.batches else covered
 
     def _settle(self, after: Piece | None) -> None:
         """What comes after a hole tells how far it reached."""

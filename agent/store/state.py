@@ -14,7 +14,7 @@ MAX_RANGES = 128  # a state record is written with most commits; a range that is
 MAX_GAPS = 64  # neighbours of one epoch and reason are merged first, so these are 64 different stories
 
 HEADER = struct.Struct("<BBHHHQ")  # flags, 0, ranges, gaps, reported, next_seq
-NEEDED = struct.Struct("<QIQ8sQ")  # page, at, samples before it; epoch, seq
+NEEDED = struct.Struct("<QIQ8sQI")  # page, at, samples before it; epoch, seq; covered
 RANGE = struct.Struct("<8sQQ")  # epoch, first, last
 GAP = struct.Struct("<8sQqQB7x")  # epoch, first, last, samples, reason
 PAGES = struct.Struct("<QQ")  # first, last
@@ -36,6 +36,7 @@ class State(NamedTuple):
     next_seq: int = 0  # of the epoch that wrote it
     needed: Place = Place(1, 0, 0)  # no batch that begins before this place is needed any more
     needed_key: BatchKey = BatchKey(bytes(8), 0)  # the batch that begins there
+    covered: int = 0  # samples of it that fragments before that place have too
     acknowledged: tuple[Range, ...] = ()  # batches in the journal that must not be sent again
     gaps: tuple[Gap, ...] = ()  # not yet known to have reached the receiver
     reported: tuple[tuple[int, int], ...] = ()  # damaged pages whose gap was counted already
@@ -48,7 +49,7 @@ def encode_state(state: State) -> bytes:
     return b"".join(
         (
             head,
-            NEEDED.pack(*state.needed, *state.needed_key),
+            NEEDED.pack(*state.needed, *state.needed_key, state.covered),
             *(RANGE.pack(*span) for span in ranges),
             *(GAP.pack(g.epoch, g.first_seq, g.last_seq, g.samples, REASONS.index(g.reason)) for g in gaps),
             *(PAGES.pack(*span) for span in reported),
@@ -60,7 +61,7 @@ def decode_state(payload: bytes) -> State:
     """Back again. FormatError: the counts do not fit the length."""
     try:
         flags, _, ranges, gaps, reported, next_seq = HEADER.unpack_from(payload)
-        *place, epoch, seq = NEEDED.unpack_from(payload, HEADER.size)
+        *place, epoch, seq, covered = NEEDED.unpack_from(payload, HEADER.size)
         at_ranges = HEADER.size + NEEDED.size
         at_gaps = at_ranges + ranges * RANGE.size
         at_reported = at_gaps + gaps * GAP.size
@@ -71,6 +72,7 @@ def decode_state(payload: bytes) -> State:
             next_seq,
             Place(*place),
             BatchKey(epoch, seq),
+            covered,
             tuple(Range._make(span) for span in RANGE.iter_unpack(payload[at_ranges:at_gaps])),
             tuple(_gap(*fields) for fields in GAP.iter_unpack(payload[at_gaps:at_reported])),
             tuple((first, last) for first, last in PAGES.iter_unpack(payload[at_reported:])),
