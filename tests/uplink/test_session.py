@@ -14,7 +14,6 @@ from agent.uplink.session import (
     Disconnected,
     Drop,
     Limits,
-    Publish,
     Session,
     Terms,
 )
