@@ -35,7 +35,7 @@ class Certificates(NamedTuple):
 class Broker:
     """A broker in a process of its own with a private folder; stop() ends exactly what start() began.
 
-    Users, certificates and more `settings` (lines of mosquitto.conf) are for mosquitto only.
+    Users, required client certificates and more `settings` (lines of mosquitto.conf) are for mosquitto only.
     """
 
     def __init__(
@@ -103,6 +103,8 @@ class Broker:
         self.close()
 
     def _started_on(self, port: int) -> bool:
+        if _takes_connections(port):
+            return False  # somebody else was faster, and would be taken for ours
         command = self._mosquitto(port) if self.kind == "mosquitto" else self._amqtt(port)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
@@ -152,7 +154,10 @@ class Broker:
         return ["allow_anonymous false", f"password_file {path}"]
 
     def _amqtt(self, port: int) -> list[str]:
-        listener = {"type": "ws" if self._websockets else "tcp", "bind": f"127.0.0.1:{port}"}
+        listener: dict[str, object] = {"type": "ws" if self._websockets else "tcp", "bind": f"127.0.0.1:{port}"}
+        if self._certificates is not None:
+            certificates = self._certificates
+            listener |= {"ssl": True, "certfile": str(certificates.cert), "keyfile": str(certificates.key)}
         return [sys.executable, "-m", __name__, json.dumps(listener)]
 
 
@@ -180,7 +185,7 @@ def _takes_connections(port: int) -> bool:
         return connected and probe.getsockname() != probe.getpeername()  # TCP can connect a free port to itself
 
 
-def _serve_amqtt(listener: dict[str, str]) -> None:
+def _serve_amqtt(listener: dict[str, object]) -> None:
     """In the child process: run amqtt until SIGTERM."""
     import asyncio  # noqa: PLC0415 only the child needs these
     import logging  # noqa: PLC0415

@@ -102,8 +102,9 @@ class Link:
 
     def close(self, timeout_s: float) -> None:
         """Say goodbye to the broker and end the thread; one that hangs in a name lookup or connect is left behind."""
-        self._command(_Quit())
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._command(_Quit())
+            self._thread.join(timeout_s)
         if not self._thread.is_alive():
             os.close(self._for_agent)
             os.close(self._for_network)

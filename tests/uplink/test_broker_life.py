@@ -99,7 +99,7 @@ def test_a_killed_broker_costs_no_message(new_broker, new_proxy, drive, outbox, 
             proxy.refusing = True  # not before the receiver is back: the broker would have nobody to deliver to
             broker.kill()
             broker.start()
-            assert receiver.wait_subscribed()
+            assert receiver.wait_subscribed(10)
             proxy.refusing = False
             driver.until_acknowledged()
         driver.until(lambda: set(seen) == set(range(120)))

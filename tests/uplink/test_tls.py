@@ -40,6 +40,14 @@ def test_large_messages_in_both_directions_of_one_tls_record_are_acknowledged(au
     driver.until_acknowledged()
 
 
+def test_websockets_over_tls_carry_it_too(authority, new_broker, drive, outbox):
+    broker = new_broker("amqtt", websockets=True, certificates=authority.server())
+    driver = drive(broker.url, ca=str(authority.ca))
+    outbox.put(20, size=20_000)
+    driver.until_acknowledged()
+    assert broker.url.startswith("wss://")
+
+
 @pytest.mark.parametrize(
     ("server", "settings", "words"),
     [
