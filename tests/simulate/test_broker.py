@@ -69,6 +69,7 @@ def test_two_brokers_do_not_meet():
 
 
 def test_mosquitto_is_preferred_where_it_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert Broker().kind == "mosquitto"
     monkeypatch.setattr("agent.simulate.broker.SYSTEM_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
