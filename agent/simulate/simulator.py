@@ -97,7 +97,8 @@ class Simulator:
         signals, conflicts = arrange(bus.devices)
         self.conflicts += [f"{bus.name}/{conflict}" for conflict in conflicts]
         framing = TCP if bus.protocol == "modbus-tcp" else RTU
-        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed)
+        char_ns, gap_ns = line_timing(bus) if self._pace and "://" not in bus.port else (0, 0)
+        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
 
     def _attach(self, bus: Bus, opened: ExitStack) -> str:
         try:
@@ -111,7 +112,7 @@ class Simulator:
         url = urlsplit(bus.port)
         listener = opened.enter_context(_bound(url.hostname or "", url.port or 502))
         listener.listen(BACKLOG)
-        self._native[bus.name].attach(listener.fileno(), -1, 0, 0)
+        self._native[bus.name].attach(listener.fileno(), -1)
         host, port = listener.getsockname()
         return f"{url.scheme}://{host}:{port}"
 
@@ -124,8 +125,7 @@ class Simulator:
         opened.callback(os.close, slave)
         os.close(first_slave)
         tty.setraw(slave)
-        char_ns, gap_ns = line_timing(bus) if self._pace else (0, 0)
-        self._native[bus.name].attach(master, slave, char_ns, gap_ns)
+        self._native[bus.name].attach(master, slave)
         return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
 
 

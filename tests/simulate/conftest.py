@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.model import ValueType
 

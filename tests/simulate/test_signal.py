@@ -5,13 +5,14 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from agent._native.server import SimulatedBus
 from agent.config.model import Device, Table, Tag
 from agent.model import Order, ValueType
 from agent.simulate.layout import arrange, unit_bits
 from agent.simulate.signal import TICK_NS, expected, is_right, value_at
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 REGISTERS = {ValueType.U32: 2, ValueType.I32: 2, ValueType.F32: 2, ValueType.BCD32: 2,
              ValueType.U64: 4, ValueType.I64: 4, ValueType.F64: 4}  # fmt: skip
@@ -47,11 +48,11 @@ def served(tag: Tag, unit: int, tick: int) -> bytes:
     """The data bytes of a read of exactly this tag, from C."""
     signals, conflicts = arrange([Device(name="d", unit=unit, tags=(tag,))])
     assert conflicts == []
-    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120), 0)
+    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120))
     function = {Table.HOLDING: 3, Table.INPUT: 4, Table.COIL: 1, Table.DISCRETE: 2}[tag.table]
     request = struct.pack(">HHHBBHH", 0, 0, 6, unit, function, tag.address, registers_of(tag))
-    [(_, answer)] = bus.feed(request, 0, tick * TICK_NS)
-    return answer[9:]
+    bus.feed(request, 0, tick * TICK_NS)
+    return bus.release(0)[9:]
 
 
 def decoded(tag: Tag, data: bytes) -> object:
@@ -116,11 +117,10 @@ def test_a_value_of_another_place_or_time_is_wrong(kind, make_tag):
 @pytest.mark.parametrize("kind", [ValueType.BOOL, ValueType.BITS])
 def test_a_bit_is_mistaken_for_another_half_of_the_time_at_most(kind, make_tag):
     table = Table.COIL if kind is ValueType.BOOL else Table.HOLDING
-    seen = [
-        is_right(make_tag("t", table, at, kind, bits=1), 1, expected(make_tag("t", table, at + 1, kind, bits=1), 1, WALL_NS), WALL_NS, 0)
-        for at in range(1000)
-    ]  # fmt: skip
-    assert 400 < sum(seen) < 600
+    tags = [make_tag("t", table, at, kind, bits=1) for at in range(1001)]
+    values = [expected(tag, 1, WALL_NS) for tag in tags]
+    mistaken = sum(is_right(tag, 1, value, WALL_NS, 0) for tag, value in zip(tags[:-1], values[1:], strict=True))
+    assert 400 < mistaken < 600
 
 
 @pytest.mark.parametrize("kind", [ValueType.U32, ValueType.I32, ValueType.U64, ValueType.I64])
