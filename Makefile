@@ -48,14 +48,15 @@ check: dev check-c
 check-c: $(foreach cc,gcc clang,$(if $(shell command -v $(cc)),$(CORE_C:_native/core/%.c=build/check-c/$(cc)/%.o)))
 
 ## asan     the tests of the compiled parts under AddressSanitizer and UndefinedBehaviorSanitizer
+# (--capture=sys: a finding ends the process, and with it what pytest had captured of file descriptor 2)
 asan: build/tree-asan
 	@cd $< && env LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=. \
-	    $(BIN)/pytest $(wildcard tests/native tests/batch tests/store tests/process) $(ARGS)
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/$< \
+	    $(BIN)/pytest --capture=sys $(wildcard tests/native tests/batch tests/store tests/process) $(ARGS)
 
 ## trace    line and branch coverage, the lines of every .pyx included
 trace: build/tree-trace
-	@cd $< && env COVERAGE_CORE=ctrace PYTHONPATH=. $(BIN)/coverage run -m pytest --ignore tests/repo $(ARGS)
+	@cd $< && env COVERAGE_CORE=ctrace PYTHONPATH=$(CURDIR)/$< $(BIN)/coverage run -m pytest --ignore tests/repo $(ARGS)
 	@cd $< && $(BIN)/coverage report
 
 ## faults   what power cuts, kill -9, dead links and damaged bytes do to the agent

@@ -13,6 +13,7 @@ CORE = "_native/core"
 
 # Extension -> the C units of _native/core it links.
 MODULES: dict[str, list[str]] = {
+    "flavour": [],
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
@@ -58,6 +59,11 @@ def link_into_package(folder: str) -> None:
 class FlavouredBuild(build_ext):
     """build_ext that leaves nothing of another flavour behind, and keeps extensions out of one another's way."""
 
+    def finalize_options(self) -> None:
+        """Use every core, also in an editable install, which resets the options given to setup()."""
+        super().finalize_options()
+        self.parallel = os.cpu_count()
+
     def run(self) -> None:
         """Build; from nothing when the last build was another flavour, whose files would look fresh and be kept."""
         stamp = ROOT / "build" / "flavour"
@@ -92,7 +98,7 @@ def extension(name: str, units: list[str]) -> Extension:
         [f"_native/{name}.pyx", *(f"{CORE}/{unit}.c" for unit in units)],
         include_dirs=["_native"],
         depends=["setup.py", *sorted(str(path.relative_to(ROOT)) for path in headers)],
-        define_macros=[("Py_LIMITED_API", LIMITED_API)] if ABI3 else [],
+        define_macros=[("FT_FLAVOUR", f'"{FLAVOUR}"'), *([("Py_LIMITED_API", LIMITED_API)] if ABI3 else [])],
         py_limited_api=ABI3,
         extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *WARNINGS, *FLAVOURS[FLAVOUR]],
         extra_link_args=sanitize,
@@ -106,8 +112,5 @@ link_into_package("firmware_profiles")
 setup(
     cmdclass={"build_ext": FlavouredBuild},
     ext_modules=[extension(*module) for module in MODULES.items() if (ROOT / "_native" / f"{module[0]}.pyx").exists()],
-    options={
-        "build_ext": {"parallel": os.cpu_count()},
-        **({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
-    },
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )

@@ -176,8 +176,8 @@ static int rtu_frame(const uint8_t *bytes, size_t available)
     return response > request ? response : request;
 }
 
-/* Count RTU bytes before `limit` as foreign frames or garbage. `final`: no more will come, else a rest that may become a
- * frame is left. */
+/* Count RTU bytes before `limit` as foreign frames or garbage. `final`: no more will come, else a rest that may become
+ * a frame is left. */
 static void count_passed(ft_master *m, size_t limit, int final)
 {
     while (m->counted < limit) {
@@ -302,7 +302,8 @@ void ft_master_reset(ft_master *m)
     m->counts = counts;
 }
 
-void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, size_t response_bytes, int64_t timeout_ns)
+void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, size_t response_bytes,
+                     int64_t timeout_ns)
 {
     size_t longest = response_bytes > 0 ? response_bytes : FT_MAX_RTU;
     if (m->hunting || m->framing == FT_RTU) {

@@ -79,7 +79,8 @@ void ft_master_reset(ft_master *m);
  * now + n * char_ns + timeout_ns, the rest response_bytes * char_ns + FT_CHUNK_NS later. response_bytes: length of the
  * normal answer's ADU, 0 where it is not known beforehand. What arrived before is forgotten, except that TCP
  * keeps the head of a stale frame whose tail is yet to come. */
-void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, size_t response_bytes, int64_t timeout_ns);
+void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, size_t response_bytes,
+                     int64_t timeout_ns);
 
 /* Bytes that arrived at `now`; also to be called with what is drained between transactions (counted as stale). */
 enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, size_t n);

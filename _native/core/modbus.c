@@ -281,7 +281,8 @@ static void put_u16(uint8_t *out, size_t value)
     out[1] = (uint8_t)value;
 }
 
-size_t ft_frame(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n, uint8_t *out)
+size_t ft_frame(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,
+                uint8_t *out)
 {
     if (framing == FT_TCP) {
         put_u16(out, transaction);

@@ -43,7 +43,8 @@ int ft_answers(const uint8_t *request, size_t request_n, const uint8_t *response
 
 /* Build an ADU around a PDU of n <= FT_MAX_PDU bytes: RTU adds unit and CRC (transaction is not used), TCP the MBAP
  * header. `out` holds FT_MAX_TCP bytes. Returns the ADU's length. */
-size_t ft_frame(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n, uint8_t *out);
+size_t ft_frame(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,
+                uint8_t *out);
 
 /* 1 when the last two of n bytes are the CRC of those before; 0 too when there are no more than two. */
 int ft_crc_fits(const uint8_t *adu, size_t n);

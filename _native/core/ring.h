@@ -2,8 +2,8 @@
  * indices, each on a cache line of its own beside a copy of the other one. Full: the newest samples are dropped and
  * counted, never half of a push.
  *
- * Waking: the consumer arms the ring and sleeps on an eventfd (several rings may share one). The producer writes it only
- * when the ring is armed and past its watermark or urgent, and disarms it. No wake-up is lost: arming and then looking
+ * Waking: the consumer arms the ring and sleeps on an eventfd (several rings may share one). The producer writes it
+ * only when the ring is armed and past its watermark or urgent, and disarms it. No wake-up is lost: arming and then looking
  * at the fill (consumer) and publishing and then looking at the flag (producer) are sequentially consistent, so at
  * least one of the two sees the other.
  */
