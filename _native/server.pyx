@@ -127,3 +127,7 @@ cdef class SimulatorLoop:
     def stop(self):
         """Make run() return, from any thread; repeat until it has."""
         ft_simloop_stop(&self.loop)
+
+    def close(self):
+        """Hang up on all connections; run() must have returned. The ports stay their owner's to close."""
+        ft_simloop_free(&self.loop)
