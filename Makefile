@@ -122,7 +122,7 @@ WARN_clang := -Wcast-align
 define check_c
 build/check-c/$(1)/%.o: _native/core/%.c $(CORE_H) Makefile
 	@mkdir -p $$(@D)
-	@$(1) -std=gnu11 -O2 $(WARN) $(WARN_$(1)) -c $$< -o $$@
+	@$(1) -std=gnu11 -O2 $(WARN) $(WARN_$(1)) -I_native -c $$< -o $$@
 endef
 $(foreach cc,gcc clang,$(eval $(call check_c,$(cc))))
 
