@@ -20,7 +20,7 @@ MODULES: dict[str, list[str]] = {
     "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
     "server": ["server", "signal", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
-    "columns": ["columns"],
+    "columns": ["columns", "columns_read", "mpack"],
     "page": ["page", "crc32c"],
 }
 

@@ -86,3 +86,4 @@ cdef class VirtualBus:
 
 cdef class BusLoop:
     cdef ft_loop *loop
+    cdef uint32_t line(self, object number) except? 0xFFFFFFFF

@@ -56,8 +56,12 @@ cdef ft_wire new_wire(bint tcp, int64_t char_ns, int64_t quiet_ns) noexcept:
 
 cdef tuple read_counts(const ft_counts *counts):
     cdef uint64_t out[FT_N_COUNT]
+    cdef int i
     ft_counts_read(counts, out)
-    return tuple([out[i] for i in range(FT_N_COUNT)])
+    read = []
+    for i in range(<int> FT_N_COUNT):
+        read.append(out[i])
+    return tuple(read)
 
 
 cdef tuple bus_counts(ft_bus *bus):
@@ -65,7 +69,8 @@ cdef tuple bus_counts(ft_bus *bus):
     cdef uint32_t i
     devices = []
     if bus.plan != NULL:
-        devices = [read_counts(&bus.plan.devices[i].counts) for i in range(bus.plan.device_count)]
+        for i in range(bus.plan.device_count):
+            devices.append(read_counts(&bus.plan.devices[i].counts))
     return read_counts(&bus.counts), devices, ft_ring_dropped(&bus.ring)
 
 

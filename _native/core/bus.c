@@ -13,6 +13,9 @@
 #define FT_PROBE_SHARE 16
 #define FT_PROBE_MAX_NS (60 * NS_PER_S)
 
+/* On a bus that cannot keep up, polls of long periods come late by no more than this: deadlines are not further away. */
+#define FT_PATIENCE_NS (100 * NS_PER_MS)
+
 /* How long after a timeout the answer is still feared, at least (gateways and USB adapters hold bytes back). */
 #define FT_LATE_NS (250 * NS_PER_MS)
 /* After a complete answer with a wrong CRC the rest of the timeout is not waited for, but this much silence: more than
@@ -35,6 +38,7 @@
 #define FT_RHYTHM_TRUST 8
 #define FT_RHYTHM_SHIFT 7
 #define FT_RHYTHM_LEAST_NS INT64_C(10000)
+#define FT_RHYTHM_SPREAD_NS INT64_C(1000) /* no host's clock and timer are steadier */
 /* One surprise (an answer far later than expected) is forgiven after so many punctual ones; four at a time are not. */
 #define FT_SURPRISE 16
 #define FT_SURPRISE_MAX 64
@@ -202,6 +206,7 @@ static void observe(ft_rhythm *rhythm, int64_t took)
         rhythm->mean_ns += away / 4;
         rhythm->spread_ns += (most(away, -away) - rhythm->spread_ns) / 4;
     }
+    rhythm->spread_ns = most(rhythm->spread_ns, FT_RHYTHM_SPREAD_NS);
     rhythm->expected_ns = rhythm->mean_ns + rhythm->spread_ns;
     if (rhythm->observed < FT_RHYTHM_TRUST)
         rhythm->observed++;
@@ -212,11 +217,11 @@ static void observe(ft_rhythm *rhythm, int64_t took)
 static void adjust(ft_rhythm *rhythm, int64_t over)
 {
     if (over <= 0) {
-        rhythm->expected_ns -= rhythm->spread_ns / 16 + 1;
+        rhythm->expected_ns -= rhythm->spread_ns / 16;
         rhythm->surprises -= rhythm->surprises > 0;
         return;
     }
-    int64_t step = least(over, tolerance(rhythm));
+    int64_t step = most(least(over, tolerance(rhythm)), FT_RHYTHM_SPREAD_NS);
     rhythm->expected_ns += step;
     rhythm->spread_ns += (step - rhythm->spread_ns) / 8;
     if (over > tolerance(rhythm))
@@ -450,7 +455,7 @@ static uint32_t choose(const ft_plan *plan, int64_t at, int64_t *first_ready)
     *first_ready = FT_NEVER;
     for (uint32_t i = 0; i < plan->block_count; i++) {
         int64_t ready = ready_at(plan, i);
-        int64_t deadline = plan->turns[i].due_ns + plan->blocks[i].period_ns;
+        int64_t deadline = plan->turns[i].due_ns + least(plan->blocks[i].period_ns, FT_PATIENCE_NS);
         if (ready > at) {
             *first_ready = least(*first_ready, ready);
         } else if (deadline < earliest) {

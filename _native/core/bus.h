@@ -4,7 +4,8 @@
  * arrived, and does what the action says. Nothing here blocks, allocates or reads a clock, so that tests drive
  * hours of a bus in virtual time. Policy, in one place:
  *
- *   order      non-preemptive earliest deadline first; a poll's deadline is its due time plus its period
+ *   order      non-preemptive earliest deadline first; a poll's deadline is its due time plus its period, or plus
+ *              FT_PATIENCE_NS where that is shorter
  *   schedule   due = start + phase + k * period; what was missed is skipped and counted, never queued
  *   gaps       t3.5 after the last byte of an answer; gap_ns after an answer of a device that wants more
  *   looking    a request is only sent in a step that was told what waits on the line, so stale bytes never

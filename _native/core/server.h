@@ -12,7 +12,7 @@
 #include "signal.h"
 
 #define FT_STREAM_BYTES 1024              /* three of the longest requests: what a client may send ahead */
-#define FT_FRAME_SILENCE_NS INT64_C(30000000) /* ends a request that stopped short; scheduling splits none by as much */
+#define FT_FRAME_SILENCE_NS INT64_C(50000000) /* ends a request that stopped short; no master pauses so long in one */
 #define FT_UNITS 256
 #define FT_WRITTEN_SLOTS 4096             /* power of two; half of it may be used: 2048 written registers and coils */
 #define FT_ALWAYS (UINT64_C(1) << 32)     /* a fault's chance is a part of this */

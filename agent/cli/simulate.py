@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from agent.config import load_config
 from agent.errors import ExitCode
+from agent.simulate.simulator import Simulator
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from agent.config import load_config
-    from agent.simulate.simulator import Simulator
-
     simulator = Simulator(
         load_config(args.config), link_dir=args.link, pace=args.pace, faults=args.fault, seed=args.seed
     )

@@ -1,12 +1,13 @@
 """Devices in, the packed layout of their registers for the native server out."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from agent.config.model import Device, Table, Tag
 from agent.model import Order, ValueType
 from agent.simulate.signal import TABLES
 
+UNIT_BYTES = 32
 SIGNAL = struct.Struct("=HHHBBBB")  # ft_signal of _native/core/signal.h
 
 _REGISTERS = {
@@ -33,6 +34,14 @@ def arrange(devices: Sequence[Device]) -> tuple[bytes, list[str]]:
     ]
     signals = sorted({signal for signal in taken.values() if not _is_plain(signal)}, key=_place)
     return b"".join(signals), conflicts
+
+
+def unit_bits(units: Iterable[int]) -> bytes:
+    """Which units are played, a bit for each of 256."""
+    bits = bytearray(UNIT_BYTES)
+    for unit in units:
+        bits[unit // 8] |= 1 << unit % 8
+    return bytes(bits)
 
 
 def pack_signal(tag: Tag, unit: int) -> bytes:

@@ -15,10 +15,9 @@ from agent.config.model import Bus, Config
 from agent.errors import BusError, ConfigError, UsageError
 from agent.model import NS_PER_S
 from agent.simulate.faults import pack_faults, parse_fault
-from agent.simulate.layout import arrange
+from agent.simulate.layout import arrange, unit_bits
 
 RTU, TCP = 0, 1  # enum ft_framing
-UNIT_BYTES = 32  # a bit for each of 256 units
 FAST_BAUD = 19_200  # above it the specification fixes t3.5 ...
 FAST_GAP_NS = 1_750_000  # ... at 1.75 ms
 BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
@@ -94,13 +93,11 @@ class Simulator:
     def _simulated(self, bus: Bus, seed: int) -> SimulatedBus:
         if bus.protocol not in ("modbus-rtu", "modbus-tcp"):
             raise ConfigError([f"bus {bus.name}: this version cannot simulate protocol {bus.protocol}"])
-        units = bytearray(UNIT_BYTES)
-        for device in bus.devices:
-            units[device.unit // 8] |= 1 << device.unit % 8
+        units = unit_bits(device.unit for device in bus.devices)
         signals, conflicts = arrange(bus.devices)
         self.conflicts += [f"{bus.name}/{conflict}" for conflict in conflicts]
         framing = TCP if bus.protocol == "modbus-tcp" else RTU
-        return SimulatedBus(framing, bytes(units), signals, pack_faults(self._faults, bus.name), seed)
+        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed)
 
     def _attach(self, bus: Bus, opened: ExitStack) -> str:
         try:

@@ -1,0 +1,182 @@
+"""What the store must remember beside its batches, as one record: acknowledged ranges, gaps not yet announced."""
+
+import struct
+from typing import NamedTuple
+
+from agent.errors import FormatError
+from agent.model import BatchKey, Gap
+
+# Why samples were lost; the index is the number on the medium.
+REASONS = ("restart", "evicted", "damaged", "overrun")
+
+MAX_RANGES = 128  # a state record is written with most commits; a range that is left out is only sent once more
+MAX_GAPS = 64  # neighbours of one epoch and reason are merged first, so these are 64 different stories
+
+HEADER = struct.Struct("<BBHHHQ")  # flags, 0, ranges, gaps, reported, next_seq
+RANGE = struct.Struct("<8sQQ")  # epoch, first, last
+GAP = struct.Struct("<8sQqQB7x")  # epoch, first, last, samples, reason
+PAGES = struct.Struct("<QQ")  # first, last
+CLEAN = 1
+
+
+class Range(NamedTuple):
+    """Batches of one epoch, both ends included."""
+
+    epoch: bytes
+    first: int
+    last: int
+
+
+class State(NamedTuple):
+    """The newest one found tells how the last run ended."""
+
+    clean: bool = False  # the run has ended and has nothing more to tell
+    next_seq: int = 0  # of the epoch that wrote it
+    acknowledged: tuple[Range, ...] = ()  # batches in the journal that must not be sent again
+    gaps: tuple[Gap, ...] = ()  # not yet known to have reached the receiver
+    reported: tuple[tuple[int, int], ...] = ()  # damaged pages whose gap was counted already
+
+
+def encode_state(state: State) -> bytes:
+    """The record's payload."""
+    ranges, gaps, reported = state.acknowledged[-MAX_RANGES:], state.gaps[-MAX_GAPS:], state.reported[-MAX_RANGES:]
+    head = HEADER.pack(CLEAN * state.clean, 0, len(ranges), len(gaps), len(reported), state.next_seq)
+    return b"".join(
+        (
+            head,
+            *(RANGE.pack(*span) for span in ranges),
+            *(GAP.pack(g.epoch, g.first_seq, g.last_seq, g.samples, REASONS.index(g.reason)) for g in gaps),
+            *(PAGES.pack(*span) for span in reported),
+        )
+    )
+
+
+def decode_state(payload: bytes) -> State:
+    """Back again. FormatError: the counts do not fit the length."""
+    try:
+        flags, _, ranges, gaps, reported, next_seq = HEADER.unpack_from(payload)
+        at_gaps = HEADER.size + ranges * RANGE.size
+        at_reported = at_gaps + gaps * GAP.size
+        if len(payload) != at_reported + reported * PAGES.size:
+            raise FormatError(f"a state record of {len(payload)} bytes cannot hold what it announces")
+        return State(
+            bool(flags & CLEAN),
+            next_seq,
+            tuple(Range._make(span) for span in RANGE.iter_unpack(payload[HEADER.size : at_gaps])),
+            tuple(_gap(*fields) for fields in GAP.iter_unpack(payload[at_gaps:at_reported])),
+            tuple((first, last) for first, last in PAGES.iter_unpack(payload[at_reported:])),
+        )
+    except (struct.error, IndexError) as error:
+        raise FormatError(f"not a state record: {error}") from error
+
+
+def _gap(epoch: bytes, first: int, last: int, samples: int, reason: int) -> Gap:
+    return Gap(epoch, first, last, samples, REASONS[reason])
+
+
+class Acknowledged:
+    """A set of batch keys, kept as ranges."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[bytes, list[list[int]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
+
+    def add(self, epoch: bytes, first: int, last: int) -> None:
+        """Add a range, joining those it touches. Most calls extend the last one."""
+        ranges = self._ranges.setdefault(epoch, [])
+        if ranges and first == ranges[-1][1] + 1:
+            ranges[-1][1] = last
+            return
+        joined = [r for r in ranges if r[0] <= last + 1 and first <= r[1] + 1]
+        rest = [r for r in ranges if r not in joined]
+        span = [min([first, *(r[0] for r in joined)]), max([last, *(r[1] for r in joined)])]
+        self._ranges[epoch] = sorted([*rest, span])
+
+    def holds(self, epoch: bytes, first: int, last: int) -> bool:
+        """Whether every seq from first to last is in the set."""
+        return any(r[0] <= first and last <= r[1] for r in self._ranges.get(epoch, ()))
+
+    def forget_before(self, epoch: bytes, seq: int) -> None:
+        """Forget what precedes (epoch, seq): epochs are in the order in which they were added."""
+        for older in list(self._ranges):
+            if older == epoch:
+                break
+            del self._ranges[older]
+        kept = [[max(r[0], seq), r[1]] for r in self._ranges.pop(epoch, ()) if r[1] >= seq]
+        if kept:
+            self._ranges = {epoch: kept, **self._ranges}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._ranges.clear()
+
+    def ranges(self) -> tuple[Range, ...]:
+        """For the state record."""
+        return tuple(Range(epoch, first, last) for epoch, spans in self._ranges.items() for first, last in spans)
+
+
+def merge_gaps(gaps: list[Gap], gap: Gap) -> None:
+    """Append, or widen the last gap of the same story when the new one follows it; bounded to MAX_GAPS."""
+    for i, known in enumerate(gaps):
+        if known == gap:
+            return
+        same = known.epoch == gap.epoch and known.reason == gap.reason == "evicted"
+        if same and known.first_seq <= gap.last_seq + 1 and gap.first_seq <= known.last_seq + 1:
+            samples = known.samples + gap.samples
+            first, last = min(known.first_seq, gap.first_seq), max(known.last_seq, gap.last_seq)
+            gaps[i] = Gap(gap.epoch, first, last, samples, gap.reason)
+            return
+    gaps.append(gap)
+    if len(gaps) > MAX_GAPS:
+        gaps.remove(min(gaps, key=lambda one: one.samples))
+
+
+class GapLedger:
+    """Gaps on their way to the receiver: waiting, or carried by one batch until that batch is acknowledged.
+
+    One batch at a time carries gaps: in a long outage every batch would otherwise carry the loss of the one before,
+    and all of them would have to be remembered.
+    """
+
+    def __init__(self) -> None:
+        self.counted = 0  # gaps of this run, merged ones once each
+        self._waiting: list[Gap] = []
+        self._handed: list[Gap] = []
+        self._carrier: BatchKey | None = None
+
+    def add(self, gap: Gap) -> None:
+        """A loss became known."""
+        self.counted += 1
+        merge_gaps(self._waiting, gap)
+
+    def hand_out(self) -> list[Gap]:
+        """What the next batch is to carry; nothing while another one is on its way."""
+        if not self._handed:
+            self._handed, self._waiting = self._waiting, []
+            return list(self._handed)
+        return []
+
+    def carried_by(self, key: BatchKey) -> None:
+        """The next batch after hand_out()."""
+        if self._handed and self._carrier is None:
+            self._carrier = key
+
+    def arrived(self, key: BatchKey) -> bool:
+        """The receiver has this batch; True when it carried gaps."""
+        carried = key == self._carrier
+        if carried:
+            self._handed, self._carrier = [], None
+        return carried
+
+    def lost(self, key: BatchKey) -> None:
+        """A batch that will never be sent: what it carried waits again."""
+        if key == self._carrier:
+            for gap in self._handed:
+                merge_gaps(self._waiting, gap)
+            self._handed, self._carrier = [], None
+
+    def all(self) -> tuple[Gap, ...]:
+        """For the state record."""
+        return (*self._handed, *self._waiting)
