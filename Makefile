@@ -12,6 +12,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # two targets must not run pip in one .venv at a time
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test check check-c asan trace faults bench wheel sdist clean peers FORCE
 
