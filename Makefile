@@ -19,6 +19,7 @@ SHELL := /bin/bash
 CORE_C := $(wildcard _native/core/*.c)
 CORE_H := $(wildcard _native/core/*.h)
 NATIVE := setup.py $(CORE_C) $(CORE_H) $(wildcard _native/*.pyx _native/*.pxd)
+BENCHMARKS := $(filter $(basename $(notdir $(wildcard benchmarks/*.py))),acquisition batch_sizes end_to_end footprint)
 STUBBED := $(patsubst _native/%.pyi,agent._native.%,$(wildcard _native/*.pyi))
 
 ## help     these lines
@@ -64,9 +65,9 @@ trace: build/tree-trace
 faults: peers dev
 	@$(BIN)/pytest $(wildcard tests/faults tests/store tests/e2e) $(ARGS)
 
-## bench    the README's numbers, peers side by side, as one table
+## bench    the README's numbers, peers side by side, as tables
 bench: peers dev
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
 ## wheel    dist/: an sdist, and from it the wheel that serves every CPython from 3.11 on
 wheel: dev
