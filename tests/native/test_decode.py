@@ -341,8 +341,9 @@ def test_points_beyond_the_array_are_refused():
     points = [point(0, 0, ValueType.U16)]
     with pytest.raises(ValueError, match="do not fit"):
         codec.block_records(block(points, 1, first_point=1), b"".join(points))
+    others_follow_in_memory = memoryview(b"".join(points * 2))[: POINT.size]
     with pytest.raises(ValueError, match="do not fit"):
-        codec.block_records(block(points * 2, 1), b"".join(points))
+        codec.block_records(block(points * 2, 1), others_follow_in_memory)
 
 
 def test_a_block_finds_its_points_behind_those_of_others():

@@ -397,6 +397,15 @@ def test_noise_and_echo_do_not_move_the_deadline(master):
     assert (master.deadline_ns, master.heard) == (first, 3)
 
 
+def test_the_first_bytes_of_an_answer_are_timed_but_not_the_echo(master):
+    master.feed(1, REQUEST[:5])
+    master.feed(2, REQUEST[5:])
+    assert master.first_ns == 0
+    master.feed(3, ANSWER[:5])
+    master.feed(4, ANSWER[5:])
+    assert (master.first_ns, master.outcome) == (3, ANSWERED)
+
+
 def test_an_answer_counts_even_if_nobody_looked_before_the_deadline(master):
     assert master.feed(master.deadline_ns + 1, ANSWER) == ANSWERED
 
