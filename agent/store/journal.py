@@ -250,14 +250,13 @@ class Journal:
 
     def reopen(self) -> None:
         """Take hold of the file again after its medium went away. OSError: it is not back, or not the same."""
-        self._fs.close(self._file)
-        self._file = -1
-        file = self._fs.open(self.path)
-        newest = self._fs.read(file, self.geometry.page_bytes, self._offset(self.sequence - 1))
-        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
-            self._fs.close(file)
-            raise OSError(f"{self.path} is not the file it was")
-        self._file = file
+        self.close()
+        self._file = self._fs.open(self.path)
+        try:
+            self._check_newest()
+        except OSError:
+            self.close()
+            raise
 
     def replace(self, path: str) -> None:
         """Take the place of another file."""
@@ -269,6 +268,11 @@ class Journal:
         if self._file >= 0:
             self._fs.close(self._file)
             self._file = -1
+
+    def _check_newest(self) -> None:
+        newest = self._fs.read(self._file, self.geometry.page_bytes, self._offset(self.sequence - 1))
+        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
+            raise OSError(f"{self.path} is not the file it was")
 
     def _offset(self, sequence: int) -> int:
         slot = sequence % self.geometry.pages if self._slots is None else self._slots[sequence]
