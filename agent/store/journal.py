@@ -144,11 +144,12 @@ class Survey:
 
     def add(self, slot: int, head: Head) -> None:
         """One page, in the order of slots."""
-        status = Status(head.status)
-        if status is Status.GOOD and (head.kind != self.kind or not head.sequence):
-            status = Status.FOREIGN
-        self.counts[status] += 1
-        if status is Status.GOOD:
+        if head.status != Status.GOOD:
+            self.counts[Status(head.status)] += 1
+        elif head.kind != self.kind or not head.sequence:
+            self.counts[Status.FOREIGN] += 1
+        else:
+            self.counts[Status.GOOD] += 1
             self.tail = max(self.tail, head.tail)
             self.sequence = max(self.sequence, head.sequence)
             self.slots[head.sequence] = slot
@@ -203,7 +204,7 @@ class Journal:
             except OSError as error:
                 log.warning("cannot read page %d of %s: %s", sequence, self.path, error)
                 continue
-            head = Head._make(HEAD.unpack(scan(page, self.geometry.page_bytes)))
+            head = Head(*HEAD.unpack(scan(page, self.geometry.page_bytes)))
             if head.status == Status.GOOD and head.sequence == sequence:
                 yield head, read_pieces(page)
 
@@ -250,14 +251,13 @@ class Journal:
 
     def reopen(self) -> None:
         """Take hold of the file again after its medium went away. OSError: it is not back, or not the same."""
-        self._fs.close(self._file)
-        self._file = -1
-        file = self._fs.open(self.path)
-        newest = self._fs.read(file, self.geometry.page_bytes, self._offset(self.sequence - 1))
-        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
-            self._fs.close(file)
-            raise OSError(f"{self.path} is not the file it was")
-        self._file = file
+        self.close()
+        self._file = self._fs.open(self.path)
+        try:
+            self._check_newest()
+        except OSError:
+            self.close()
+            raise
 
     def replace(self, path: str) -> None:
         """Take the place of another file."""
@@ -269,6 +269,11 @@ class Journal:
         if self._file >= 0:
             self._fs.close(self._file)
             self._file = -1
+
+    def _check_newest(self) -> None:
+        newest = self._fs.read(self._file, self.geometry.page_bytes, self._offset(self.sequence - 1))
+        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
+            raise OSError(f"{self.path} is not the file it was")
 
     def _offset(self, sequence: int) -> int:
         slot = sequence % self.geometry.pages if self._slots is None else self._slots[sequence]
@@ -285,7 +290,7 @@ class Journal:
 
 def read_pieces(page: bytes) -> list[Piece]:
     """The pieces of a good page. ValueError: it is not one."""
-    return [Piece._make(fields) for fields in PIECE.iter_unpack(pieces(page))]
+    return [Piece(*fields) for fields in PIECE.iter_unpack(pieces(page))]
 
 
 def pages_of(first: Piece, page_bytes: int) -> int:
@@ -350,7 +355,7 @@ def _survey(fs: FileSystem, file: int, geometry: Geometry, kind: FileKind) -> Su
     for start in range(0, size, SCAN_BYTES):
         heads = scan(_read_all(fs, file, min(SCAN_BYTES, size - start), start, geometry), geometry.page_bytes)
         for slot, fields in enumerate(HEAD.iter_unpack(heads), start // geometry.page_bytes):
-            survey.add(slot, Head._make(fields))
+            survey.add(slot, Head(*fields))
     if any(fs.read(file, geometry.page_bytes, size)):  # less than a page, and not zeros
         survey.counts[Status.DAMAGED] += 1
     return survey.finish()

@@ -13,6 +13,9 @@ from agent.model import BatchKey, Gap
 from agent.store.journal import FIRST, LAST, Head, Journal, Kind, Piece, Place, Survey
 from agent.store.state import State, decode_state
 
+WHOLE = FIRST | LAST
+CONTENT = (Kind.BATCH, Kind.FRAGMENT)
+
 log = logging.getLogger(__name__)
 
 
@@ -133,13 +136,19 @@ class Recovery:
         place = Place(piece.sequence, piece.at, self.samples or 0)
         if piece.flags & FIRST:
             self.samples = place.samples_before + piece.fresh
-        if place < self._start:
+            self._begun = None
+        if piece.kind not in CONTENT or place < self._start:
             return
-        if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
-            self._settle(piece)
-            # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
-            self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
-        begun = _Begun(piece, place, 0) if piece.flags & FIRST else self._begun
+        self._settle(piece)
+        # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
+        self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
+        if piece.flags == WHOLE:
+            self._record(piece, place)
+        else:
+            self._join(_Begun(piece, place, 0) if piece.flags & FIRST else self._begun, piece)
+
+    def _join(self, begun: _Begun | None, piece: Piece) -> None:
+        """A record on several pages goes on, if it began."""
         if begun is None or piece.offset != begun.done:
             return
         self._begun = begun._replace(done=begun.done + piece.length)
