@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agent.batch import Sample, UnknownSchemaError, _number, decode, text_value
+from agent.batch import Sample, UnknownSchemaError, decode
 from agent.config.model import Config, Tag
 from agent.model import NS_PER_S, BatchKey, Gap
 from agent.schema import SchemaBook
@@ -96,12 +96,6 @@ def simulated(config: Config) -> Judge:
 
     def judge(sample: Sample) -> bool:
         tag, unit = tags[sample.tag]
-        return is_right(
-            tag,
-            unit,
-            text_value(sample.raw) if isinstance(sample.raw, bytes) else _number(sample.type, sample.raw),
-            sample.t_us * 1000,
-            TOLERANCE_NS,
-        )
+        return is_right(tag, unit, sample.raw, sample.t_us * 1000, TOLERANCE_NS)
 
     return judge
