@@ -5,6 +5,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator
+from ctypes import c_float
 from typing import TypeVar
 
 from agent._native.codec import decode
@@ -87,7 +88,7 @@ def _shortest(value: float, kind: ValueType) -> int | float:
     if kind is not ValueType.F32 or not math.isfinite(value):
         return value
     candidates = (float(f"{value:.{digits}g}") for digits in range(1, 10))
-    return next(short for short in candidates if struct.pack("=f", short) == struct.pack("=f", value))
+    return next(short for short in candidates if c_float(short).value == value)
 
 
 # --- the words of the command line as a bus with one device ---
