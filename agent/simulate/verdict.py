@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from agent.batch import Sample, UnknownSchemaError, decode
 from agent.config.model import Config, Tag
 from agent.model import NS_PER_S, BatchKey, Gap
-from agent.schema import SchemaBook
+from agent.schema import SchemaBook, is_schema
 from agent.simulate.signal import is_right
 
 # Is this sample's value one that its tag can have had at its time?
@@ -40,7 +40,7 @@ class Verdict:
 
     def take(self, payload: bytes) -> None:
         """One message as it came: a batch or a schema. Raises FormatError on anything else."""
-        if payload[:1] == b"\x98":
+        if not is_schema(payload):
             self._take_batch(payload)
             return
         self._schemas.add(payload)
