@@ -26,7 +26,7 @@ enum kind {
 typedef struct verdict {
     enum kind kind;
     size_t bytes;  /* of the frame; of an INCOMPLETE one 0 while its header does not tell, or when it is not ours */
-    size_t missing; /* MAYBE_ECHO, INCOMPLETE: at least so many */
+    size_t missing; /* MAYBE_ECHO, INCOMPLETE: before the answer can be complete */
 } verdict;
 
 static verdict incomplete(size_t bytes, size_t available, size_t shortest)
@@ -73,7 +73,7 @@ static verdict rtu_echo(const ft_master *m, const uint8_t *bytes, size_t availab
         return (verdict){OWN_ECHO, whole, 0};
     }
     if (same == available && !m->last_call) {
-        return (verdict){MAYBE_ECHO, 0, whole - available};
+        return (verdict){MAYBE_ECHO, 0, whole - available + RTU_SHORTEST - 1};
     }
     int short_of_last = same == whole - 1 && whole >= ECHO_SHORT_OF_LAST;
     return short_of_last ? (verdict){OWN_ECHO, same, 0} : (verdict){NO_FRAME, 1, 0};

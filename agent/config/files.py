@@ -121,7 +121,7 @@ def _parsed(content: bytes, file: str, report: Report) -> Node | None:
     except RecursionError:
         report.mistake(Place(file, 1, 1), "not valid TOML: nested too deeply")
     except ValueError as error:  # tomllib.TOMLDecodeError, and int() of thousands of digits
-        report.mistake(*_syntax_mistake(str(error), text, file))
+        report.mistake(*_syntax_mistake(str(error).partition(": value has")[0], text, file))
     return None
 
 

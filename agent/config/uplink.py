@@ -41,7 +41,7 @@ def url(node: Node) -> str:
         unfit('a url like "mqtts://broker.example.com:8883" with a port from 1 to 65535')
     _check_scheme(parts, node.value)
     if parts.username is not None or parts.password is not None:
-        raise UnfitError("user name and password have keys of their own: username, password")
+        raise UnfitError("user name and password have keys of their own: username, password", is_secret=True)
     if not parts.hostname or port == 0:
         unfit('SCHEME://HOST or SCHEME://HOST:PORT, like "mqtts://broker.example.com:8883"')
     if (parts.path.strip("/") and parts.scheme not in ("ws", "wss")) or parts.query or parts.fragment:
@@ -122,7 +122,7 @@ def read_mqtt(node: Node, report: Report, *, read_secrets: bool) -> Mqtt:
         url=values.get("url", ""),
         username=secret(values, "username", read=read_secrets),
         password=secret(values, "password", read=read_secrets),
-        **plain | {key: readable_file(values, key, report) for key in TLS_FILES},
+        **plain | {key: readable_file(values, key, key) for key in TLS_FILES},
     )
 
 

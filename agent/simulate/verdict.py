@@ -29,7 +29,7 @@ class Verdict:
         self._judge = judge
         self._schemas = SchemaBook()
         self._early: list[bytes] = []  # batches that came before their schema
-        self._identities: set[tuple[str, int]] = set()
+        self.identities: set[tuple[str, int]] = set()
         self.keys: set[BatchKey] = set()
         self.gaps: list[Gap] = []
         self.samples = 0
@@ -76,9 +76,9 @@ class Verdict:
     def _take_sample(self, sample: Sample) -> None:
         self.samples += 1
         identity = (sample.tag, sample.t_us)
-        if identity in self._identities:
+        if identity in self.identities:
             self.duplicates += 1
-        self._identities.add(identity)
+        self.identities.add(identity)
         if sample.v is not None and not self._judge(sample):
             self.wrong.append(sample)
         shown = sample.q if sample.v is None else f"{sample.v} {sample.unit}".rstrip()

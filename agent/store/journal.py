@@ -10,7 +10,7 @@ Invariants:
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -84,10 +84,11 @@ class Piece(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record begins; places are in the order of writing."""
+    """Where a record begins; places compare in the order of writing."""
 
-    sequence: int
-    at: int
+    sequence: int  # the page
+    at: int  # where in it
+    samples_before: int  # fresh samples of all records that begin before it
 
 
 class Record(NamedTuple):
@@ -138,7 +139,7 @@ class Survey:
         self.counts = dict.fromkeys(Status, 0)
         self.sequence = 0  # of the newest good page
         self.tail = 1
-        self.slots: dict[int, int] = {}  # of good pages from the one before the tail on
+        self.slots: dict[int, int] = {}  # of good pages, in the order of writing
         self.in_place = True  # every good page stands where this geometry puts it
 
     def add(self, slot: int, head: Head) -> None:
@@ -154,8 +155,8 @@ class Survey:
             self.in_place = self.in_place and head.sequence % self.geometry.pages == slot
 
     def finish(self) -> "Survey":
-        """Forget what nobody needs any more, but for the page before the tail: it says how many samples were before."""
-        self.slots = {s: self.slots[s] for s in sorted(self.slots) if s + 1 >= self.tail}
+        """Put the pages in order."""
+        self.slots = {sequence: self.slots[sequence] for sequence in sorted(self.slots)}
         return self
 
     @property
@@ -194,9 +195,9 @@ class Journal:
         self.sequence = survey.sequence + 1
         self._slots = None if survey.in_place else survey.slots
 
-    def pages(self, survey: Survey) -> Iterator[tuple[Head, list[Piece]]]:
-        """The good pages from the one before the tail on, in the order of writing."""
-        for sequence in survey.slots:
+    def good_pages(self, sequences: Iterable[int]) -> Iterator[tuple[Head, list[Piece]]]:
+        """Those pages that are still good."""
+        for sequence in sequences:
             try:
                 page = self._page(sequence)
             except OSError as error:
@@ -218,7 +219,11 @@ class Journal:
             stamp.boot_ns,
             stamp.wall_ns,
         )
-        places = [Place(*packer.add(r.kind, r.seq, r.samples, r.fresh, r.payload)) for r in records]
+        places = []
+        samples = self.samples
+        for record in records:
+            places.append(Place(*packer.add(*record), samples))
+            samples += record.fresh
         pages, next_sequence, next_samples = packer.finish()
         return Commit(pages, places, next_sequence, next_samples)
 
@@ -346,6 +351,8 @@ def _survey(fs: FileSystem, file: int, geometry: Geometry, kind: FileKind) -> Su
         heads = scan(_read_all(fs, file, min(SCAN_BYTES, size - start), start, geometry), geometry.page_bytes)
         for slot, fields in enumerate(HEAD.iter_unpack(heads), start // geometry.page_bytes):
             survey.add(slot, Head._make(fields))
+    if any(fs.read(file, geometry.page_bytes, size)):  # less than a page, and not zeros
+        survey.counts[Status.DAMAGED] += 1
     return survey.finish()
 
 

@@ -189,26 +189,33 @@ class Proxy:
         return self._drop(sock)
 
     def _drop(self, sock):
-        for end in (sock, self._peers.pop(sock, None)):
-            if end is None:
-                continue
-            self._peers.pop(end, None)
+        if sock not in self._peers:
+            return
+        for end in (sock, self._peers[sock]):
+            del self._peers[end]
             self._selector.unregister(end)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.close()
 
 
 class ScriptedBroker:
-    """Just enough MQTT 5 to say what real brokers rarely say: limits in CONNACK, odd PUBACKs, none at all."""
+    """Just enough MQTT 5 to say what real brokers rarely say.
 
-    def __init__(self, *, properties=b"", connack=0, answer=lambda topic, payload: 0):
+    `answer(topic, payload)` is the PUBACK's reason code, None for no PUBACK, or "hang up". With `hold` PUBACKs wait
+    until so many are due, or until nothing more comes.
+    """
+
+    def __init__(self, *, properties=b"", connack=0, answer=lambda topic, payload: 0, hold=1, hang_up_code=0x95):
         self._connack = bytes([0x20, 3 + len(properties), 0, connack, len(properties)]) + properties
         self._answer = answer
+        self._hold = hold
+        self._hang_up_code = hang_up_code
+        self._due = []
         self.connects = []
-        self.published = []
-        self.unacknowledged = self.most_unacknowledged = 0
+        self.published = []  # topic, payload, retain, answer
+        self.most_unacknowledged = 0
         self.disconnects = 0
-        self._held = []
+        self.left = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._run, daemon=True).start()
@@ -217,35 +224,45 @@ class ScriptedBroker:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def release(self, connection, code=0):
-        """Acknowledge what was held back."""
-        held, self._held = self._held, []
-        for packet_id in held:
-            self._puback(connection, packet_id, code)
-
     def _run(self):
         while True:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.unacknowledged = 0
+            self._due.clear()
             with connection:
                 self._serve(connection)
+            self.left.set()
 
     def _serve(self, connection):
-        stream = connection.makefile("rb")
-        while header := stream.read(1):
-            length = shift = 0
-            while True:
-                byte = stream.read(1)[0]
-                length |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-            body = stream.read(length)
-            if not self._packet(connection, header[0], body):
+        buffer = b""
+        while True:
+            if self._due and not select.select([connection], [], [], 0.05)[0]:
+                self._send_due(connection)
+            try:
+                data = connection.recv(65536)
+            except OSError:
                 return
+            if not data:
+                return
+            buffer = self._packets(connection, buffer + data)
+            if buffer is None:
+                return
+
+    def _packets(self, connection, buffer):
+        while len(buffer) >= 2:
+            length = begin = 0
+            while begin + 1 < len(buffer) and (begin == 0 or buffer[begin] > 127):
+                length |= (buffer[begin + 1] & 127) << 7 * begin
+                begin += 1
+            end = begin + 1 + length
+            if buffer[begin] > 127 or len(buffer) < end:
+                break
+            if not self._packet(connection, buffer[0], buffer[begin + 1 : end]):
+                return None
+            buffer = buffer[end:]
+        return buffer
 
     def _packet(self, connection, header, body):
         kind = header >> 4
@@ -253,8 +270,7 @@ class ScriptedBroker:
             self.connects.append(body)
             connection.sendall(self._connack)
         elif kind == 3:
-            self._publish(connection, header, body)
-            return self.published[-1][3] != "hang up"
+            return self._publish(connection, header, body)
         elif kind == 12:
             connection.sendall(b"\xd0\x00")
         elif kind == 14:
@@ -263,25 +279,22 @@ class ScriptedBroker:
 
     def _publish(self, connection, header, body):
         topic_end = 2 + int.from_bytes(body[:2])
-        topic = body[2:topic_end].decode()
-        packet_id = int.from_bytes(body[topic_end : topic_end + 2])
-        payload = body[topic_end + 3 :]  # no properties: one zero byte
-        code = self._answer(topic, payload)
-        self.published.append((topic, payload, header & 1, code))
-        self.unacknowledged += 1
-        self.most_unacknowledged = max(self.most_unacknowledged, self.unacknowledged)
-        if code == "hang up":
-            connection.sendall(bytes([0xE0, 1, 0x95]))
-        elif code == "hold":
-            self._held.append(packet_id)
-            if len(self._held) == 5:
-                self.release(connection)
-        elif code is not None:
-            self._puback(connection, packet_id, code)
+        topic, payload = body[2:topic_end].decode(), body[topic_end + 3 :]  # no properties: one zero byte
+        answer = self._answer(topic, payload)
+        self.published.append((topic, payload, header & 1, answer))
+        if answer == "hang up":
+            connection.sendall(bytes([0xE0, 1, self._hang_up_code]))
+            return False
+        if answer is not None:
+            self._due.append(struct.pack(">BB2sBB", 0x40, 4, body[topic_end : topic_end + 2], answer, 0))
+        self.most_unacknowledged = max(self.most_unacknowledged, len(self._due))
+        if len(self._due) >= self._hold:
+            self._send_due(connection)
+        return True
 
-    def _puback(self, connection, packet_id, code):
-        self.unacknowledged -= 1
-        connection.sendall(struct.pack(">BBHBB", 0x40, 4, packet_id, code, 0))
+    def _send_due(self, connection):
+        connection.sendall(b"".join(self._due))
+        self._due.clear()
 
 
 class Authority:
@@ -304,9 +317,7 @@ class Authority:
         cert = self._write(f"{name}.pem", builder.sign(self._key, hashes.SHA256()))
         key_path = self._folder / f"{name}.key"
         plain = serialization.NoEncryption()
-        key_path.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-        )
+        key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
         return cert, key_path
 
     def server(self, name="broker", *, require_client=False, **kwargs):
