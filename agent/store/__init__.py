@@ -87,7 +87,7 @@ class Store:
     """The outbox of the agent (model.Outbox). No threads: a commit blocks its caller while the medium is busy."""
 
     @classmethod
-    def open(  # noqa: PLR0913 - the seams of the tests have defaults
+    def open(
         cls,
         settings: Settings,
         *,

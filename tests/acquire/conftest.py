@@ -158,7 +158,7 @@ class Running:
 
     def __init__(self, *buses: Bus) -> None:
         self.buses = buses
-        self.plan = compile_plan(make_config(*buses))
+        self.plan = compile_plan(config_on(*buses))
         self.acquisition = Acquisition(buses, self.plan)
         self.seen: list[Sample] = []
 
@@ -180,7 +180,7 @@ class Running:
         pytest.fail(f"did not happen within {DEADLINE_S} s; {self.acquisition.stats()}")
 
 
-def make_config(*buses: Bus) -> Config:
+def config_on(*buses: Bus) -> Config:
     return Config(gateway=Gateway(id="test"), mqtt=None, store=Store(), buses=buses)
 
 
@@ -206,7 +206,7 @@ def bus_on() -> Callable[..., Bus]:
 
 @pytest.fixture
 def config_of() -> Callable[..., Config]:
-    return make_config
+    return config_on
 
 
 @pytest.fixture
