@@ -2,6 +2,14 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from agent._native.samples cimport ft_sample
 
+cdef extern from "core/mpack.h" nogil:
+    ctypedef struct ft_reader:
+        const uint8_t *at
+        const uint8_t *end
+        const char *why
+
+    void ft_skip(ft_reader *r)
+
 cdef extern from "core/columns.h" nogil:
     enum: FT_HASH_BYTES
     enum: FT_EPOCH_BYTES
@@ -51,6 +59,7 @@ cdef extern from "core/columns.h" nogil:
         size_t bytes
         size_t noise
         size_t culprit
+        int numeric
 
     ctypedef struct ft_envelope:
         const uint8_t *gateway
@@ -77,6 +86,7 @@ cdef extern from "core/columns.h" nogil:
         int plain
         size_t extra_at
         size_t extra_bytes
+        size_t extra_items
 
     ctypedef struct ft_group:
         size_t table

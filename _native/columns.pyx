@@ -12,8 +12,8 @@ cdef enum:
     FIRST_ROOM = 16384  # bytes of body to begin with; a 10 s batch of 120 tags takes 3 KB
 
 
-cdef object damage(const ft_fault *fault):
-    return FormatError(f"byte {fault.at}: {(<bytes> fault.why).decode()}")
+cdef object damage(const ft_fault *fault, str where="byte"):
+    return FormatError(f"{where} {fault.at}: {(<bytes> fault.why).decode()}")
 
 
 class TooMany(Exception):  # noqa: N818
@@ -72,7 +72,7 @@ cdef class Layout:
         return code
 
     def encode(self, samples, Py_ssize_t start, Py_ssize_t stop, int64_t offset_ns, bint plain, bytes extra):
-        """The body of samples[start:stop] in two pieces: noise that need not be compressed, and the rest.
+        """The body of samples[start:stop]: noise that need not be compressed, the rest, and whether that is all numbers.
 
         Raises ValueError on a sample that is not of this layout, TooMany when they do not fit one body.
         """
@@ -96,7 +96,8 @@ cdef class Layout:
             PyBuffer_Release(&view)
         return (PyBytes_FromStringAndSize(<const char *> self.out, <Py_ssize_t> result.noise),
                 PyBytes_FromStringAndSize(<const char *> self.out + result.noise,
-                                          <Py_ssize_t> (result.bytes - result.noise)))
+                                          <Py_ssize_t> (result.bytes - result.noise)),
+                bool(result.numeric))
 
 
 cdef int check_tables(const ft_layout *layout) except -1:
@@ -108,9 +109,11 @@ cdef int check_tables(const ft_layout *layout) except -1:
                 <uint64_t> table.twin + table.columns > layout.column_count or table.schema >= layout.schema_count):
             raise ValueError(f"table {i} points out of the layout")
     for i in range(layout.tag_count):
-        if (layout.tags[i].group >= layout.table_count or
-                layout.tags[i].place >= layout.tables[layout.tags[i].group].columns):
-            raise ValueError(f"tag {i} has no place in the layout")
+        if layout.tags[i].group >= layout.table_count:
+            raise ValueError(f"tag {i} has no table in the layout")
+        table = &layout.tables[layout.tags[i].group]
+        if layout.tags[i].place < table.first or layout.tags[i].place - table.first >= table.columns:
+            raise ValueError(f"tag {i} has no column in its table")
     for i in range(layout.column_count):
         if layout.types[i] >= FT_TYPE_COUNT:
             raise ValueError(f"column {i} is of an unknown type")
@@ -170,16 +173,39 @@ def read_envelope(message, Py_ssize_t start=0):
         PyBuffer_Release(&view)
 
 
+def message_end(messages, Py_ssize_t start=0):
+    """Where the msgpack item that begins at `start` ends. Raises FormatError."""
+    cdef Py_buffer view
+    cdef ft_reader reader
+    cdef ft_fault fault
+    PyObject_GetBuffer(messages, &view, PyBUF_SIMPLE)
+    try:
+        if not 0 <= start <= view.len:
+            raise ValueError(f"{start} is not in the message")
+        reader.at = <const uint8_t *> view.buf + start
+        reader.end = <const uint8_t *> view.buf + view.len
+        reader.why = NULL
+        ft_skip(&reader)
+        fault.why = reader.why
+        fault.at = <size_t> (reader.at - <const uint8_t *> view.buf)
+        if fault.why != NULL:
+            raise damage(&fault)
+        return <Py_ssize_t> fault.at
+    finally:
+        PyBuffer_Release(&view)
+
+
 def read_head(bytes body):
-    """(hashes of the schemas it needs, gaps and schemas as msgpack, plain) of a body. Raises FormatError."""
+    """(hashes of the schemas it needs, [gaps, schemas] as msgpack, plain) of a body. Raises FormatError."""
     cdef ft_body b
     cdef ft_fault fault
     cdef const uint8_t *start = <const uint8_t *> PyBytes_AsString(body)
     if ft_read_body(start, <size_t> len(body), &b, &fault):
-        raise damage(&fault)
+        raise damage(&fault, "body byte")
     hashes = [PyBytes_FromStringAndSize(<const char *> b.hashes + i * FT_HASH_BYTES, FT_HASH_BYTES)
               for i in range(b.hash_count)]
-    return hashes, PyBytes_FromStringAndSize(<const char *> start + b.extra_at, <Py_ssize_t> b.extra_bytes), bool(b.plain)
+    extra = PyBytes_FromStringAndSize(<const char *> start + b.extra_at, <Py_ssize_t> b.extra_bytes)
+    return hashes, bytes([0x90 | b.extra_items]) + extra, bool(b.plain)
 
 
 def read_samples(bytes body, Layout layout, Samples into):
@@ -192,7 +218,7 @@ def read_samples(bytes body, Layout layout, Samples into):
     cdef ft_first *firsts
     cdef const uint8_t *start = <const uint8_t *> PyBytes_AsString(body)
     if ft_read_body(start, <size_t> len(body), &b, &fault):
-        raise damage(&fault)
+        raise damage(&fault, "body byte")
     firsts = <ft_first *> PyMem_Calloc(layout.layout.column_count + 1, sizeof(ft_first))
     if firsts == NULL:
         raise MemoryError("no memory for a batch's columns")
@@ -211,7 +237,7 @@ cdef int read_table(const uint8_t *start, ft_body *b, const ft_layout *layout, f
     cdef int code
     cdef size_t count
     if ft_read_group(b, layout.tables, layout.table_count, &group, &fault):
-        raise damage(&fault)
+        raise damage(&fault, "body byte")
     cells = <ft_sample *> PyMem_Calloc(group.cells + 1, sizeof(ft_sample))
     if cells == NULL:
         raise MemoryError(f"no memory for {group.cells} cells")
@@ -219,7 +245,7 @@ cdef int read_table(const uint8_t *start, ft_body *b, const ft_layout *layout, f
         with nogil:
             code = ft_read_cells(b, &layout.tables[group.table], layout.types, &group, firsts, cells, &fault)
         if code:
-            raise damage(&fault)
+            raise damage(&fault, "body byte")
         count = ft_count_samples(cells, group.cells)
         into.reserve(<Py_ssize_t> count)
         ft_write_samples(start, cells, group.cells, into.tail())

@@ -21,13 +21,15 @@ FORMATS = ("columns", "plain")
 MAX_BODY_BYTES = 1 << 23  # inflated; the same bound as FT_MAX_BODY_BYTES, so that a small message is no bomb
 RECORD = struct.Struct("=qQIIHBBI")  # ft_sample
 TEXT_LAST = 0x80000000
+QUALITIES = tuple(Quality)  # by number
 
+# Compression, as benchmarks/batch_sizes.py measures it.
 NOISE_WORTH = 64  # bytes of noise that pay for the 5 bytes of a stored block
 STORED_MOST = 0xFFFF  # bytes of one stored block (RFC 1951)
-ZLIB_HEAD = b"\x78\x5e"  # RFC 1950: deflate, 32 KiB window, fast
-SMALL_BODY = 1024  # below, the best level costs no more time than the fastest: most of it is setting up
-LEVEL_SMALL, LEVEL = 6, 2  # benchmarks/batch_sizes.py: level 6 saves 1 % more of a 10 s batch for 40 % more time
-RAW_DEFLATE = -15
+SMALL_BODY = 1024  # below, the best level costs no more time than the fastest
+LEVEL_SMALL, LEVEL = 6, 2
+WINDOW_BITS, MEM_LEVEL = -12, 6  # 50 KiB of state: the default's 256 KiB cost more to map than to use
+ZLIB_HEAD = b"\x48\x0d"  # RFC 1950: deflate, 4 KiB window
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -49,7 +51,7 @@ class Encoder:
         self._epoch = epoch
         self._plain = format == "plain"
         self._max_bytes = max_message_bytes
-        self._head = _head(gateway.encode(), epoch)
+        self._head = _head(gateway, epoch)
         self._messages, self._layout = describe(tags, groups)
 
     def schemas(self) -> dict[bytes, bytes]:
@@ -73,14 +75,15 @@ class Encoder:
         """
         if not len(samples) and not gaps and not with_schemas:
             return []
-        extra = _pack([_gap_fields(gap) for gap in gaps]) + _pack(self._messages if with_schemas else [])
+        extra = _pack_extras(gaps, self._messages if with_schemas else [])
         flags = HISTORICAL if historical else 0
         messages: list[Message] = []
         pending = [(0, len(samples))]
         while pending:
             start, stop = pending.pop()
             seq = first_seq + len(messages)
-            payload = self._payload(samples, start, stop, seq, flags, clock, extra if not messages else NO_EXTRA)
+            seal = _Seal(self._head, seq, flags, clock.source, clock.error_ms, self._plain)
+            payload = self._payload(samples, start, stop, clock.offset_ns, seal, extra if not messages else NO_EXTRA)
             parts = self._split(samples, start, stop, payload)
             if parts:
                 pending.extend(reversed(parts))
@@ -88,14 +91,12 @@ class Encoder:
                 messages.append(Message(BatchKey(self._epoch, seq), payload, stop - start, historical))
         return messages
 
-    def _payload(
-        self, samples: Samples, start: int, stop: int, seq: int, flags: int, clock: WallClock, extra: bytes
-    ) -> bytes:
+    def _payload(self, samples: Samples, start: int, stop: int, offset_ns: int, seal: "_Seal", extra: bytes) -> bytes:
+        """The message of samples[start:stop]; nothing when a body cannot hold them."""
         try:
-            noise, rest = self._layout.encode(samples, start, stop, clock.offset_ns, self._plain, extra)
+            return seal.close(*self._layout.encode(samples, start, stop, offset_ns, self._plain, extra))
         except TooMany:
             return b""
-        return _seal(self._head, seq, flags, clock.source, clock.error_ms, noise, rest, self._plain)
 
     def _split(self, samples: Samples, start: int, stop: int, payload: bytes) -> list[tuple[int, int]]:
         """Equal parts that should fit; none when the payload does, or when it is a single row."""
@@ -199,8 +200,10 @@ def mark_historical(payload: bytes) -> bytes:
 
 
 def merge(parts: Sequence[bytes], schemas: SchemaBook) -> bytes:
-    """Fragments of one batch (one gateway, epoch, seq), oldest first, as one message of that key with all their
-    samples, gaps and in-band schemas. Raises FormatError, UnknownSchemaError; ValueError when the keys differ."""
+    """Fragments of one batch, oldest first, as one message of its key with all their samples, gaps and schemas.
+
+    Raises FormatError, UnknownSchemaError; ValueError when gateway, epoch or seq differ.
+    """
     batches = [decode(part, schemas) for part in parts]
     keys = {(batch.gateway, batch.epoch, batch.seq) for batch in batches}
     if len(keys) != 1:
@@ -237,30 +240,40 @@ class _GapFields(msgspec.Struct, array_like=True, frozen=True):
 class _Extras(msgspec.Struct, array_like=True, frozen=True):
     """The two elements of a body that are not columns."""
 
-    gaps: tuple[_GapFields, ...]
-    schemas: tuple[bytes, ...]
+    gaps: tuple[_GapFields, ...] = ()
+    schemas: tuple[bytes, ...] = ()
 
 
 _extras_decoder = msgspec.msgpack.Decoder(_Extras)
-NO_EXTRA = _pack([]) + _pack([])
+NO_EXTRA = b""
 
 
-def _head(gateway: bytes, epoch: bytes) -> bytes:
+def _head(gateway: str, epoch: bytes) -> bytes:
     if len(epoch) != 8:
         raise ValueError(f"an epoch has 8 bytes, not {len(epoch)}")
-    return b"\x98" + _pack(VERSION) + _pack(gateway.decode()) + _pack(epoch)
+    return b"\x98" + _pack(VERSION) + _pack(gateway) + _pack(epoch)
 
 
-def _seal(
-    head: bytes, seq: int, flags: int, source: int, error_ms: int, noise: bytes, rest: bytes, plain: bool
-) -> bytes:
-    middle = b"%b%b\x92%b%b" % (_pack(seq), _pack(flags), _pack(source), _pack(error_ms))
-    if plain:
-        return b"".join((head, middle, b"\x00", noise, rest))
-    return b"".join((head, middle, b"\x01", _pack(_deflate(noise, rest))))
+class _Seal(NamedTuple):
+    """Everything of a message that is not its body."""
+
+    head: bytes  # array head, version, gateway, epoch
+    seq: int
+    flags: int
+    source: int
+    error_ms: int
+    plain: bool
+
+    def close(self, noise: bytes, rest: bytes, numeric: bool) -> bytes:
+        """The message around a body."""
+        pack = _pack
+        middle = b"%b%b\x92%b%b" % (pack(self.seq), pack(self.flags), pack(self.source), pack(self.error_ms))
+        if self.plain:
+            return b"".join((self.head, middle, b"\x00", noise, rest))
+        return b"".join((self.head, middle, b"\x01", pack(_deflate(noise, rest, numeric))))
 
 
-def _deflate(noise: bytes, rest: bytes) -> bytes:
+def _deflate(noise: bytes, rest: bytes, numeric: bool) -> bytes:
     """A zlib stream of both. Noise goes into stored blocks: deflate would spend most of its time to make it longer."""
     if len(noise) < NOISE_WORTH:
         noise, rest = b"", noise + rest
@@ -268,9 +281,18 @@ def _deflate(noise: bytes, rest: bytes) -> bytes:
     for at in range(0, len(noise), STORED_MOST):
         block = noise[at : at + STORED_MOST]
         blocks += (struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
-    blocks.append(zlib.compress(rest, LEVEL_SMALL if len(rest) < SMALL_BODY else LEVEL, RAW_DEFLATE))
+    deflater = zlib.compressobj(*_settings(len(rest), numeric))
+    blocks += (deflater.compress(rest), deflater.flush())
     blocks.append(zlib.adler32(rest, zlib.adler32(noise)).to_bytes(4, "big"))
     return b"".join(blocks)
+
+
+def _settings(size: int, numeric: bool) -> tuple[int, int, int, int, int]:
+    """Level to strategy. Among numbers a repeat that is no run is chance, and its match costs more than it saves."""
+    if size < SMALL_BODY:
+        return LEVEL_SMALL, zlib.DEFLATED, WINDOW_BITS, MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY
+    strategy = zlib.Z_RLE if numeric else zlib.Z_DEFAULT_STRATEGY
+    return LEVEL, zlib.DEFLATED, WINDOW_BITS, MEM_LEVEL, strategy
 
 
 def _body(payload: bytes, envelope: _Envelope) -> bytes:
@@ -289,13 +311,13 @@ def _body(payload: bytes, envelope: _Envelope) -> bytes:
     return inflated
 
 
-def _gap_fields(gap: Gap) -> tuple[bytes, int, int, int, str]:
-    return (gap.epoch, gap.first_seq, gap.last_seq, gap.samples, gap.reason)
+def _pack_extras(gaps: Sequence[Gap], messages: Sequence[bytes]) -> bytes:
+    return _pack(gaps) + _pack(messages) if gaps or messages else NO_EXTRA
 
 
 def _extras(extra: bytes) -> tuple[tuple[Gap, ...], tuple[bytes, ...]]:
     try:
-        extras = _extras_decoder.decode(b"\x92" + extra)
+        extras = _extras_decoder.decode(extra)
     except msgspec.MsgspecError as error:
         raise FormatError(f"gaps or schemas: {error}") from error
     gaps = tuple(Gap(gap.epoch, gap.first_seq, gap.last_seq, gap.samples, gap.reason) for gap in extras.gaps)
@@ -319,25 +341,21 @@ def _merged(batches: Sequence[Batch], schemas: SchemaBook, in_band: Sequence[byt
     records = Samples()
     for batch in batches:
         records.extend(_renumbered(batch, schemas, starts))
-    layout = native_layout(
-        together, tags=_places(together), hashes=hashes, sizes=[len(of_one) for of_one in tables]
-    )
+    layout = native_layout(together, tags=_places(together), hashes=hashes, sizes=[len(of_one) for of_one in tables])
     gaps = dict.fromkeys(gap for batch in batches for gap in batch.gaps)
-    extra = _pack([_gap_fields(gap) for gap in gaps]) + _pack(list(in_band))
-    try:
-        noise, rest = layout.encode(records, 0, len(records), 0, batches[0].plain, extra)
-    except TooMany as error:
-        raise FormatError(f"{len(records)} samples of fragments do not fit one batch") from error
-    return _seal(
-        _head(batches[0].gateway.encode(), batches[0].epoch),
+    extra = _pack_extras(list(gaps), in_band)
+    seal = _Seal(
+        _head(batches[0].gateway, batches[0].epoch),
         batches[0].seq,
         _any_flags(batches),
         min(batch.clock.source for batch in batches),
         max(batch.clock.error_ms for batch in batches),
-        noise,
-        rest,
         batches[0].plain,
     )
+    try:
+        return seal.close(*layout.encode(records, 0, len(records), 0, seal.plain, extra))
+    except TooMany as error:
+        raise FormatError(f"{len(records)} samples of fragments do not fit one batch") from error
 
 
 def _any_flags(batches: Sequence[Batch]) -> int:
@@ -356,9 +374,8 @@ def _starts(tables: Sequence[Sequence[Table]]) -> list[int]:
 
 
 def _places(tables: Sequence[Table]) -> list[tuple[int, int, int]]:
-    return [
-        (number, place, column.type) for number, table in enumerate(tables) for place, column in enumerate(table.columns)
-    ]
+    row = [(number, column.type) for number, table in enumerate(tables) for column in table.columns]
+    return [(number, place, kind) for place, (number, kind) in enumerate(row)]
 
 
 def _renumbered(batch: Batch, schemas: SchemaBook, starts: dict[bytes, int]) -> bytes:
@@ -375,33 +392,37 @@ def _renumbered(batch: Batch, schemas: SchemaBook, starts: dict[bytes, int]) -> 
 def _samples(batch: Batch) -> Iterator[Sample]:
     text = b""
     for time_ns, value, tag, _group, kind, quality, detail, part in RECORD.iter_unpack(batch.records):
-        column, verdict = batch.columns[tag], Quality(quality)
-        raw: int | bytes = value
+        column, verdict = batch.columns[tag], QUALITIES[quality]
         if kind == ValueType.TEXT and verdict.has_value:
             text += struct.pack("=Q", value)[:detail]
-            if not part & TEXT_LAST:
-                continue
-            raw, text, detail = text, b"", 0
-        yield Sample(
-            batch.gateway,
-            column.tag,
-            time_ns // 1000,
-            _value(column, raw) if verdict.has_value else None,
-            verdict.label,
-            column.unit,
-            batch.seq,
-            batch.epoch,
-            column.type,
-            raw,
-            detail,
-        )
+            if part & TEXT_LAST:
+                yield _sample(batch, column, time_ns, text, verdict, 0)
+                text = b""
+        else:
+            yield _sample(batch, column, time_ns, value, verdict, detail)
+
+
+def _sample(batch: Batch, column: Column, time_ns: int, raw: int | bytes, quality: Quality, detail: int) -> Sample:
+    return Sample(
+        batch.gateway,
+        column.tag,
+        time_ns // 1000,
+        _value(column, raw) if quality.has_value else None,
+        quality.label,
+        column.unit,
+        batch.seq,
+        batch.epoch,
+        column.type,
+        raw,
+        detail,
+    )
 
 
 def _value(column: Column, raw: int | bytes) -> int | float | str:
     """The value in the tag's unit: v = raw * scale + offset; integers that need neither stay integers."""
     if isinstance(raw, bytes):
         return text_value(raw)
-    number = _number(column.type, raw)
+    number = number_value(column.type, raw)
     if column.is_raw:
         return number
     return float(number) * column.scale + column.offset
@@ -415,7 +436,8 @@ def text_value(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def _number(kind: ValueType, raw: int) -> int | float:
+def number_value(kind: ValueType, raw: int) -> int | float:
+    """The number that the 64 raw bits of a sample stand for."""
     if kind == ValueType.F32:
         return float(struct.unpack("=f", struct.pack("=I", raw & 0xFFFFFFFF))[0])
     if kind == ValueType.F64:

@@ -16,7 +16,7 @@ VERSION = 1
 HASH_BYTES = 8
 SCHEMA_BYTES = 16_384  # a schema takes further groups up to here: few hashes in a batch, and small enough to resend
 VIEWS = 64  # combinations of schemas kept ready to read with; a gateway has one or two
-COLUMN = struct.Struct("=III")  # ft_column: table, place, type
+COLUMN = struct.Struct("=III")  # ft_column: table, place in the row of all columns, type
 TABLE = struct.Struct("=IIIII")  # ft_table: first, columns, twin, schema, number
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -70,6 +70,15 @@ def read_schema(message: bytes) -> Schema:
     return schema
 
 
+def is_schema(message: bytes) -> bool:
+    """A schema message rather than a batch: after the version comes an array, not the gateway's name."""
+    after = 2 if message[:1] < b"\xa0" else 4
+    return 0x90 <= int.from_bytes(message[after : after + 1]) <= 0x9F or message[after : after + 1] in (
+        b"\xdc",
+        b"\xdd",
+    )
+
+
 class SchemaBook:
     """All schemas that have been seen, by their hash."""
 
@@ -114,14 +123,17 @@ class View(NamedTuple):
 
 
 def describe(tags: Sequence[Tag], groups: Sequence[Group]) -> tuple[list[bytes], Layout]:
-    """Schema messages and the layout of a gateway whose tags are numbered 0, 1, 2 ... Every tag gets one column: in
-    the first group that lists it, or in a table of its own."""
+    """Schema messages and the layout of a gateway whose tags are numbered 0, 1, 2 ...
+
+    Every tag gets one column: in the first group that lists it, or in a table of its own.
+    """
     by_number = {tag.number: tag for tag in tags}
     homes = _homes(tags, groups)
     tables = [Table(name, tuple(_column(by_number[number]) for number in numbers)) for name, numbers in homes]
     chunks = _chunk(tables)
     messages = [_pack(Schema(VERSION, tuple(chunk))) for chunk in chunks]
-    places = {number: (table, at) for table, (_, row) in enumerate(homes) for at, number in enumerate(row)}
+    row = [(number, table) for table, (_, numbers) in enumerate(homes) for number in numbers]
+    places = {number: (table, place) for place, (number, table) in enumerate(row)}
     return messages, native_layout(
         tables,
         tags=[(*places[number], by_number[number].type) for number in range(len(tags))],
@@ -137,8 +149,10 @@ def native_layout(
     hashes: Sequence[bytes] = (bytes(HASH_BYTES),),
     sizes: Sequence[int] | None = None,
 ) -> Layout:
-    """Tables packed as _native/core/columns.h draws them. For writing: `tags` as (table, place, type), and the
-    schemas' hashes and numbers of tables; for reading they do not matter."""
+    """Tables packed as _native/core/columns.h draws them.
+
+    Writing needs `tags` as (table, place, type) and of each schema its hash and number of tables; reading does not.
+    """
     sizes = [len(tables)] if sizes is None else sizes
     numbers = [(schema, number) for schema, size in enumerate(sizes) for number in range(size)]
     types = [tuple(column.type for column in table.columns) for table in tables]

@@ -10,8 +10,10 @@
 
 #define NO_ROW UINT32_MAX      /* a piece of text that its first piece speaks for */
 #define MOST_VARINT 10         /* bytes of a 64-bit varint */
-#define F32_MOST 2147483648.0  /* decimals only while a varint is no longer than the float: 2^31 ... */
-#define F64_MOST 9007199254740992.0 /* ... and 2^53, beyond which doubles skip integers */
+/* Decimals only while they are shorter than the mantissa they stand for: large full floats are multiples of 0.0001 by
+ * chance, and as integers they would take more bytes than their bit patterns, whose upper bytes repeat. */
+#define F32_MOST 1048576.0        /* 2^20 of 2^24 */
+#define F64_MOST 70368744177664.0 /* 2^46 of 2^53 */
 
 typedef struct state {
     const ft_layout *layout;
@@ -37,8 +39,11 @@ typedef struct state {
     uint32_t *floats;
     ft_first *firsts;
     size_t new_count, float_count, double_count;
-    uint8_t *modes, *heads, *steps, *text;                 /* streams ... */
-    uint8_t *modes_end, *heads_end, *steps_end, *text_end; /* ... and how far they are filled */
+    uint32_t next_number;   /* of the group after the one that was written last */
+    uint8_t *modes;                            /* of one table, two to a byte ... */
+    size_t mode_count;                         /* ... and how many it has so far */
+    uint8_t *heads, *steps, *text;             /* streams ... */
+    uint8_t *heads_end, *steps_end, *text_end; /* ... and how far they are filled */
     int64_t base_us;
     ft_writer out;
 } state;
@@ -78,7 +83,6 @@ static size_t lay_out(state *s, const ft_layout *layout, size_t n, uint8_t *scra
     s->scaled = carve(scratch, &used, 8 * n);
     s->doubles = carve(scratch, &used, 8 * n);
     s->floats = carve(scratch, &used, 4 * n);
-    s->modes = s->modes_end = carve(scratch, &used, columns);
     s->heads = s->heads_end = carve(scratch, &used, MOST_VARINT * (columns + n));
     s->steps = s->steps_end = carve(scratch, &used, MOST_VARINT * n);
     s->text = s->text_end = carve(scratch, &used, 8 * n);
@@ -102,7 +106,7 @@ static int is_value(const ft_sample *sample)
 static int continues_text(const ft_sample *samples, size_t i)
 {
     const ft_sample *now = &samples[i], *before = now - 1;
-    return now->type == FT_TEXT && i > 0 && before->tag == now->tag && before->time_ns == now->time_ns &&
+    return i > 0 && before->tag == now->tag && before->time_ns == now->time_ns &&
            before->quality == now->quality && is_value(now) && !(before->part & FT_TEXT_LAST) &&
            (now->part & ~FT_TEXT_LAST) == before->part + 1;
 }
@@ -122,45 +126,51 @@ static uint8_t fault_of(const ft_sample *sample)
     return sample->quality | sample->detail;
 }
 
+static int find_row(state *s, size_t i)
+{
+    const ft_sample *sample = &s->job->samples[i];
+    if (sample->tag >= s->layout->tag_count)
+        return FT_UNKNOWN_TAG;
+    const ft_column *column = &s->layout->tags[sample->tag];
+    if (column->type != sample->type)
+        return FT_WRONG_TYPE;
+    s->row[i] = NO_ROW;
+    if (sample->type == FT_TEXT && continues_text(s->job->samples, i))
+        return FT_ENCODED;
+    uint32_t table = column->group, at = column->place, row = s->rows[table];
+    if (row == 0 || s->now[table] != sample->time_ns || s->latest[at] == row) {
+        open_row(s, table, sample->time_ns);
+        row++;
+    }
+    s->latest[at] = row;
+    s->row[i] = row - 1;
+    s->cells[at]++;
+    s->flagged[table] |= fault_of(sample);
+    return FT_ENCODED;
+}
+
 static int assign_rows(state *s, size_t *culprit)
 {
-    const ft_layout *layout = s->layout;
-    for (size_t i = 0; i < s->job->count; i++) {
-        const ft_sample *sample = &s->job->samples[i];
-        *culprit = i;
-        if (sample->tag >= layout->tag_count)
-            return FT_UNKNOWN_TAG;
-        const ft_column *column = &layout->tags[sample->tag];
-        if (column->type != sample->type)
-            return FT_WRONG_TYPE;
-        s->row[i] = NO_ROW;
-        if (continues_text(s->job->samples, i))
-            continue;
-        uint32_t table = column->group, at = layout->tables[table].first + column->place;
-        if (s->rows[table] == 0 || s->now[table] != sample->time_ns || s->latest[at] == s->rows[table])
-            open_row(s, table, sample->time_ns);
-        s->latest[at] = s->rows[table];
-        s->row[i] = s->rows[table] - 1;
-        s->cells[at]++;
-        s->flagged[table] |= fault_of(sample);
-    }
-    return FT_ENCODED;
+    int code = FT_ENCODED;
+    size_t i = 0;
+    while (i < s->job->count && (code = find_row(s, i)) == FT_ENCODED)
+        i++;
+    *culprit = i;
+    return code;
 }
 
 static void sort_by_column(state *s)
 {
-    const ft_layout *layout = s->layout;
-    uint32_t sum = 0;
-    for (size_t c = 0; c < layout->column_count; c++) {
-        s->start[c] = s->latest[c] = sum; /* `latest` has done its work: now where the next one goes */
+    const ft_sample *samples = s->job->samples;
+    const ft_column *tags = s->layout->tags;
+    uint32_t sum = 0, *next = s->latest; /* which has done its work */
+    for (size_t c = 0; c < s->layout->column_count; c++) {
+        s->start[c] = next[c] = sum;
         sum += s->cells[c];
     }
-    for (size_t i = 0; i < s->job->count; i++) {
-        if (s->row[i] == NO_ROW)
-            continue;
-        const ft_column *column = &layout->tags[s->job->samples[i].tag];
-        s->order[s->latest[layout->tables[column->group].first + column->place]++] = (uint32_t)i;
-    }
+    for (size_t i = 0; i < s->job->count; i++)
+        if (s->row[i] != NO_ROW)
+            s->order[next[tags[samples[i].tag].place]++] = (uint32_t)i;
 }
 
 static void sort_times(state *s)
@@ -216,12 +226,6 @@ static void put_numbers(state *s, ft_first *slot, uint32_t mode, const uint64_t 
     s->steps_end = at;
 }
 
-/* Bytes of a bin with its head. */
-static size_t bin_bytes(size_t n)
-{
-    return n + (n <= UINT8_MAX ? 2 : n <= UINT16_MAX ? 3 : 5);
-}
-
 static void put_floats(state *s, ft_first *slot, const uint64_t *values, size_t n)
 {
     uint32_t *at = s->floats + s->float_count, before = (uint32_t)predict(slot, FT_RAW_MODE, values[0]);
@@ -260,6 +264,11 @@ static double f64_value(uint64_t bits)
     return v;
 }
 
+static int64_t nearest(double v)
+{
+    return (int64_t)(v + (v < 0 ? -0.5 : 0.5));
+}
+
 /* `scaled` becomes values * 10^decimals where that is an integer that gives back every bit; else 0. */
 static int scale_f32(const uint64_t *values, size_t n, unsigned decimals, uint64_t *scaled)
 {
@@ -267,7 +276,7 @@ static int scale_f32(const uint64_t *values, size_t n, unsigned decimals, uint64
         double product = f32_value(values[i]) * FT_POWERS[decimals];
         if (!(fabs(product) < F32_MOST))
             return 0;
-        int64_t integer = (int64_t)(product + (product < 0 ? -0.5 : 0.5));
+        int64_t integer = nearest(product);
         float back = (float)((double)integer / FT_POWERS[decimals]);
         uint32_t bits = (uint32_t)values[i];
         if (memcmp(&back, &bits, sizeof back) != 0)
@@ -283,7 +292,7 @@ static int scale_f64(const uint64_t *values, size_t n, unsigned decimals, uint64
         double product = f64_value(values[i]) * FT_POWERS[decimals];
         if (!(fabs(product) < F64_MOST))
             return 0;
-        int64_t integer = (int64_t)(product + (product < 0 ? -0.5 : 0.5));
+        int64_t integer = nearest(product);
         double back = (double)integer / FT_POWERS[decimals];
         if (memcmp(&back, &values[i], sizeof back) != 0)
             return 0;
@@ -292,11 +301,19 @@ static int scale_f64(const uint64_t *values, size_t n, unsigned decimals, uint64
     return 1;
 }
 
-static uint32_t pick_mode(state *s, uint32_t type, size_t n)
+static int scale(state *s, uint32_t type, size_t n, unsigned decimals)
 {
+    return type == FT_F32 ? scale_f32(s->values, n, decimals, s->scaled) : scale_f64(s->values, n, decimals, s->scaled);
+}
+
+/* The fewest decimals that do; but those of the column's twin if they do, so that its first value predicts ours. */
+static uint32_t pick_mode(state *s, uint32_t type, const ft_first *slot, size_t n)
+{
+    uint32_t twin = slot->mode > 1 ? slot->mode - 1 : FT_RAW_MODE;
+    if (twin != FT_RAW_MODE && scale(s, type, n, twin - 1))
+        return twin;
     for (unsigned decimals = 0; decimals <= FT_MAX_DECIMALS; decimals++)
-        if (type == FT_F32 ? scale_f32(s->values, n, decimals, s->scaled)
-                           : scale_f64(s->values, n, decimals, s->scaled))
+        if (scale(s, type, n, decimals))
             return 1 + decimals;
     return FT_RAW_MODE;
 }
@@ -315,7 +332,7 @@ static size_t gather_text(const state *s, size_t i, uint8_t *out)
 {
     const ft_sample *samples = s->job->samples;
     size_t n = text_piece(&samples[i], out);
-    while (++i < s->job->count && continues_text(samples, i))
+    while (++i < s->job->count && samples[i].type == FT_TEXT && continues_text(samples, i))
         n += text_piece(&samples[i], out + n);
     return n;
 }
@@ -344,8 +361,9 @@ static size_t gather_values(state *s, const uint32_t *order, size_t n)
 
 static void put_float_column(state *s, uint32_t type, ft_first *slot, size_t n)
 {
-    uint32_t mode = n ? pick_mode(s, type, n) : FT_RAW_MODE;
-    *s->modes_end++ = (uint8_t)mode;
+    uint32_t mode = n ? pick_mode(s, type, slot, n) : FT_RAW_MODE;
+    s->modes[s->mode_count / 2] |= (uint8_t)(mode << 4 * (s->mode_count % 2));
+    s->mode_count++;
     if (!n)
         return;
     if (mode != FT_RAW_MODE)
@@ -354,6 +372,18 @@ static void put_float_column(state *s, uint32_t type, ft_first *slot, size_t n)
         put_floats(s, slot, s->values, n);
     else
         put_doubles(s, slot, s->values, n);
+}
+
+/* Room for the modes of a table's float columns, at the start of its heads. */
+static void open_modes(state *s, const ft_table *table)
+{
+    size_t floats = 0;
+    for (uint32_t c = 0; c < table->columns; c++)
+        floats += s->layout->types[table->first + c] == FT_F32 || s->layout->types[table->first + c] == FT_F64;
+    s->modes = s->heads_end;
+    s->mode_count = 0;
+    s->heads_end += (floats + 1) / 2;
+    memset(s->modes, 0, (floats + 1) / 2);
 }
 
 static void put_columns(state *s, const ft_table *table)
@@ -547,22 +577,33 @@ static void put_runs(state *s, size_t t, size_t present)
     }
 }
 
+/* What stands in the list of groups; a bare number of rows for the next group when it is whole and good. */
+static void put_group_head(state *s, size_t t, uint32_t number)
+{
+    size_t present = present_cells(s, &s->layout->tables[t]);
+    int whole = present == (size_t)s->rows[t] * s->layout->tables[t].columns && !s->flagged[t];
+    if (whole && number == s->next_number && !s->job->plain) {
+        ft_put_uint(&s->out, s->rows[t]);
+        return;
+    }
+    ft_put_array(&s->out, s->job->plain ? FT_PLAIN_GROUP_ITEMS : FT_GROUP_ITEMS);
+    ft_put_uint(&s->out, number);
+    ft_put_uint(&s->out, s->rows[t]);
+    put_missing(s, t, present);
+    put_runs(s, t, present);
+}
+
 static void put_group(state *s, size_t t)
 {
     const ft_table *table = &s->layout->tables[t];
-    size_t present = present_cells(s, table);
-    int complete = present == (size_t)s->rows[t] * table->columns && !s->flagged[t];
-    ft_put_array(&s->out, s->job->plain ? 6 : complete ? 2 : 4);
-    ft_put_uint(&s->out, s->first_group[table->schema] + table->number);
-    ft_put_uint(&s->out, s->rows[t]);
-    if (s->job->plain || !complete) {
-        put_missing(s, t, present);
-        put_runs(s, t, present);
-    }
+    uint32_t number = s->first_group[table->schema] + table->number;
+    put_group_head(s, t, number);
+    s->next_number = number + 1;
     if (s->job->plain) {
         plain_times(s, t);
         plain_columns(s, table);
     } else {
+        open_modes(s, table);
         put_times(s, t);
         put_columns(s, table);
     }
@@ -635,13 +676,27 @@ static size_t noisy_prefix(const uint8_t *planes, size_t plane_bytes, size_t cou
     return noisy * plane_bytes;
 }
 
-/* The planes and what stands before them; gives how many bytes from `start` on are noise. */
-static size_t put_planes(state *s, const uint8_t *start)
+/* Bytes of planes with their head. */
+static size_t planes_bytes(size_t n)
 {
-    ft_put_array(&s->out, FT_COLUMNS_ITEMS);
-    ft_put_bin_head(&s->out, 4 * s->float_count);
+    return n + (n == 0 ? 1 : n <= UINT8_MAX ? 2 : n <= UINT16_MAX ? 3 : 5);
+}
+
+static void put_planes_head(state *s, size_t bytes)
+{
+    if (bytes)
+        ft_put_bin_head(&s->out, bytes);
+    else
+        ft_put_nil(&s->out);
+}
+
+/* The planes and what stands before them; gives how many bytes from `start` on are noise. */
+static size_t put_planes(state *s, const uint8_t *start, size_t items)
+{
+    ft_put_array(&s->out, items);
+    put_planes_head(s, 4 * s->float_count);
     uint8_t *floats = ft_put_room(&s->out, 4 * s->float_count);
-    ft_put_bin_head(&s->out, 8 * s->double_count);
+    put_planes_head(s, 8 * s->double_count);
     uint8_t *doubles = ft_put_room(&s->out, 8 * s->double_count);
     if (!floats || !doubles)
         return 0;
@@ -655,46 +710,60 @@ static size_t put_planes(state *s, const uint8_t *start)
     return noise ? (size_t)(floats - start) + noise : 0;
 }
 
-static void put_streams(state *s)
+static void put_stream(state *s, const uint8_t *stream, const uint8_t *end)
 {
-    ft_put_bin(&s->out, s->modes, (size_t)(s->modes_end - s->modes));
-    ft_put_bin(&s->out, s->heads, (size_t)(s->heads_end - s->heads));
-    ft_put_bin(&s->out, s->steps, (size_t)(s->steps_end - s->steps));
-    ft_put_bin(&s->out, s->text, (size_t)(s->text_end - s->text));
+    if (end == stream)
+        ft_put_nil(&s->out);
+    else
+        ft_put_bin(&s->out, stream, (size_t)(end - stream));
 }
 
-static void put_middle(state *s)
+static void put_base(state *s)
 {
     ft_put_int(&s->out, s->base_us);
     put_hashes(s);
     put_groups(s);
-    ft_put_bytes(&s->out, s->job->extra, s->job->extra_bytes);
 }
 
-static void put_plain_body(state *s)
+/* How many of a body's items are there: empty ones at its end are left out. */
+static size_t count_items(const state *s)
 {
-    ft_put_array(&s->out, FT_PLAIN_ITEMS);
-    ft_put_nil(&s->out);
-    ft_put_nil(&s->out);
-    put_middle(s);
+    if (s->job->extra_bytes)
+        return FT_BODY_ITEMS;
+    if (s->text_end > s->text)
+        return FT_BODY_ITEMS - 2;
+    if (s->steps_end > s->steps)
+        return FT_BODY_ITEMS - 3;
+    return s->heads_end > s->heads ? FT_BODY_ITEMS - 4 : FT_LEAST_ITEMS;
+}
+
+static void put_rest(state *s, size_t items)
+{
+    if (items > FT_LEAST_ITEMS)
+        put_stream(s, s->heads, s->heads_end);
+    if (items > FT_LEAST_ITEMS + 1)
+        put_stream(s, s->steps, s->steps_end);
+    if (items > FT_LEAST_ITEMS + 2)
+        put_stream(s, s->text, s->text_end);
+    ft_put_bytes(&s->out, s->job->extra, s->job->extra_bytes);
 }
 
 /* The body begins with the planes, so that its noise is in one piece that a compressor can be spared. The groups
  * come after them but fill them: they are written first, and moved (a few dozen bytes). */
-static size_t put_columns_body(state *s)
+static size_t put_items(state *s)
 {
     uint8_t *start = s->out.at;
-    put_middle(s);
-    size_t middle = (size_t)(s->out.at - start);
-    size_t planes = 1 + bin_bytes(4 * s->float_count) + bin_bytes(8 * s->double_count);
+    put_base(s);
+    size_t moved = (size_t)(s->out.at - start), items = count_items(s);
+    size_t planes = 1 + planes_bytes(4 * s->float_count) + planes_bytes(8 * s->double_count);
     if (!ft_put_room(&s->out, planes))
         return 0;
-    memmove(start + planes, start, middle);
+    memmove(start + planes, start, moved);
     ft_writer end = s->out;
     s->out.at = start;
-    size_t noise = put_planes(s, start);
+    size_t noise = put_planes(s, start, items);
     s->out.at = end.at;
-    put_streams(s);
+    put_rest(s, items);
     return noise;
 }
 
@@ -713,10 +782,8 @@ static int put_body(state *s, uint8_t *out, size_t room, ft_encoded *result)
 {
     size_t most = room < FT_MAX_BODY_BYTES ? room : FT_MAX_BODY_BYTES;
     s->out = (ft_writer){.at = out, .end = out + most};
-    if (s->job->plain)
-        put_plain_body(s);
-    else
-        result->noise = put_columns_body(s);
+    result->noise = put_items(s);
+    result->numeric = s->text_end == s->text && !s->job->extra_bytes && !s->job->plain;
     result->bytes = (size_t)(s->out.at - out);
     if (!s->out.full)
         return FT_ENCODED;

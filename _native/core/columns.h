@@ -19,8 +19,10 @@
 #define FT_EPOCH_BYTES 8
 #define FT_HASH_BYTES 8
 #define FT_MAX_DECIMALS 4                  /* more never paid: such columns are full floats */
-#define FT_PLAIN_ITEMS 7                   /* of a body's array: everything but the streams ... */
-#define FT_COLUMNS_ITEMS 11                /* ... and with them */
+#define FT_LEAST_ITEMS 5                   /* of a body's array: up to the groups ... */
+#define FT_BODY_ITEMS 10                   /* ... and with streams, gaps and schemas */
+#define FT_GROUP_ITEMS 4                   /* of a group's array: its head ... */
+#define FT_PLAIN_GROUP_ITEMS 6             /* ... and with its columns */
 #define FT_RAW_MODE 0                      /* a float column's mode: 0 bit patterns, else 1 + decimals */
 #define FT_MAX_CELLS ((size_t)1 << 20)     /* rows x columns of one body: bounds what a reader must hold (32 MiB) */
 #define FT_MAX_BODY_BYTES ((size_t)1 << 23) /* of one body, inflated: the same bound for its bytes */
@@ -38,7 +40,7 @@ enum ft_encode_result {
 /* One tag's column. 12 bytes: struct format "=III". */
 typedef struct ft_column {
     uint32_t group; /* index of its table: every tag has one home */
-    uint32_t place; /* position among the columns of its group */
+    uint32_t place; /* position in the row of all columns */
     uint32_t type;  /* enum ft_type */
 } ft_column;
 
@@ -69,7 +71,7 @@ typedef struct ft_encode_job {
     size_t count;
     int64_t offset_ns;    /* wall time = sample time + offset_ns */
     int plain;
-    const uint8_t *extra; /* gaps and schemas: two msgpack items */
+    const uint8_t *extra; /* gaps and schemas: two msgpack items, or nothing */
     size_t extra_bytes;
 } ft_encode_job;
 
@@ -77,6 +79,7 @@ typedef struct ft_encoded {
     size_t bytes;   /* of the body */
     size_t noise;   /* so many bytes at its start are noise that no compressor shrinks */
     size_t culprit; /* index of the sample at fault */
+    int numeric;    /* nothing but numbers: repeats are runs of zeros, not words */
 } ft_encoded;
 
 /* Bytes of scratch that ft_encode needs for `count` samples. */
@@ -120,14 +123,16 @@ typedef struct ft_body {
     int64_t base_us;
     int plain;
     size_t groups_left;
+    uint64_t next_number;          /* of the group after the one that was read last */
+    size_t extra_items;
     uint64_t cells;                /* rows x columns so far, against FT_MAX_CELLS */
     ft_reader groups;              /* stands before the next group */
-    ft_reader modes, heads, steps, text;
+    ft_reader heads, steps, text;
     const uint8_t *floats;         /* planes of float_count bytes */
     size_t float_count, float_next;
     const uint8_t *doubles;
     size_t double_count, double_next;
-    size_t extra_at, extra_bytes;  /* gaps and schemas: two msgpack items */
+    size_t extra_at, extra_bytes;  /* gaps and schemas: up to two msgpack items */
 } ft_body;
 
 /* The first value of a column, for the next table of that shape; zeroed before the first group of a body. */

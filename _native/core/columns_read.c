@@ -96,15 +96,7 @@ static ft_reader read_stream(ft_reader *r, const char *why)
     return (ft_reader){.at = item.bytes, .end = item.bytes + item.count};
 }
 
-static void read_streams(ft_reader *r, ft_body *body)
-{
-    body->modes = read_stream(r, "the modes are not a bin");
-    body->heads = read_stream(r, "the heads are not a bin");
-    body->steps = read_stream(r, "the steps are not a bin");
-    body->text = read_stream(r, "the text is not a bin");
-}
-
-static void read_middle(ft_reader *r, ft_body *body)
+static void read_base(ft_reader *r, ft_body *body)
 {
     body->base_us = ft_take_int64(r, "the base time is not an integer");
     const uint8_t *at = r->at;
@@ -117,27 +109,39 @@ static void read_middle(ft_reader *r, ft_body *body)
     body->groups = *r;
     for (size_t i = 0; i < body->groups_left && !r->why; i++)
         ft_skip(r);
+}
+
+/* What follows the groups; an item that is left out is empty. */
+static void read_rest(ft_reader *r, ft_body *body, size_t items)
+{
+    size_t left = items - FT_LEAST_ITEMS;
+    if (left > 0)
+        body->heads = read_stream(r, "the heads are not a bin");
+    if (left > 1)
+        body->steps = read_stream(r, "the steps are not a bin");
+    if (left > 2)
+        body->text = read_stream(r, "the text is not a bin");
+    body->plain = body->heads.at == body->heads.end;
     body->extra_at = (size_t)(r->at - body->start);
-    ft_skip(r);
-    ft_skip(r);
-    body->extra_bytes = (size_t)(r->at - body->start) - body->extra_at;
+    for (size_t i = 3; i < left && !r->why; i++) {
+        ft_skip(r);
+        if (i >= FT_BODY_ITEMS - FT_LEAST_ITEMS)
+            continue;
+        body->extra_items++;
+        body->extra_bytes = (size_t)(r->at - body->start) - body->extra_at;
+    }
 }
 
 int ft_read_body(const uint8_t *bytes, size_t n, ft_body *body, ft_fault *fault)
 {
     ft_reader r = {.at = bytes, .end = bytes + n};
     *body = (ft_body){.start = bytes};
-    size_t items = ft_take_array(&r, FT_PLAIN_ITEMS, "the body is not an array of 7 or more");
-    body->plain = r.at < r.end && *r.at == 0xc0;
+    size_t items = ft_take_array(&r, FT_LEAST_ITEMS, "the body is not an array of 5 or more");
     body->floats = read_planes(&r, 4, &body->float_count);
     body->doubles = read_planes(&r, 8, &body->double_count);
-    read_middle(&r, body);
-    if (!body->plain && items < FT_COLUMNS_ITEMS)
-        ft_fail(&r, bytes, "the body has no streams: not an array of 11 or more");
-    else if (!body->plain)
-        read_streams(&r, body);
-    for (size_t left = items - (body->plain ? FT_PLAIN_ITEMS : FT_COLUMNS_ITEMS); left > 0 && !r.why; left--)
-        ft_skip(&r);
+    read_base(&r, body);
+    if (!r.why)
+        read_rest(&r, body, items);
     if (!r.why && r.at != r.end)
         ft_fail(&r, r.at, "bytes follow the body");
     return settle(&r, bytes, fault);
@@ -179,28 +183,35 @@ static void measure(ft_reader *r, const uint8_t *at, ft_body *body, const ft_tab
     group->cells = (size_t)cells;
 }
 
+static void read_group_array(ft_reader *r, ft_body *body, ft_group *group)
+{
+    size_t least = body->plain ? FT_PLAIN_GROUP_ITEMS : FT_GROUP_ITEMS;
+    group->items_left = ft_take_array(r, least, "a group is not an array of 4 (plain: 6) or more") - FT_GROUP_ITEMS;
+    body->next_number = ft_take_count(r, UINT32_MAX, "a group's number is not a count");
+}
+
+/* A bare number of rows stands for the next group, whole and good. */
 int ft_read_group(ft_body *body, const ft_table *tables, size_t table_count, ft_group *group, ft_fault *fault)
 {
     ft_reader *r = &body->groups;
     const uint8_t *start = r->at;
+    int bare = !body->plain && r->at < r->end && (*r->at < 0x80 || *r->at >= 0xc0) && *r->at < 0xd0;
     *group = (ft_group){0};
-    size_t items = ft_take_array(r, body->plain ? 6 : 2, "a group is not an array of 2 (plain: 6) or more");
-    group->table = (size_t)ft_take_count(r, UINT32_MAX, "a group's number is not a count");
-    if (group->table >= table_count)
-        ft_fail(r, start, "a group's number is beyond its schemas");
+    body->groups_left--;
+    if (!bare)
+        read_group_array(r, body, group);
     group->rows = (size_t)ft_take_count(r, FT_MAX_CELLS, "a group's rows are not a count within bounds");
+    if (body->next_number >= table_count)
+        ft_fail(r, start, "a group's number is beyond its schemas");
     if (group->rows == 0)
         ft_fail(r, start, "a group has no rows");
+    group->table = (size_t)body->next_number++;
     if (!r->why)
         measure(r, start, body, &tables[group->table], group);
-    if (!r->why && items >= 4) {
+    if (!r->why && !bare) {
         read_missing(r, group);
         read_runs(r, group);
-        group->items_left = items - 4;
-    } else if (!r->why) {
-        group->items_left = items - 2;
     }
-    body->groups_left--;
     return settle(r, body->start, fault);
 }
 
@@ -388,7 +399,7 @@ static void read_patterns(ft_body *body, walk w, ft_first *slot)
     int wide = cell && cell->type == FT_F64;
     uint64_t v = predicted(slot, FT_RAW_MODE);
     if (n > (wide ? body->double_count - body->double_next : body->float_count - body->float_next)) {
-        ft_fail(&body->modes, body->modes.at, "has fewer floats than its groups say");
+        ft_fail(&body->heads, body->heads.at, "has fewer floats than its groups say");
         return;
     }
     for (int first = 1; cell; cell = step_on(&w), first = 0) {
@@ -399,17 +410,32 @@ static void read_patterns(ft_body *body, walk w, ft_first *slot)
     }
 }
 
-static void read_float_column(ft_body *body, walk w, ft_first *slot)
+/* The modes of a group's float columns, two to a byte, low half first. */
+typedef struct modes {
+    const uint8_t *bytes;
+    size_t next;
+} modes;
+
+static modes read_modes(ft_body *body, const ft_table *table, const uint8_t *types)
 {
-    ft_reader *r = &body->modes;
-    const uint8_t *at = r->at;
-    if (r->at >= r->end) {
-        ft_fail(r, at, "has fewer modes than columns of floats");
-        return;
-    }
-    uint32_t mode = *r->at++;
+    size_t floats = 0;
+    modes m = {.bytes = body->heads.at};
+    for (size_t c = 0; c < table->columns; c++)
+        floats += types[table->first + c] == FT_F32 || types[table->first + c] == FT_F64;
+    if ((size_t)(body->heads.end - body->heads.at) < (floats + 1) / 2)
+        ft_fail(&body->heads, body->heads.at, "has fewer modes than columns of floats");
+    else
+        body->heads.at += (floats + 1) / 2;
+    return m;
+}
+
+static void read_float_column(ft_body *body, modes *m, walk w, ft_first *slot)
+{
+    const uint8_t *at = m->bytes + m->next / 2;
+    uint32_t mode = *at >> 4 * (m->next % 2) & 0x0f;
+    m->next++;
     if (mode > 1 + FT_MAX_DECIMALS)
-        ft_fail(r, at, "a mode is not one that this reader knows");
+        ft_fail(&body->heads, at, "a mode is not one that this reader knows");
     else if (mode == FT_RAW_MODE)
         read_patterns(body, w, slot);
     else
@@ -435,12 +461,12 @@ static void read_texts(ft_body *body, walk w)
     }
 }
 
-static void read_column(ft_body *body, uint8_t type, walk w, ft_first *slot)
+static void read_column(ft_body *body, uint8_t type, modes *m, walk w, ft_first *slot)
 {
     if (type == FT_TEXT)
         read_texts(body, w);
     else if (type == FT_F32 || type == FT_F64)
-        read_float_column(body, w, slot);
+        read_float_column(body, m, w, slot);
     else
         read_numbers(body, w, slot, FT_RAW_MODE);
 }
@@ -506,25 +532,39 @@ static void plain_columns(ft_body *body, const ft_table *table, const uint8_t *t
     group->items_left -= 2;
 }
 
+static void stream_columns(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group,
+                           modes m, ft_first *firsts, ft_sample *cells)
+{
+    for (size_t c = 0; c < table->columns && !body->heads.why && !body->steps.why; c++)
+        read_column(body, types[table->first + c], &m, column_of(table, group, cells, c), &firsts[table->twin + c]);
+}
+
+static int all_well(const ft_body *body, const ft_group *group, ft_fault *fault)
+{
+    const uint8_t *start = body->start;
+    return settle(&group->runs, start, fault) || settle(&body->groups, start, fault) ||
+           settle(&body->heads, start, fault) || settle(&body->steps, start, fault);
+}
+
 int ft_read_cells(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group, ft_first *firsts,
                   ft_sample *cells, ft_fault *fault)
 {
+    modes m = {0};
+    if (!body->plain)
+        m = read_modes(body, table, types);
     read_rows(body, table, types, group, cells);
-    if (settle(body->plain ? &body->groups : &body->heads, body->start, fault))
+    if (all_well(body, group, fault))
         return -1;
     read_qualities(group, cells);
-    if (settle(&group->runs, body->start, fault))
+    if (all_well(body, group, fault))
         return -1;
     if (body->plain)
         plain_columns(body, table, types, group, cells);
-    for (size_t c = 0; !body->plain && c < table->columns; c++)
-        read_column(body, types[table->first + c], column_of(table, group, cells, c), &firsts[table->twin + c]);
+    else
+        stream_columns(body, table, types, group, m, firsts, cells);
     for (; group->items_left > 0 && !body->groups.why; group->items_left--)
         ft_skip(&body->groups);
-    if (settle(&body->groups, body->start, fault) || settle(&body->modes, body->start, fault) ||
-        settle(&body->heads, body->start, fault) || settle(&body->steps, body->start, fault))
-        return -1;
-    return 0;
+    return all_well(body, group, fault) ? -1 : 0;
 }
 
 /* ---- samples ---- */
@@ -567,9 +607,11 @@ void ft_write_samples(const uint8_t *body, const ft_sample *cells, size_t count,
     for (size_t i = 0; i < count; i++) {
         if (cells[i].type == FT_TYPE_COUNT)
             continue;
-        if (is_text_value(&cells[i]))
+        if (is_text_value(&cells[i])) {
             out = write_text(body + cells[i].value, &cells[i], out);
-        else
-            *out++ = cells[i];
+            continue;
+        }
+        *out = cells[i];
+        out++->part = cells[i].type == FT_TEXT ? FT_TEXT_LAST : 0;
     }
 }

@@ -15,9 +15,6 @@ class FileSystem(Protocol):
     def make_directory(self, path: str) -> None:
         """Make the directory and its parents; fine when it is there."""
 
-    def exists(self, path: str) -> bool:
-        """Whether there is a file of that name."""
-
     def open(self, path: str) -> int:
         """Open for reading and writing, made when missing. BlockingIOError: another process has it open."""
 
@@ -49,10 +46,6 @@ class RealFileSystem:
     def make_directory(self, path: str) -> None:
         """Make the directory and its parents."""
         Path(path).mkdir(parents=True, exist_ok=True)
-
-    def exists(self, path: str) -> bool:
-        """Whether there is a file of that name."""
-        return Path(path).exists()
 
     def open(self, path: str) -> int:
         """Open and lock."""

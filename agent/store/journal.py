@@ -10,7 +10,7 @@ Invariants:
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -84,10 +84,11 @@ class Piece(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record begins; places are in the order of writing."""
+    """Where a record begins; places compare in the order of writing."""
 
-    sequence: int
-    at: int
+    sequence: int  # the page
+    at: int  # where in it
+    samples_before: int  # fresh samples of all records that begin before it
 
 
 class Record(NamedTuple):
@@ -138,24 +139,25 @@ class Survey:
         self.counts = dict.fromkeys(Status, 0)
         self.sequence = 0  # of the newest good page
         self.tail = 1
-        self.slots: dict[int, int] = {}  # of good pages from the one before the tail on
+        self.slots: dict[int, int] = {}  # of good pages, in the order of writing
         self.in_place = True  # every good page stands where this geometry puts it
 
     def add(self, slot: int, head: Head) -> None:
         """One page, in the order of slots."""
-        status = Status(head.status)
-        if status is Status.GOOD and (head.kind != self.kind or not head.sequence):
-            status = Status.FOREIGN
-        self.counts[status] += 1
-        if status is Status.GOOD:
+        if head.status != Status.GOOD:
+            self.counts[Status(head.status)] += 1
+        elif head.kind != self.kind or not head.sequence:
+            self.counts[Status.FOREIGN] += 1
+        else:
+            self.counts[Status.GOOD] += 1
             self.tail = max(self.tail, head.tail)
             self.sequence = max(self.sequence, head.sequence)
             self.slots[head.sequence] = slot
             self.in_place = self.in_place and head.sequence % self.geometry.pages == slot
 
     def finish(self) -> "Survey":
-        """Forget what nobody needs any more, but for the page before the tail: it says how many samples were before."""
-        self.slots = {s: self.slots[s] for s in sorted(self.slots) if s + 1 >= self.tail}
+        """Put the pages in order."""
+        self.slots = {sequence: self.slots[sequence] for sequence in sorted(self.slots)}
         return self
 
     @property
@@ -194,15 +196,15 @@ class Journal:
         self.sequence = survey.sequence + 1
         self._slots = None if survey.in_place else survey.slots
 
-    def pages(self, survey: Survey) -> Iterator[tuple[Head, list[Piece]]]:
-        """The good pages from the one before the tail on, in the order of writing."""
-        for sequence in survey.slots:
+    def good_pages(self, sequences: Iterable[int]) -> Iterator[tuple[Head, list[Piece]]]:
+        """Those pages that are still good."""
+        for sequence in sequences:
             try:
                 page = self._page(sequence)
             except OSError as error:
                 log.warning("cannot read page %d of %s: %s", sequence, self.path, error)
                 continue
-            head = Head._make(HEAD.unpack(scan(page, self.geometry.page_bytes)))
+            head = Head(*HEAD.unpack(scan(page, self.geometry.page_bytes)))
             if head.status == Status.GOOD and head.sequence == sequence:
                 yield head, read_pieces(page)
 
@@ -218,7 +220,11 @@ class Journal:
             stamp.boot_ns,
             stamp.wall_ns,
         )
-        places = [Place(*packer.add(r.kind, r.seq, r.samples, r.fresh, r.payload)) for r in records]
+        places = []
+        samples = self.samples
+        for record in records:
+            places.append(Place(*packer.add(*record), samples))
+            samples += record.fresh
         pages, next_sequence, next_samples = packer.finish()
         return Commit(pages, places, next_sequence, next_samples)
 
@@ -245,14 +251,13 @@ class Journal:
 
     def reopen(self) -> None:
         """Take hold of the file again after its medium went away. OSError: it is not back, or not the same."""
-        self._fs.close(self._file)
-        self._file = -1
-        file = self._fs.open(self.path)
-        newest = self._fs.read(file, self.geometry.page_bytes, self._offset(self.sequence - 1))
-        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
-            self._fs.close(file)
-            raise OSError(f"{self.path} is not the file it was")
-        self._file = file
+        self.close()
+        self._file = self._fs.open(self.path)
+        try:
+            self._check_newest()
+        except OSError:
+            self.close()
+            raise
 
     def replace(self, path: str) -> None:
         """Take the place of another file."""
@@ -264,6 +269,11 @@ class Journal:
         if self._file >= 0:
             self._fs.close(self._file)
             self._file = -1
+
+    def _check_newest(self) -> None:
+        newest = self._fs.read(self._file, self.geometry.page_bytes, self._offset(self.sequence - 1))
+        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
+            raise OSError(f"{self.path} is not the file it was")
 
     def _offset(self, sequence: int) -> int:
         slot = sequence % self.geometry.pages if self._slots is None else self._slots[sequence]
@@ -280,7 +290,7 @@ class Journal:
 
 def read_pieces(page: bytes) -> list[Piece]:
     """The pieces of a good page. ValueError: it is not one."""
-    return [Piece._make(fields) for fields in PIECE.iter_unpack(pieces(page))]
+    return [Piece(*fields) for fields in PIECE.iter_unpack(pieces(page))]
 
 
 def pages_of(first: Piece, page_bytes: int) -> int:
@@ -345,7 +355,9 @@ def _survey(fs: FileSystem, file: int, geometry: Geometry, kind: FileKind) -> Su
     for start in range(0, size, SCAN_BYTES):
         heads = scan(_read_all(fs, file, min(SCAN_BYTES, size - start), start, geometry), geometry.page_bytes)
         for slot, fields in enumerate(HEAD.iter_unpack(heads), start // geometry.page_bytes):
-            survey.add(slot, Head._make(fields))
+            survey.add(slot, Head(*fields))
+    if any(fs.read(file, geometry.page_bytes, size)):  # less than a page, and not zeros
+        survey.counts[Status.DAMAGED] += 1
     return survey.finish()
 
 

@@ -102,11 +102,12 @@ class Queue:
 
     def give_back(self) -> list[Stored]:
         """All that is taken waits again; returns those whose pages were overwritten meanwhile: they are lost."""
-        taken, self._taken = self._taken, {}
-        back = [stored for stored in taken.values() if stored and stored.places]
+        lost = self.overwritten()
+        back = [stored for stored in self._taken.values() if stored and stored.places]
+        self._taken = {}
         self._backlog = deque(sorted([*back, *self._backlog], key=lambda one: one.places))
         self._waiting = deque(self._live)
-        return [stored for stored in taken.values() if stored and not stored.places]
+        return lost
 
     def drop_live(self, *, newest: bool) -> Message | None:
         """Forget the oldest or newest live batch that waits."""
@@ -134,6 +135,10 @@ class Queue:
             if stored and stored.places and stored.places[0].sequence < sequence:
                 self._taken[key] = stored._replace(places=())
         return lost
+
+    def overwritten(self) -> list[Stored]:
+        """Taken batches whose pages are gone: lost, unless they are acknowledged."""
+        return [stored for stored in self._taken.values() if stored and not stored.places]
 
     def _forget_live(self, key: BatchKey) -> None:
         self.memory_bytes -= _cost(self._live.pop(key).message)

@@ -102,10 +102,10 @@ class SchemaBook:
         return [name for name in dropped if name in self._current]
 
     def _read_all(self, journal: Journal, survey: Survey) -> None:
-        for _, pieces in journal.pages(survey):
+        for _, pieces in journal.good_pages(survey.slots):
             for piece in pieces:
                 if piece.kind == Kind.SCHEMA and piece.flags & FIRST and piece.sequence >= journal.tail:
-                    self._read(journal, Place(piece.sequence, piece.at))
+                    self._read(journal, Place(piece.sequence, piece.at, 0))
 
     def _read(self, journal: Journal, place: Place) -> None:
         try:

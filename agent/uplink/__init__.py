@@ -89,4 +89,4 @@ class Uplink:
             wake_ns = self.pump(now_ns)
             if self._session.drained or now_ns >= until_ns:
                 return
-            waiter.poll((min(until_ns, wake_ns or until_ns) - now_ns) / NS_PER_MS)
+            waiter.poll(max(0, min(until_ns, wake_ns or until_ns) - now_ns) / NS_PER_MS)
