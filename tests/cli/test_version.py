@@ -60,6 +60,7 @@ HEAVY = {
     "numpy",
     "paho",
     "pymodbus",
+    "shutil",
     "serial",
     "inspect",
     "dataclasses",
