@@ -176,10 +176,10 @@ def test_a_dropped_connection_reports_nothing_more(new_scripted_broker):
     link = Link(Mqtt(url=url(broker)), "gw1")
     link.start()
     for _ in range(20):
-        link.do(Connect())
+        link.do([Connect()])
         assert wait_for_events(link) == [Connected(Terms())]
-        link.do(Drop())
-    link.do(Connect())
+        link.do([Drop()])
+    link.do([Connect()])
     assert wait_for_events(link) == [Connected(Terms())]
     link.close(5)
 
