@@ -1,0 +1,356 @@
+/* Payload bytes of an answer to samples, and values back to register bytes. */
+#include "decode.h"
+
+#include "modbus.h"
+
+#include <string.h>
+
+/* enum ft_order is two facts: which word comes first, and which byte of each word. */
+#define WORDS_REVERSED 1u
+#define BYTES_SWAPPED 2u
+#define ORDERS 4u
+#define REGISTER_BITS 16u
+#define VALUE_BITS 64u
+
+/* Registers of a value, 0 where the point says: TEXT in bytes, BITS in registers. */
+static const uint8_t registers_of[FT_TYPE_COUNT] = {
+    [FT_BOOL] = 1, [FT_U16] = 1, [FT_I16] = 1, [FT_U32] = 2, [FT_I32] = 2, [FT_U64] = 4,
+    [FT_I64] = 4, [FT_F32] = 2, [FT_F64] = 4, [FT_BCD16] = 1, [FT_BCD32] = 2,
+};
+
+static int is_bit_block(const ft_block *block)
+{
+    return block->function == FT_READ_COILS || block->function == FT_READ_DISCRETES;
+}
+
+/* ---- blocks ---- */
+
+static unsigned point_registers(const ft_point *point)
+{
+    switch (point->type) {
+    case FT_TEXT:
+        return (point->length + 1u) / 2;
+    case FT_BITS:
+        return point->length;
+    default:
+        return registers_of[point->type];
+    }
+}
+
+static int bits_fit(const ft_point *point)
+{
+    int whole_value = point->length == 1 || point->length == 2 || point->length == 4;
+    return whole_value && point->bits > 0 && point->bits + point->shift <= (int)(REGISTER_BITS * point->length);
+}
+
+static int point_fits(const ft_block *block, const ft_point *point)
+{
+    if (point->type >= FT_TYPE_COUNT || point->order >= ORDERS) {
+        return 0;
+    }
+    if (is_bit_block(block)) {
+        return point->type == FT_BOOL && point->at < block->quantity;
+    }
+    return (point->type != FT_BITS || bits_fit(point)) && point->at + point_registers(point) <= block->quantity;
+}
+
+int ft_block_fits(const ft_block *block, const ft_point *points, size_t point_total)
+{
+    if (block->function < FT_READ_COILS || block->function > FT_READ_INPUT || block->first_point > point_total
+        || block->point_count > point_total - block->first_point) {
+        return 0;
+    }
+    for (size_t i = 0; i < block->point_count; i++) {
+        if (!point_fits(block, points + block->first_point + i)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static size_t text_pieces(size_t bytes)
+{
+    return bytes > FT_TEXT_PIECE ? (bytes + FT_TEXT_PIECE - 1) / FT_TEXT_PIECE : 1;
+}
+
+size_t ft_block_records(const ft_block *block, const ft_point *points)
+{
+    size_t records = 0;
+    for (size_t i = 0; i < block->point_count; i++) {
+        const ft_point *point = points + block->first_point + i;
+        records += point->type == FT_TEXT ? text_pieces(point->length) : 1;
+    }
+    return records;
+}
+
+/* ---- decoding ---- */
+
+/* Words and order are constants wherever this is inlined, which leaves a load and a byte swap. */
+static inline __attribute__((always_inline)) uint64_t gather(const uint8_t *bytes, unsigned words, unsigned order)
+{
+    uint64_t value = 0;
+    unsigned high = order & BYTES_SWAPPED ? 1 : 0;
+    for (unsigned i = 0; i < words; i++) {
+        const uint8_t *word = bytes + 2 * (order & WORDS_REVERSED ? words - 1 - i : i);
+        value = value << REGISTER_BITS | (uint64_t)word[high] << 8 | word[1 - high];
+    }
+    return value;
+}
+
+static uint64_t gather_any(const uint8_t *bytes, unsigned words, unsigned order)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < words; i++) {
+        unsigned at = order & WORDS_REVERSED ? words - 1 - i : i;
+        value = value << REGISTER_BITS | gather(bytes + 2 * at, 1, order & BYTES_SWAPPED);
+    }
+    return value;
+}
+
+/* Numbers of one type and order. `spare`: bits above a signed number, filled with its sign; 0 for all others. */
+static inline __attribute__((always_inline)) void gather_run(const ft_point *points, size_t n, const uint8_t *data,
+                                                             ft_sample stamp, unsigned spare, unsigned words,
+                                                             unsigned order, ft_sample *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t raw = gather(data + 2 * (size_t)points[i].at, words, order);
+        stamp.value = (uint64_t)((int64_t)(raw << spare) >> spare);
+        stamp.tag = points[i].tag;
+        out[i] = stamp;
+    }
+}
+
+static void decode_numbers(const ft_point *points, size_t n, const uint8_t *data, ft_sample stamp, ft_sample *out)
+{
+    unsigned words = registers_of[points->type];
+    int is_signed = points->type == FT_I16 || points->type == FT_I32 || points->type == FT_I64;
+    unsigned spare = is_signed ? VALUE_BITS - REGISTER_BITS * words : 0;
+    switch (words * ORDERS + points->order) {
+#define RUN(words, order) \
+    case (words) * ORDERS + (order): \
+        gather_run(points, n, data, stamp, spare, words, order, out); \
+        break;
+        RUN(1, FT_ABCD) RUN(1, FT_CDAB) RUN(1, FT_BADC) RUN(1, FT_DCBA)
+        RUN(2, FT_ABCD) RUN(2, FT_CDAB) RUN(2, FT_BADC) RUN(2, FT_DCBA)
+        RUN(4, FT_ABCD) RUN(4, FT_CDAB) RUN(4, FT_BADC) RUN(4, FT_DCBA)
+#undef RUN
+    default:
+        break;
+    }
+}
+
+/* Four bits a digit; 0 when one is above 9. */
+static int bcd_value(uint64_t raw, uint64_t *value)
+{
+    uint64_t scale = 1;
+    for (*value = 0; raw > 0; raw >>= 4, scale *= 10) {
+        if ((raw & 0xF) > 9) {
+            *value = 0;
+            return 0;
+        }
+        *value += (raw & 0xF) * scale;
+    }
+    return 1;
+}
+
+/* One value of a type that is rare or needs more than its bytes. */
+static void decode_special(const ft_point *point, const uint8_t *data, ft_sample *out)
+{
+    unsigned words = point_registers(point);
+    uint64_t raw = gather_any(data + 2 * (size_t)point->at, words, point->order);
+    if (point->type == FT_BOOL) {
+        out->value = raw != 0;
+    } else if (point->type == FT_BITS) {
+        out->value = raw >> point->shift & (UINT64_MAX >> (VALUE_BITS - point->bits));
+    } else if (!bcd_value(raw, &out->value)) {
+        out->quality = FT_Q_OUT_OF_RANGE;
+    }
+}
+
+static uint8_t text_byte(const ft_point *point, const uint8_t *data, size_t i)
+{
+    return data[2 * (size_t)point->at + (i ^ (point->order & BYTES_SWAPPED ? 1u : 0u))];
+}
+
+static int is_padding(uint8_t byte)
+{
+    return byte == 0 || byte == ' ';
+}
+
+static size_t decode_text(const ft_point *point, const uint8_t *data, ft_sample stamp, ft_sample *out)
+{
+    size_t length = point->length;
+    while (length > 0 && is_padding(text_byte(point, data, length - 1))) {
+        length--;
+    }
+    size_t pieces = text_pieces(length);
+    for (size_t piece = 0; piece < pieces; piece++) {
+        uint8_t text[FT_TEXT_PIECE] = {0};
+        size_t start = piece * FT_TEXT_PIECE;
+        size_t n = length - start < FT_TEXT_PIECE ? length - start : FT_TEXT_PIECE;
+        for (size_t i = 0; i < n; i++) {
+            text[i] = text_byte(point, data, start + i);
+        }
+        memcpy(&stamp.value, text, sizeof text);
+        stamp.detail = (uint8_t)n;
+        stamp.part = (uint32_t)piece | (piece + 1 == pieces ? FT_TEXT_LAST : 0);
+        out[piece] = stamp;
+    }
+    return pieces;
+}
+
+static ft_sample stamp_of(const ft_block *block, const ft_point *point, int64_t time_ns)
+{
+    return (ft_sample){.time_ns = time_ns, .tag = point->tag, .group = block->group, .type = point->type};
+}
+
+static size_t decode_bits(const ft_block *block, const ft_point *points, const uint8_t *data, int64_t time_ns,
+                          ft_sample *out)
+{
+    for (size_t i = 0; i < block->point_count; i++) {
+        out[i] = stamp_of(block, points + i, time_ns);
+        out[i].value = data[points[i].at / 8] >> points[i].at % 8 & 1;
+    }
+    return block->point_count;
+}
+
+static size_t same_kind(const ft_point *points, size_t n)
+{
+    size_t same = 1;
+    while (same < n && points[same].type == points->type && points[same].order == points->order) {
+        same++;
+    }
+    return same;
+}
+
+static size_t decode_run(const ft_block *block, const ft_point *points, size_t n, const uint8_t *data, int64_t time_ns,
+                         ft_sample *out)
+{
+    ft_sample stamp = stamp_of(block, points, time_ns);
+    size_t written = 0;
+    switch (points->type) {
+    case FT_TEXT:
+        for (size_t i = 0; i < n; i++) {
+            stamp.tag = points[i].tag;
+            written += decode_text(points + i, data, stamp, out + written);
+        }
+        return written;
+    case FT_BOOL:
+    case FT_BITS:
+    case FT_BCD16:
+    case FT_BCD32:
+        for (size_t i = 0; i < n; i++) {
+            out[i] = stamp;
+            out[i].tag = points[i].tag;
+            decode_special(points + i, data, out + i);
+        }
+        return n;
+    default:
+        decode_numbers(points, n, data, stamp, out);
+        return n;
+    }
+}
+
+size_t ft_decode(const ft_block *block, const ft_point *points, const uint8_t *data, int64_t time_ns, ft_sample *out)
+{
+    const ft_point *point = points + block->first_point;
+    size_t left = block->point_count;
+    size_t written = 0;
+    if (is_bit_block(block)) {
+        return decode_bits(block, point, data, time_ns, out);
+    }
+    while (left > 0) {
+        size_t n = same_kind(point, left);
+        written += decode_run(block, point, n, data, time_ns, out + written);
+        point += n;
+        left -= n;
+    }
+    return written;
+}
+
+size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t quality, uint8_t detail, int64_t time_ns,
+                        ft_sample *out)
+{
+    for (size_t i = 0; i < block->point_count; i++) {
+        const ft_point *point = points + block->first_point + i;
+        out[i] = stamp_of(block, point, time_ns);
+        out[i].quality = quality;
+        out[i].detail = detail;
+        out[i].part = point->type == FT_TEXT ? FT_TEXT_LAST : 0;
+    }
+    return block->point_count;
+}
+
+/* ---- encoding ---- */
+
+static void scatter(uint64_t value, unsigned words, unsigned order, uint8_t *out)
+{
+    unsigned high = order & BYTES_SWAPPED ? 1 : 0;
+    for (unsigned i = 0; i < words; i++) {
+        uint8_t *word = out + 2 * (order & WORDS_REVERSED ? i : words - 1 - i);
+        word[high] = (uint8_t)(value >> 8);
+        word[1 - high] = (uint8_t)value;
+        value >>= REGISTER_BITS;
+    }
+}
+
+static uint64_t to_bcd(uint64_t value)
+{
+    uint64_t raw = 0;
+    for (unsigned shift = 0; value > 0; shift += 4, value /= 10) {
+        raw |= value % 10 << shift;
+    }
+    return raw;
+}
+
+static int signed_fits(uint64_t raw, unsigned bits)
+{
+    unsigned spare = VALUE_BITS - bits;
+    return (uint64_t)((int64_t)(raw << spare) >> spare) == raw;
+}
+
+static int unsigned_fits(uint64_t raw, unsigned bits)
+{
+    return bits == VALUE_BITS || raw >> bits == 0;
+}
+
+static int value_fits(uint8_t type, uint64_t raw, unsigned words)
+{
+    switch (type) {
+    case FT_BOOL:
+        return raw <= 1;
+    case FT_I16:
+    case FT_I32:
+    case FT_I64:
+        return signed_fits(raw, words * REGISTER_BITS);
+    case FT_BCD16:
+        return raw <= 9999;
+    case FT_BCD32:
+        return raw <= 99999999;
+    default:
+        return unsigned_fits(raw, words * REGISTER_BITS);
+    }
+}
+
+int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out)
+{
+    if (type >= FT_TYPE_COUNT || type == FT_TEXT || order >= ORDERS) {
+        return -1;
+    }
+    unsigned words = type == FT_BITS ? 1 : registers_of[type];
+    if (!value_fits(type, raw, words)) {
+        return -1;
+    }
+    scatter(type == FT_BCD16 || type == FT_BCD32 ? to_bcd(raw) : raw, words, order, registers_out);
+    return (int)words;
+}
+
+int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out)
+{
+    size_t swapped = order & BYTES_SWAPPED ? 1 : 0;
+    size_t even = n + n % 2;
+    for (size_t i = 0; i < even; i++) {
+        registers_out[i ^ swapped] = i < n ? text[i] : 0;
+    }
+    return (int)(even / 2);
+}

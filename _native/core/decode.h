@@ -1,0 +1,38 @@
+/* Register and bit payloads to samples, and back. `points` is always the bus's whole array: a block's points are
+ * points[block->first_point ..]. A block must have passed ft_block_fits() once before it is decoded. */
+#ifndef FT_DECODE_H
+#define FT_DECODE_H
+
+#include "plan.h"
+#include "sample.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FT_TEXT_PIECE 8 /* bytes of text in one sample; they stand in `value` in memory order, unused ones are 0 */
+
+/* 1 when every point of the block has a known type and order and lies within the block's quantity; 0: never decode it.
+ * point_total: length of the whole array. */
+int ft_block_fits(const ft_block *block, const ft_point *points, size_t point_total);
+
+/* Most samples a decode of the block can give: one a tag, texts one for each 8 bytes. */
+size_t ft_block_records(const ft_block *block, const ft_point *points);
+
+/* The data bytes of an answer to function 1-4 (after its byte count), (quantity + 7) / 8 or 2 * quantity of them,
+ * to samples in the order of the points. Returns how many. BCD with a nibble above 9 gets FT_Q_OUT_OF_RANGE. */
+size_t ft_decode(const ft_block *block, const ft_point *points, const uint8_t *data, int64_t time_ns, ft_sample *out);
+
+/* One sample a tag that says why there is no value. Returns how many. */
+size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t quality, uint8_t detail, int64_t time_ns,
+                        ft_sample *out);
+
+/* The inverse, for simulators: `raw` as in ft_sample.value to bytes as they stand in the answer. Returns how many
+ * registers (2 bytes each) were written, -1 for TEXT or a raw value the type cannot hold. BOOL is the register 0 or 1,
+ * BITS a whole register with the field at bit 0. */
+int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out);
+
+/* n bytes of text to (n + 1) / 2 registers; CDAB stands for ABCD and DCBA for BADC, as texts have no word order.
+ * Returns how many registers. */
+int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out);
+
+#endif
