@@ -55,8 +55,7 @@ class Uplink:
         """Handle what the broker said, send what may be sent; never blocks. When to call again; None: on an event."""
         for event in self._link.events():
             self._session.handle(event, now_ns)
-        for action in self._session.step(now_ns):
-            self._link.do(action)
+        self._link.do(self._session.step(now_ns))
         return self._session.deadline_ns()
 
     def stop(self, deadline_ns: int) -> None:

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,10 +177,10 @@ def test_a_dropped_connection_reports_nothing_more(new_scripted_broker):
     link = Link(Mqtt(url=url(broker)), "gw1")
     link.start()
     for _ in range(20):
-        link.do(Connect())
+        link.do([Connect()])
         assert wait_for_events(link) == [Connected(Terms())]
-        link.do(Drop())
-    link.do(Connect())
+        link.do([Drop()])
+    link.do([Connect()])
     assert wait_for_events(link) == [Connected(Terms())]
     link.close(5)
 
@@ -209,19 +210,15 @@ def test_small_packets_are_not_held_back_by_the_kernel(new_scripted_broker, driv
     broker = new_scripted_broker()
     driver = drive(url(broker))
     driver.until(lambda: driver.stats.connected)
-    ours = [sock for sock in open_sockets() if peer_port(sock) == broker.port]
-    assert [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in ours] == [1]
-    for sock in ours:
-        sock.close()
+    assert nodelay_of_connections_to(broker.port) == [1]
 
 
-def open_sockets():
-    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_socket()]
-    return [socket.socket(fileno=os.dup(int(path.name))) for path in links]
-
-
-def peer_port(sock):
-    try:
-        return sock.getpeername()[1]
-    except (OSError, IndexError):
-        return None
+def nodelay_of_connections_to(port):
+    """TCP_NODELAY of every socket of this process whose peer has this port."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_socket():
+            with socket.socket(fileno=os.dup(int(path.name))) as sock, suppress(OSError, IndexError):
+                if sock.getpeername()[1] == port:
+                    found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    return found
