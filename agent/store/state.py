@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from agent.errors import FormatError
 from agent.model import BatchKey, Gap
-from agent.store.journal import Place
+from agent.store.pages import Place
 
 # Why samples were lost; the index is the number on the medium.
 REASONS = ("restart", "evicted", "damaged", "overrun")
@@ -31,6 +31,11 @@ class Range(NamedTuple):
     epoch: bytes
     first: int
     last: int
+
+    @classmethod
+    def of(cls, key: BatchKey) -> "Range":
+        """Of one batch."""
+        return cls(*key, key.seq)
 
 
 class State(NamedTuple):
