@@ -176,16 +176,31 @@ class Store:
 
     def acknowledge(self, key: BatchKey) -> None:
         """The broker has it."""
-        taken, stored = self._queue.acknowledge(key)
-        if not taken:
-            return
+        if self._release(key) is not None:
+            self._cursor_moved = self._gaps.arrived(key) or self._cursor_moved
+
+    def reject(self, key: BatchKey, reason: str) -> None:
+        """The broker refuses it for good: a counted gap, so that it cannot hold up the batches behind it."""
+        samples = self._release(key)
+        if samples is not None:
+            log.error("batch %d is given up, the broker refuses it: %s", key.seq, reason)
+            self._gaps.add(Gap(*key, key.seq, samples, "rejected"))
+            self._gaps.lost(key)
+            self._cursor_moved = True
+
+    def _release(self, key: BatchKey) -> int | None:
+        """Forget a taken batch, here and on the journal; its samples, None when it was not taken."""
+        released = self._queue.release(key)
+        if released is None:
+            return None
+        samples, stored = released
         guard = self._guards.pop(key.seq, None) if key.epoch == self._epoch else None
         if guard and self._journal:
             self._acknowledged.add(Range.of(key), self._journal.sequence)
         if stored and stored.places:
             self._acknowledged.add(Range.of(key), stored.places[-1].sequence)
-        carried = self._gaps.arrived(key)
-        self._cursor_moved = self._cursor_moved or bool(stored or guard or carried)
+        self._cursor_moved = self._cursor_moved or bool(stored or guard)
+        return samples
 
     def give_back(self) -> None:
         """The link is down."""
@@ -504,6 +519,7 @@ class Store:
         except OSError:
             self._journal.close()
             self._journal = None
+            self._queue.forget_stored()
             raise
         finally:
             old.close()

@@ -9,7 +9,7 @@ from agent.model import BatchKey, Gap
 from agent.store.pages import Place
 
 # Why samples were lost; the index is the number on the medium.
-REASONS = ("restart", "evicted", "damaged", "overrun")
+REASONS = ("restart", "evicted", "damaged", "overrun", "rejected")
 
 # A state record goes with every commit: these keep it under 2 KiB.
 MAX_GAPS = 24  # what exceeds it is merged with its nearest neighbour: the count stays exact, the range widens
