@@ -5,18 +5,14 @@ before it (`samples_before`), so the pages on both sides of a hole know what was
 the journal already counts only its `fresh` samples, so nothing is counted twice.
 """
 
-import logging
 from typing import NamedTuple
 
-from agent.errors import FormatError
 from agent.model import BatchKey, Gap
-from agent.store.journal import FIRST, LAST, Head, Journal, Kind, Piece, Place, Survey
-from agent.store.state import State, decode_state
+from agent.store.pages import FIRST, LAST, Head, Kind, Piece, Place
+from agent.store.state import State
 
 WHOLE = FIRST | LAST
 CONTENT = (Kind.BATCH, Kind.FRAGMENT)
-
-log = logging.getLogger(__name__)
 
 
 class Stored(NamedTuple):
@@ -42,18 +38,6 @@ class Hole:
     def gap(self) -> Gap:
         """As it is announced."""
         return Gap(self.epoch, self.first_seq, self.last_seq, self.samples or 0, "damaged")
-
-
-def newest_state(journal: Journal, survey: Survey) -> tuple[bytes, State | None]:
-    """The last state record that is intact, and the epoch that wrote it."""
-    for head, pieces in journal.good_pages(reversed(survey.slots)):
-        for piece in reversed(pieces):
-            if piece.kind == Kind.STATE and piece.flags & FIRST:
-                try:
-                    return head.epoch, decode_state(journal.read(Place(piece.sequence, piece.at, 0))[1])
-                except (ValueError, OSError, FormatError) as error:
-                    log.warning("the state on page %d is damaged: %s", piece.sequence, error)
-    return b"", None
 
 
 class _Begun(NamedTuple):

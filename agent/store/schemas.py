@@ -4,20 +4,8 @@ import logging
 from collections.abc import Mapping
 
 from agent.store.fs import FileSystem
-from agent.store.journal import (
-    FIRST,
-    FileKind,
-    Geometry,
-    Journal,
-    Kind,
-    Place,
-    Record,
-    Stamp,
-    Survey,
-    fits,
-    new_journal,
-    open_journal,
-)
+from agent.store.journal import Journal, Survey, fits, new_journal, open_journal
+from agent.store.pages import FIRST, FileKind, Geometry, Kind, Place, Record, Stamp
 
 SCHEMA_BYTES = 1 << 20  # about 80 configurations of 200 tags; the oldest that this run does not use go first
 HASH_BYTES = 8

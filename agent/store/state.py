@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from agent.errors import FormatError
 from agent.model import BatchKey, Gap
-from agent.store.journal import Place
+from agent.store.pages import Place
 
 # Why samples were lost; the index is the number on the medium.
-REASONS = ("restart", "evicted", "damaged", "overrun")
+REASONS = ("restart", "evicted", "damaged", "overrun", "rejected")
 
 # A state record goes with every commit: these keep it under 2 KiB.
 MAX_GAPS = 24  # what exceeds it is merged with its nearest neighbour: the count stays exact, the range widens
@@ -31,6 +31,11 @@ class Range(NamedTuple):
     epoch: bytes
     first: int
     last: int
+
+    @classmethod
+    def of(cls, key: BatchKey) -> "Range":
+        """Of one batch."""
+        return cls(*key, key.seq)
 
 
 class State(NamedTuple):

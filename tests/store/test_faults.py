@@ -78,6 +78,21 @@ def test_memory_stays_bounded_while_the_medium_is_dead(kit, fs):
     assert store.take_gaps() == [(kit.epoch(1), 0, left[0] - 1, left[0], "evicted")]
 
 
+def test_a_move_to_another_size_that_fails_is_tried_again_and_gives_every_batch_once(kit, fs):
+    earlier = kit.open_store(fs)
+    for seq in range(5):
+        kit.put(earlier, 1, seq, size=3000)
+    earlier.close(S)
+    fs = fs.after_kill()
+    fs.fail(errno.EIO, "rename")
+    store = kit.open_store(fs, 2, page_bytes=8192)
+    assert store.stats().alarm
+    fs.work()
+    store.tick(RETRY_NS + S)
+    assert [message.key.seq for message in kit.backlog(store)] == [0, 1, 2, 3, 4]
+    assert store.take_gaps() == []
+
+
 def test_the_backlog_drains_from_a_medium_that_became_read_only(kit, fs):
     store = kit.open_store(fs)
     for seq in range(5):
