@@ -173,9 +173,15 @@ def test_a_host_that_refuses_is_unavailable(read):
     assert "cannot connect" in err
 
 
+def hang_up(listener):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1)
+
+
 def test_a_host_that_hangs_up_is_unavailable(read):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=lambda: listener.accept()[0].recv(1), daemon=True).start()
+        threading.Thread(target=hang_up, args=[listener], daemon=True).start()
         code, _, err = read(f"tcp://127.0.0.1:{listener.getsockname()[1]}", "holding:1")
     assert code == 69
     assert "hung up" in err or "reset" in err

@@ -84,8 +84,13 @@ class Serving:
         await server.serve_forever(background=True)
         return server
 
+    async def ended(self):
+        await self.server.shutdown()
+        for _ in range(3):
+            await asyncio.sleep(0)  # turns of the loop for what close() has left for it
+
     def stop(self):
-        self.call(self.server.shutdown())
+        self.call(self.ended())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(DEADLINE_S)
         self.loop.close()

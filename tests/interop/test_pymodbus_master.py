@@ -37,6 +37,12 @@ class Both:
         return call
 
 
+async def turns():
+    """Let the loop run what close() has left for it."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 @pytest.fixture(params=["sync", "async"])
 def master(request, simulated):
     if request.param == "sync":
@@ -53,6 +59,7 @@ def master(request, simulated):
         both.client = both.loop.run_until_complete(connect())
     yield both
     both.client.close()
+    both.loop.run_until_complete(turns())
     both.loop.close()
 
 
