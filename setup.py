@@ -2,22 +2,25 @@
 
 import os
 import sys
+from copy import copy
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 CORE = "_native/core"
 
 # Extension -> the C units of _native/core it links.
 MODULES: dict[str, list[str]] = {
+    "flavour": [],
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
     "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
-    "server": ["server", "modbus", "crc", "decode"],
+    "server": ["server", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
-    "columns": ["columns"],
+    "columns": ["columns", "columns_read", "mpack"],
     "page": ["page", "crc32c"],
 }
 
@@ -49,17 +52,41 @@ DIRECTIVES = {
 def link_into_package(folder: str) -> None:
     """Make agent/<folder> -> ../<folder>, so that Cython, mypy and imports agree on one qualified name."""
     link = ROOT / "agent" / folder
-    if not link.exists():
+    if not link.is_symlink():
         link.symlink_to(Path("..", folder), target_is_directory=True)
 
 
-def flavour_changed() -> bool:
-    """True when the last build was another flavour: object files look fresh to setuptools and would be kept."""
-    stamp = ROOT / "build" / "flavour"
-    changed = not stamp.exists() or stamp.read_text() != FLAVOUR
-    stamp.parent.mkdir(exist_ok=True)
-    stamp.write_text(FLAVOUR)
-    return changed
+class FlavouredBuild(build_ext):
+    """build_ext that leaves nothing of another flavour behind, and keeps extensions out of one another's way."""
+
+    def finalize_options(self) -> None:
+        """Use every core, also in an editable install, which resets the options given to setup()."""
+        super().finalize_options()
+        self.parallel = os.cpu_count()
+
+    def run(self) -> None:
+        """Build; from nothing when the last build was another flavour, whose files would look fresh and be kept."""
+        stamp = ROOT / "build" / "flavour"
+        if not stamp.exists() or stamp.read_text() != FLAVOUR:
+            remove_built_files()
+            self.force = True
+        super().run()
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(FLAVOUR)
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one extension with object files of its own: several link the same C unit and are built in parallel."""
+        own = copy(self)
+        own.build_temp = str(Path(self.build_temp, ext.name))
+        super(FlavouredBuild, own).build_extension(ext)
+
+
+def remove_built_files() -> None:
+    """Remove extensions and generated C: all that would otherwise be found, look fresh and be kept."""
+    generated = [source.with_suffix(".c") for source in (ROOT / "_native").glob("*.pyx")]
+    built = [*(ROOT / "_native").glob("*.so"), *(ROOT / "build").glob("lib.*/agent/_native/*.so")]
+    for path in [*generated, *built]:
+        path.unlink(missing_ok=True)
 
 
 def extension(name: str, units: list[str]) -> Extension:
@@ -70,8 +97,8 @@ def extension(name: str, units: list[str]) -> Extension:
         f"agent._native.{name}",
         [f"_native/{name}.pyx", *(f"{CORE}/{unit}.c" for unit in units)],
         include_dirs=["_native"],
-        depends=sorted(str(path.relative_to(ROOT)) for path in headers),
-        define_macros=[("Py_LIMITED_API", LIMITED_API)] if ABI3 else [],
+        depends=["setup.py", *sorted(str(path.relative_to(ROOT)) for path in headers)],
+        define_macros=[("FT_FLAVOUR", f'"{FLAVOUR}"'), *([("Py_LIMITED_API", LIMITED_API)] if ABI3 else [])],
         py_limited_api=ABI3,
         extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *WARNINGS, *FLAVOURS[FLAVOUR]],
         extra_link_args=sanitize,
@@ -83,9 +110,7 @@ def extension(name: str, units: list[str]) -> Extension:
 link_into_package("_native")
 link_into_package("firmware_profiles")
 setup(
+    cmdclass={"build_ext": FlavouredBuild},
     ext_modules=[extension(*module) for module in MODULES.items() if (ROOT / "_native" / f"{module[0]}.pyx").exists()],
-    options={
-        "build_ext": {"parallel": os.cpu_count(), "force": flavour_changed()},
-        **({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
-    },
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )

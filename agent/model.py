@@ -124,5 +124,8 @@ class Outbox(Protocol):
     def acknowledge(self, key: BatchKey) -> None:
         """The broker has it: forget it. Unknown or repeated keys are ignored."""
 
+    def reject(self, key: BatchKey, reason: str) -> None:
+        """The broker refuses this very message for good: put it aside, count it, never offer it again."""
+
     def give_back(self) -> None:
         """The link is down: everything taken and not acknowledged is to be taken again, oldest first."""

@@ -7,6 +7,8 @@ import msgspec
 from agent.model import DeadbandKind, Order, ValueType
 
 MIB = 1024 * 1024
+MAX_REGISTERS = 125  # Modbus Application Protocol V1.1b3, 6.3: the most one read answers
+MAX_BITS = 2000  # the same, 6.1
 
 
 class Table(StrEnum):
@@ -24,13 +26,22 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
+class Secret(str):
+    """A password as text that does not show in logs: its repr is stars."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 class Mqtt(msgspec.Struct, frozen=True, kw_only=True):
-    """`[mqtt]`, secrets already read."""
+    """`[mqtt]`, secrets already read (None after a mere check), file names relative to the working directory."""
 
     url: str  # mqtt:// mqtts:// ws:// wss://
     endpoint: str = "generic"
     username: str | None = None
-    password: str | None = None
+    password: Secret | None = None
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
@@ -78,7 +89,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: int
-    gap_ns: int = 0
+    gap_ns: int = 0  # silence it wants before a request
+    max_registers: int = MAX_REGISTERS  # most it answers at once
+    max_gap: int = MAX_BITS  # most registers or bits nobody asked for that a request may read through
     tags: tuple[Tag, ...]
 
 
@@ -104,3 +117,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mqtt: Mqtt | None
     store: Store
     buses: tuple[Bus, ...]
+    warnings: tuple[str, ...] = ()  # FILE:LINE:COL: message

@@ -1,0 +1,89 @@
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from agent._native.samples cimport ft_sample
+
+cdef extern from "core/plan.h" nogil:
+    ctypedef struct ft_block:
+        pass
+    ctypedef struct ft_point:
+        pass
+
+cdef extern from "core/ring.h" nogil:
+    ctypedef struct ft_ring:
+        pass
+    size_t ft_ring_pop(ft_ring *ring, ft_sample *out, size_t max)
+    size_t ft_ring_fill(ft_ring *ring)
+    uint64_t ft_ring_dropped(ft_ring *ring)
+
+cdef extern from "core/bus.h" nogil:
+    enum:
+        FT_N_COUNT
+    cdef enum ft_framing:
+        FT_RTU
+        FT_TCP
+    cdef enum ft_what:
+        FT_WAIT
+        FT_LOOK
+        FT_SEND
+    ctypedef struct ft_counts:
+        pass
+    ctypedef struct ft_device:
+        ft_counts counts
+    ctypedef struct ft_plan:
+        uint32_t device_count
+        ft_device *devices
+    ctypedef struct ft_wire:
+        ft_framing framing
+        int64_t char_ns
+        int64_t quiet_ns
+    ctypedef struct ft_bus:
+        ft_ring ring
+        ft_plan *plan
+        ft_counts counts
+    ctypedef struct ft_action:
+        ft_what what
+        int watch
+        int64_t slack_ns
+        const uint8_t *bytes
+        size_t n
+    ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
+                         uint32_t device_count, int64_t *bad)
+    void ft_plan_free(ft_plan *plan)
+    int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits)
+    void ft_bus_free(ft_bus *bus)
+    ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
+    void ft_bus_attach(ft_bus *bus, int64_t now)
+    void ft_bus_detach(ft_bus *bus, int64_t now)
+    int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out)
+    void ft_counts_read(const ft_counts *counts, uint64_t *out)
+
+cdef extern from "core/busloop.h" nogil:
+    enum:
+        FT_NO_FD
+        FT_CALL_COUNT
+    ctypedef struct ft_line:
+        ft_bus bus
+    ctypedef struct ft_loop:
+        ft_line *lines
+        uint32_t line_count
+        int consumer_fd
+        int supervisor_fd
+    ft_loop *ft_loop_new(uint32_t line_count)
+    int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t ring_bits)
+    void ft_loop_free(ft_loop *loop)
+    void ft_loop_run(ft_loop *loop)
+    void ft_loop_stop(ft_loop *loop)
+    void ft_loop_attach(ft_loop *loop, uint32_t line, int fd)
+    void ft_loop_fail(ft_loop *loop, uint32_t line)
+    void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan)
+    int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
+    void ft_loop_calls(const ft_loop *loop, uint64_t *out)
+    size_t ft_loop_waiting(ft_loop *loop)
+    size_t ft_loop_drain(ft_loop *loop, ft_sample *out, size_t max)
+
+cdef class VirtualBus:
+    cdef ft_bus *bus
+
+cdef class BusLoop:
+    cdef ft_loop *loop
+    cdef uint32_t line(self, object number) except? 0xFFFFFFFF

@@ -1,0 +1,211 @@
+"""Plans and ports in, samples and counters out: the door to the loop that serves all buses without the GIL."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from agent._native.samples cimport Samples
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+# What a tuple of counters means, in the order of enum ft_counter.
+COUNTERS = (
+    "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "overruns", "busy_ns",
+)
+BLOCK_BYTES = sizeof(ft_block)
+POINT_BYTES = sizeof(ft_point)
+cdef enum:
+    CACHE_LINE = 64  # the ring in an ft_bus is aligned to it
+
+
+cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NULL:
+    """The native plan of packed ft_block and ft_point records. Raises ValueError for one that must not run."""
+    cdef Py_buffer block_view
+    cdef Py_buffer point_view
+    cdef ft_plan *plan
+    cdef int64_t bad = -1
+    PyObject_GetBuffer(blocks, &block_view, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(points, &point_view, PyBUF_SIMPLE)
+        try:
+            if block_view.len % <Py_ssize_t> sizeof(ft_block) or point_view.len % <Py_ssize_t> sizeof(ft_point):
+                raise ValueError(f"{block_view.len} and {point_view.len} bytes are not whole blocks and points")
+            plan = ft_plan_new(
+                <const ft_block *> block_view.buf, <uint32_t> (block_view.len // <Py_ssize_t> sizeof(ft_block)),
+                <const ft_point *> point_view.buf, <uint32_t> (point_view.len // <Py_ssize_t> sizeof(ft_point)),
+                devices, &bad)
+        finally:
+            PyBuffer_Release(&point_view)
+    finally:
+        PyBuffer_Release(&block_view)
+    if bad >= 0:
+        raise ValueError(f"block {bad} of the plan is out of bounds")
+    if plan == NULL:
+        raise MemoryError("no memory for the plan")
+    return plan
+
+
+cdef ft_wire new_wire(bint tcp, int64_t char_ns, int64_t quiet_ns) noexcept:
+    cdef ft_wire wire
+    wire.framing = FT_TCP if tcp else FT_RTU
+    wire.char_ns = char_ns
+    wire.quiet_ns = quiet_ns
+    return wire
+
+
+cdef tuple read_counts(const ft_counts *counts):
+    cdef uint64_t out[FT_N_COUNT]
+    cdef int i
+    ft_counts_read(counts, out)
+    read = []
+    for i in range(<int> FT_N_COUNT):
+        read.append(out[i])
+    return tuple(read)
+
+
+cdef tuple bus_counts(ft_bus *bus):
+    """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
+    cdef uint32_t i
+    devices = []
+    if bus.plan != NULL:
+        for i in range(bus.plan.device_count):
+            devices.append(read_counts(&bus.plan.devices[i].counts))
+    return read_counts(&bus.counts), devices, ft_ring_dropped(&bus.ring)
+
+
+cdef class VirtualBus:
+    """One bus without a port and without a clock: the same state machine, stepped by hand. For tests and dry runs."""
+
+    def __cinit__(self, *, bint tcp=False, int64_t char_ns=0, int64_t quiet_ns=0, uint32_t ring_bits=10):
+        cdef ft_wire wire = new_wire(tcp, char_ns, quiet_ns)
+        self.bus = <ft_bus *> aligned_alloc(CACHE_LINE, (sizeof(ft_bus) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+        if self.bus == NULL:
+            raise MemoryError("no memory for a bus")
+        memset(self.bus, 0, sizeof(ft_bus))
+        if ft_bus_init(self.bus, &wire, ring_bits) < 0:
+            raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
+
+    def __dealloc__(self):
+        if self.bus != NULL:
+            ft_bus_free(self.bus)
+            free(self.bus)
+
+    def adopt(self, blocks, points, uint32_t devices, int64_t now):
+        """Run this plan (packed ft_block and ft_point records) from `now` on."""
+        ft_plan_free(ft_bus_adopt(self.bus, new_plan(blocks, points, devices), now))
+
+    def attach(self, int64_t now):
+        """The port is there."""
+        ft_bus_attach(self.bus, now)
+
+    def detach(self, int64_t now):
+        """The port is gone."""
+        ft_bus_detach(self.bus, now)
+
+    def step(self, int64_t now, received=None):
+        """What to do (`wait`, `look`, `send`), the request, when to step again, whether bytes matter until then."""
+        cdef ft_action action
+        cdef Py_buffer view
+        cdef int64_t wake
+        if received is None:
+            wake = ft_bus_step(self.bus, now, NULL, 0, &action)
+        else:
+            PyObject_GetBuffer(received, &view, PyBUF_SIMPLE)
+            try:
+                wake = ft_bus_step(self.bus, now, <const uint8_t *> view.buf, <size_t> view.len, &action)
+            finally:
+                PyBuffer_Release(&view)
+        request = bytes(action.bytes[:action.n]) if action.what == FT_SEND else b""
+        return ("wait", "look", "send")[<int> action.what], request, wake, bool(action.watch)
+
+    def drain(self, Samples into):
+        """Append all samples; returns how many."""
+        cdef size_t waiting = ft_ring_fill(&self.bus.ring)
+        into.reserve(<Py_ssize_t> waiting)
+        waiting = ft_ring_pop(&self.bus.ring, into.tail(), waiting)
+        into.count += <Py_ssize_t> waiting
+        return waiting
+
+    def counters(self):
+        """Counters of the bus, of each device, and how many samples the ring dropped."""
+        return bus_counts(self.bus)
+
+
+cdef class BusLoop:
+    """All buses of an agent, served by the one thread that calls run()."""
+
+    def __cinit__(self, wires):
+        cdef ft_wire wire
+        self.loop = ft_loop_new(<uint32_t> len(wires))
+        if self.loop == NULL:
+            raise MemoryError("no memory or file descriptors for the bus loop")
+        for line, (tcp, char_ns, quiet_ns, ring_bits) in enumerate(wires):
+            wire = new_wire(tcp, char_ns, quiet_ns)
+            if ft_loop_line(self.loop, <uint32_t> line, &wire, <uint32_t> ring_bits) < 0:
+                raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
+
+    def __init__(self, wires):
+        """One line for each (tcp, char_ns, quiet_ns, ring_bits)."""
+
+    def __dealloc__(self):
+        ft_loop_free(self.loop)
+
+    cdef uint32_t line(self, object number) except? 0xFFFFFFFF:
+        if not 0 <= number < self.loop.line_count:
+            raise IndexError(f"line {number} of {self.loop.line_count}")
+        return <uint32_t> number
+
+    def adopt(self, line, blocks, points, uint32_t devices):
+        """Run this plan (packed ft_block and ft_point records) on the line, from the next wake-up on."""
+        ft_loop_adopt(self.loop, self.line(line), new_plan(blocks, points, devices))
+
+    def attach(self, line, int fd):
+        """Serve the line through this port: non-blocking, raw, and the caller's again once it is lost or after run()."""
+        ft_loop_attach(self.loop, self.line(line), fd)
+
+    def fail(self, line):
+        """There is no port for this line: its tags say so."""
+        ft_loop_fail(self.loop, self.line(line))
+
+    def take_lost(self, line):
+        """The port that the line has lost and the errno of it (0: end of file), or None."""
+        cdef int why = 0
+        cdef int fd = ft_loop_take_lost(self.loop, self.line(line), &why)
+        return None if fd == FT_NO_FD else (fd, why)
+
+    def run(self):
+        """Serve all lines until stop(), without the GIL, all signals blocked. For a thread of its own."""
+        with nogil:
+            ft_loop_run(self.loop)
+
+    def stop(self):
+        """Make run() return, now or when it is called."""
+        ft_loop_stop(self.loop)
+
+    def fileno(self):
+        """Readable when a ring is half full or something urgent is in one; drain() makes it quiet again."""
+        return self.loop.consumer_fd
+
+    def supervisor_fileno(self):
+        """An eventfd, readable when a port was lost."""
+        return self.loop.supervisor_fd
+
+    def drain(self, Samples into):
+        """Append the samples of all lines; returns how many."""
+        cdef size_t waiting = ft_loop_waiting(self.loop)
+        into.reserve(<Py_ssize_t> waiting)
+        with nogil:
+            waiting = ft_loop_drain(self.loop, into.tail(), waiting)
+        into.count += <Py_ssize_t> waiting
+        return waiting
+
+    def counters(self, line):
+        """Counters of the line, of each of its devices, and how many samples its full ring dropped."""
+        return bus_counts(&self.loop.lines[self.line(line)].bus)
+
+    def calls(self):
+        """System calls of the loop so far: ppoll, read, write."""
+        cdef uint64_t out[FT_CALL_COUNT]
+        ft_loop_calls(self.loop, out)
+        return out[0], out[1], out[2]

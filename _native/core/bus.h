@@ -1,0 +1,157 @@
+/* One bus without I/O: plan, time and received bytes in; requests to send, the next wake-up and samples out.
+ *
+ * The caller owns the port and the clock. It calls ft_bus_step() when the returned time has come, or when bytes
+ * arrived, and does what the action says. Nothing here blocks, allocates or reads a clock, so that tests drive
+ * hours of a bus in virtual time. Policy, in one place:
+ *
+ *   order      non-preemptive earliest deadline first; a poll's deadline is its due time plus its period, or plus
+ *              FT_PATIENCE_NS where that is shorter
+ *   schedule   due = start + phase + k * period; what was missed is skipped and counted, never queued
+ *   gaps       t3.5 after the last byte of an answer; gap_ns after an answer of a device that wants more
+ *   looking    a request is only sent in a step that was told what waits on the line, so stale bytes never
+ *              stand in front of the answer
+ *   late       after a timeout a request that the late answer would fit is held back until it cannot come any more
+ *   silence    a device that left FT_DEAD_AFTER polls unanswered is probed with growing back-off
+ *   prediction each block learns how long its answer takes; once steady, the line is looked at just then
+ */
+#ifndef FT_BUS_H
+#define FT_BUS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "master.h"
+#include "modbus.h"
+#include "plan.h"
+#include "ring.h"
+#include "sample.h"
+
+#define FT_NEVER INT64_MAX
+
+/* Written by the thread that steps the bus, read by any. */
+enum ft_counter {
+    FT_N_TRANSACTIONS = 0, /* requests sent */
+    FT_N_OK,
+    FT_N_TIMEOUTS,
+    FT_N_CRC_ERRORS,
+    FT_N_EXCEPTIONS,
+    FT_N_STALE,    /* bytes that belonged to no transaction and were thrown away */
+    FT_N_OVERRUNS, /* polls skipped because the bus or the device was not ready in their period */
+    FT_N_BUSY_NS,  /* time the line was taken: request, answer or timeout, and the gap behind it */
+    FT_N_COUNT
+};
+
+typedef struct ft_counts {
+    _Atomic uint64_t n[FT_N_COUNT];
+} ft_counts;
+
+/* How long the answer of one block takes, from the write on. */
+typedef struct ft_rhythm {
+    int64_t mean_ns;      /* of exactly observed answers */
+    int64_t spread_ns;    /* their mean distance from the mean */
+    int64_t expected_ns;  /* when to look: nearly all answers are complete by then */
+    int32_t observed;     /* exact observations since learning started; FT_RHYTHM_TRUST makes it trusted */
+    int32_t surprises;    /* how much trust is used up by answers that came far too late */
+} ft_rhythm;
+
+/* One block's place in the schedule. */
+typedef struct ft_turn {
+    int64_t due_ns;
+    ft_rhythm rhythm;
+} ft_turn;
+
+typedef struct ft_device {
+    int64_t not_before_ns;  /* its gap or its back-off */
+    int64_t backoff_ns;     /* 0: alive */
+    int64_t late_until_ns;  /* until then a late answer of this shape may still come: */
+    uint16_t late_bytes;
+    uint8_t late_function;
+    uint32_t silent;        /* polls in a row without a byte of an answer */
+    ft_counts counts;
+} ft_device;
+
+/* A plan and what was learned while it ran; one piece of memory. */
+typedef struct ft_plan {
+    uint32_t block_count;
+    uint32_t point_count;
+    uint32_t device_count;
+    uint32_t most_records;  /* an answer or a failure of any block gives no more samples than this */
+    ft_block *blocks;
+    ft_point *points;
+    ft_turn *turns;         /* one for each block */
+    ft_device *devices;
+    ft_sample *scratch;     /* most_records */
+} ft_plan;
+
+/* A copy of the arrays, or NULL: no memory, or (*bad >= 0) block number *bad would read or write out of bounds. */
+ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
+                     uint32_t device_count, int64_t *bad);
+void ft_plan_free(ft_plan *plan);
+
+/* The properties of a line that the bus must respect. */
+typedef struct ft_wire {
+    enum ft_framing framing;
+    int64_t char_ns;   /* one character on the wire; 0: no wire to speak of (TCP) */
+    int64_t quiet_ns;  /* t3.5 */
+} ft_wire;
+
+typedef struct ft_bus {
+    ft_master master;
+    ft_wire wire;
+    ft_plan *plan;
+    ft_ring ring;
+    int64_t sent_ns;       /* start of the transaction */
+    int64_t heard_ns;      /* last time bytes arrived in it */
+    int64_t free_ns;       /* the line is ours from then on */
+    int64_t babble_ns;     /* ... and however much it talks, from then on */
+    int64_t wake_ns;       /* next look at the line within the transaction */
+    uint32_t current;      /* block that waits for its answer, or FT_NO_BLOCK */
+    uint32_t last_device;  /* whose answer stale bytes most likely are */
+    uint32_t looks;        /* times the line was looked at in the transaction */
+    uint64_t crc_before;   /* the master's counters when it began, and ... */
+    uint64_t stale_before; /* ... as far as they are counted here */
+    uint32_t dice;         /* state of the jitter */
+    uint16_t transaction;  /* MBAP id */
+    uint8_t attached;      /* there is a port */
+    uint8_t settling;      /* the line may still talk: wait until it is quiet */
+    uint8_t predicted;     /* the transaction's first look was timed, not triggered by bytes */
+    uint8_t watching;      /* bytes wake the caller */
+    uint8_t request[FT_MAX_REQUEST];
+    ft_counts counts;
+} ft_bus;
+
+#define FT_NO_BLOCK UINT32_MAX
+
+enum ft_what {
+    FT_WAIT = 0, /* until the returned time */
+    FT_LOOK,     /* read all that waits on the line and step again at once, also with 0 bytes */
+    FT_SEND      /* write `bytes`, then wait until the returned time */
+};
+
+typedef struct ft_action {
+    enum ft_what what;
+    int watch;            /* while waiting, arriving bytes matter: read them and step */
+    int64_t slack_ns;     /* the wake-up may come so much later without harm, to share it with other buses */
+    const uint8_t *bytes; /* FT_SEND */
+    size_t n;
+} ft_action;
+
+/* 0, or -1: no memory for a ring of 2^ring_bits samples. Takes no plan and no port yet. */
+int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits);
+void ft_bus_free(ft_bus *bus);
+
+/* Runs `plan` from now on and returns the one before, which is the caller's again. */
+ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now);
+/* The port is there. What became due while it was not is polled once, at once. */
+void ft_bus_attach(ft_bus *bus, int64_t now);
+/* The port is gone (or was never there): every tag of the bus fails. */
+void ft_bus_detach(ft_bus *bus, int64_t now);
+
+/* `bytes`: all that waited on the line at `now`, non-NULL also if that was nothing; NULL: nobody looked.
+ * Returns when it wants to be called again, FT_NEVER if only bytes (where watched) or attach matter. */
+int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out);
+
+void ft_counts_read(const ft_counts *counts, uint64_t out[FT_N_COUNT]);
+
+#endif

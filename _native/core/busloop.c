@@ -1,0 +1,313 @@
+#define _GNU_SOURCE /* ppoll */
+#include "busloop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S INT64_C(1000000000)
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+static void count_call(ft_loop *loop, enum ft_call which)
+{
+    uint64_t before = atomic_load_explicit(&loop->calls[which], memory_order_relaxed);
+    atomic_store_explicit(&loop->calls[which], before + 1, memory_order_relaxed);
+}
+
+static void ring_bell(int fd)
+{
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one);
+    (void)written; /* only fails when the counter is full: the bell rings already */
+}
+
+/* --- ports ------------------------------------------------------------------------------------------------------- */
+
+static void lose_port(ft_loop *loop, ft_line *line, int why)
+{
+    atomic_store(&line->lost_errno, why);
+    atomic_store(&line->returned_fd, line->fd);
+    line->fd = FT_NO_FD;
+    ft_bus_detach(&line->bus, now_ns());
+    ring_bell(loop->supervisor_fd);
+    ft_ring_notify(&line->bus.ring, 1);
+}
+
+/* All that waits into loop->bytes; -1: the port is lost. */
+static ssize_t read_line(ft_loop *loop, ft_line *line)
+{
+    count_call(loop, FT_CALL_READ);
+    ssize_t n = read(line->fd, loop->bytes, FT_READ_BYTES);
+    if (n > 0)
+        return n;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    lose_port(loop, line, n < 0 ? errno : 0);
+    return -1;
+}
+
+/* A line that does not take a request whole (nobody reads a pty, a gateway's window is shut) lets it time out. */
+static int write_line(ft_loop *loop, ft_line *line, const ft_action *action)
+{
+    count_call(loop, FT_CALL_WRITE);
+    if (write(line->fd, action->bytes, action->n) >= 0 || errno == EAGAIN || errno == EINTR)
+        return 0;
+    lose_port(loop, line, errno);
+    return -1;
+}
+
+/* --- serving ----------------------------------------------------------------------------------------------------- */
+
+static void note_wake(ft_line *line, int64_t wake_ns, const ft_action *action)
+{
+    line->wake_ns = wake_ns;
+    line->latest_ns = wake_ns < FT_NEVER - action->slack_ns ? wake_ns + action->slack_ns : FT_NEVER;
+    line->watch = action->watch && line->fd != FT_NO_FD;
+}
+
+/* Step one bus until it wants to wait. `readable`: bytes are known to be there. */
+static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
+{
+    ft_action action = {.what = FT_LOOK};
+    int64_t wake_ns = now;
+    if (!readable)
+        wake_ns = ft_bus_step(&line->bus, now, NULL, 0, &action);
+    while (action.what == FT_LOOK) {
+        ssize_t n = read_line(loop, line);
+        if (n < 0) {
+            action = (ft_action){.what = FT_WAIT};
+            wake_ns = FT_NEVER;
+            break;
+        }
+        /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
+        wake_ns = ft_bus_step(&line->bus, now_ns(), loop->bytes, (size_t)n, &action);
+    }
+    if (action.what == FT_SEND && write_line(loop, line, &action) < 0)
+        wake_ns = FT_NEVER;
+    note_wake(line, wake_ns, &action);
+    ft_ring_notify(&line->bus.ring, 0);
+}
+
+static void serve_due(ft_loop *loop)
+{
+    int64_t now = now_ns();
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        if (loop->lines[i].wake_ns <= now)
+            serve(loop, &loop->lines[i], now, 0);
+}
+
+static void serve_readable(ft_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        if (loop->fds[i].revents && loop->lines[i].fd != FT_NO_FD)
+            serve(loop, &loop->lines[i], 0, 1);
+}
+
+/* --- sleeping ---------------------------------------------------------------------------------------------------- */
+
+/* As late as no bus is harmed, but not later than the last one that is due until then. */
+static int64_t next_wake(const ft_loop *loop)
+{
+    int64_t latest = FT_NEVER;
+    int64_t wake = INT64_MIN;
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        if (loop->lines[i].latest_ns < latest)
+            latest = loop->lines[i].latest_ns;
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        if (loop->lines[i].wake_ns <= latest && loop->lines[i].wake_ns > wake)
+            wake = loop->lines[i].wake_ns;
+    return wake == INT64_MIN ? FT_NEVER : wake;
+}
+
+/* Returns 1 when a line or the mailbox has something. */
+static int sleep_until(ft_loop *loop, int64_t wake_ns)
+{
+    struct timespec span = {0, 0};
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        loop->fds[i].fd = loop->lines[i].watch ? loop->lines[i].fd : FT_NO_FD;
+    if (wake_ns != FT_NEVER) {
+        int64_t left = wake_ns - now_ns();
+        if (left > 0)
+            span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
+    }
+    count_call(loop, FT_CALL_POLL);
+    return ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0;
+}
+
+/* --- slots ------------------------------------------------------------------------------------------------------- */
+
+static void take_slots(ft_loop *loop, ft_line *line)
+{
+    ft_plan *plan = atomic_exchange(&line->offered_plan, NULL);
+    int fd = atomic_exchange(&line->offered_fd, FT_NO_FD);
+    if (plan)
+        atomic_store(&line->retired_plan, ft_bus_adopt(&line->bus, plan, now_ns()));
+    if (fd != FT_NO_FD) {
+        line->fd = fd;
+        ft_bus_attach(&line->bus, now_ns());
+    }
+    if (atomic_exchange(&line->failed, 0) && line->fd == FT_NO_FD) {
+        ft_bus_detach(&line->bus, now_ns());
+        ft_ring_notify(&line->bus.ring, 1);
+    }
+    if (plan || fd != FT_NO_FD)
+        serve(loop, line, now_ns(), 0);
+}
+
+static void take_mail(ft_loop *loop)
+{
+    uint64_t bells;
+    ssize_t n = read(loop->mailbox_fd, &bells, sizeof bells);
+    (void)n; /* EAGAIN: nobody rang, but looking costs nothing */
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        take_slots(loop, &loop->lines[i]);
+}
+
+/* --- the loop ---------------------------------------------------------------------------------------------------- */
+
+void ft_loop_run(ft_loop *loop)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+    take_mail(loop);
+    while (!atomic_load_explicit(&loop->stop, memory_order_acquire)) {
+        if (sleep_until(loop, next_wake(loop))) {
+            serve_readable(loop);
+            if (loop->fds[loop->line_count].revents)
+                take_mail(loop);
+        }
+        serve_due(loop);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void ft_loop_stop(ft_loop *loop)
+{
+    atomic_store_explicit(&loop->stop, 1, memory_order_release);
+    ring_bell(loop->mailbox_fd);
+}
+
+void ft_loop_attach(ft_loop *loop, uint32_t line, int fd)
+{
+    atomic_store(&loop->lines[line].offered_fd, fd);
+    ring_bell(loop->mailbox_fd);
+}
+
+void ft_loop_fail(ft_loop *loop, uint32_t line)
+{
+    atomic_store(&loop->lines[line].failed, 1);
+    ring_bell(loop->mailbox_fd);
+}
+
+void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan)
+{
+    ft_plan_free(atomic_exchange(&loop->lines[line].retired_plan, NULL));
+    ft_plan_free(atomic_exchange(&loop->lines[line].offered_plan, plan));
+    ring_bell(loop->mailbox_fd);
+}
+
+int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
+{
+    *why = atomic_load(&loop->lines[line].lost_errno);
+    return atomic_exchange(&loop->lines[line].returned_fd, FT_NO_FD);
+}
+
+void ft_loop_calls(const ft_loop *loop, uint64_t out[FT_CALL_COUNT])
+{
+    for (int i = 0; i < FT_CALL_COUNT; i++)
+        out[i] = atomic_load_explicit(&loop->calls[i], memory_order_relaxed);
+}
+
+size_t ft_loop_waiting(ft_loop *loop)
+{
+    size_t waiting = 0;
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        waiting += ft_ring_fill(&loop->lines[i].bus.ring);
+    return waiting;
+}
+
+size_t ft_loop_drain(ft_loop *loop, ft_sample *out, size_t max)
+{
+    uint64_t bells;
+    size_t drained = 0;
+    ssize_t n = read(loop->consumer_fd, &bells, sizeof bells);
+    (void)n; /* EAGAIN: drained unasked */
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        drained += ft_ring_pop(&loop->lines[i].bus.ring, out + drained, max - drained);
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        if (ft_ring_arm(&loop->lines[i].bus.ring))
+            ring_bell(loop->consumer_fd);
+    return drained;
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+ft_loop *ft_loop_new(uint32_t line_count)
+{
+    ft_loop *loop = calloc(1, sizeof *loop);
+    if (!loop)
+        return NULL;
+    loop->line_count = line_count;
+    loop->mailbox_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->consumer_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->fds = calloc(line_count + 1u, sizeof *loop->fds);
+    loop->lines = aligned_alloc(_Alignof(ft_line), (line_count + 1u) * sizeof *loop->lines);
+    if (!loop->fds || !loop->lines || loop->mailbox_fd < 0 || loop->consumer_fd < 0 || loop->supervisor_fd < 0) {
+        loop->line_count = 0;
+        ft_loop_free(loop);
+        return NULL;
+    }
+    memset(loop->lines, 0, (line_count + 1u) * sizeof *loop->lines);
+    for (uint32_t i = 0; i <= line_count; i++)
+        loop->fds[i] = (struct pollfd){.fd = i == line_count ? loop->mailbox_fd : FT_NO_FD, .events = POLLIN};
+    return loop;
+}
+
+int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t ring_bits)
+{
+    ft_line *made = &loop->lines[line];
+    made->fd = FT_NO_FD;
+    made->wake_ns = made->latest_ns = FT_NEVER;
+    atomic_init(&made->offered_fd, FT_NO_FD);
+    atomic_init(&made->returned_fd, FT_NO_FD);
+    if (ft_bus_init(&made->bus, wire, ring_bits) < 0)
+        return -1;
+    ft_ring_watch(&made->bus.ring, loop->consumer_fd, UINT32_C(1) << (ring_bits - 1)); /* half full */
+    return 0;
+}
+
+void ft_loop_free(ft_loop *loop)
+{
+    if (!loop)
+        return;
+    for (uint32_t i = 0; i < loop->line_count; i++) {
+        ft_bus_free(&loop->lines[i].bus);
+        ft_plan_free(atomic_load(&loop->lines[i].offered_plan));
+        ft_plan_free(atomic_load(&loop->lines[i].retired_plan));
+    }
+    if (loop->mailbox_fd >= 0)
+        close(loop->mailbox_fd);
+    if (loop->consumer_fd >= 0)
+        close(loop->consumer_fd);
+    if (loop->supervisor_fd >= 0)
+        close(loop->supervisor_fd);
+    free(loop->fds);
+    free(loop->lines);
+    free(loop);
+}

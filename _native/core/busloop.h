@@ -1,0 +1,73 @@
+/* The loop that serves all buses: ports, requests and plans come in through lock-free slots, samples leave through
+ * the buses' rings. One thread, one ppoll; it sleeps until the next bus wants to be stepped, and listens only to the
+ * lines whose bus waits for bytes. Ports are opened, configured and closed by others.
+ *
+ * Slots: another thread puts something in and writes the mailbox; the loop takes it out when it wakes.
+ */
+#ifndef FT_BUSLOOP_H
+#define FT_BUSLOOP_H
+
+#include "bus.h"
+
+#include <poll.h>
+
+#define FT_NO_FD (-1)
+/* One more than n_tty holds, so that one short read proves the queue empty. */
+#define FT_READ_BYTES 4097
+
+typedef struct ft_line {
+    ft_bus bus;
+    /* the loop's */
+    int fd;
+    int watch;
+    int64_t wake_ns;                   /* the bus wants to be stepped then ... */
+    int64_t latest_ns;                 /* ... or so much later, if that saves a wake-up */
+    /* slots */
+    _Atomic int offered_fd;            /* a port for the loop, or FT_NO_FD */
+    _Atomic int returned_fd;           /* a port that is lost, for its owner to close, or FT_NO_FD */
+    _Atomic int lost_errno;            /* why; 0: end of file */
+    _Atomic int failed;                /* set: there is no port, tell it in the samples */
+    _Atomic(ft_plan *) offered_plan;
+    _Atomic(ft_plan *) retired_plan;   /* to be freed by its owner */
+} ft_line;
+
+enum ft_call { FT_CALL_POLL = 0, FT_CALL_READ, FT_CALL_WRITE, FT_CALL_COUNT };
+
+typedef struct ft_loop {
+    ft_line *lines;
+    struct pollfd *fds;                /* one for each line, the mailbox last */
+    uint32_t line_count;
+    int mailbox_fd;                    /* eventfd: something is in a slot */
+    int consumer_fd;                   /* eventfd: samples wait, see ring.h */
+    int supervisor_fd;                 /* eventfd: a port was lost */
+    _Atomic int stop;
+    _Atomic uint64_t calls[FT_CALL_COUNT];
+    uint8_t bytes[FT_READ_BYTES];
+} ft_loop;
+
+/* NULL: no memory or no file descriptors. Lines are then initialised one by one. */
+ft_loop *ft_loop_new(uint32_t line_count);
+int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t ring_bits);
+void ft_loop_free(ft_loop *loop);
+
+/* Serves until ft_loop_stop(). Blocks all signals of its thread meanwhile. */
+void ft_loop_run(ft_loop *loop);
+
+/* From any thread; those of one line from one thread at a time. */
+void ft_loop_stop(ft_loop *loop);
+void ft_loop_attach(ft_loop *loop, uint32_t line, int fd);
+void ft_loop_fail(ft_loop *loop, uint32_t line);
+/* Takes the plan over; frees the one that was replaced before. */
+void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan);
+/* The port to be closed and why it was lost, or FT_NO_FD. */
+int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why);
+
+/* System calls so far. */
+void ft_loop_calls(const ft_loop *loop, uint64_t out[FT_CALL_COUNT]);
+
+/* Consumer: samples that wait in all rings, ... */
+size_t ft_loop_waiting(ft_loop *loop);
+/* ... and up to max of them, bus by bus, oldest first. Clears consumer_fd, which tells from then on what comes next. */
+size_t ft_loop_drain(ft_loop *loop, ft_sample *out, size_t max);
+
+#endif

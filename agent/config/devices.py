@@ -1,0 +1,82 @@
+"""The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
+
+from agent.config.maps import LIMITS, Maps
+from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Tag
+from agent.config.nodes import Node, Place
+from agent.config.registers import registers_of
+from agent.config.tags import EVERY, TAG, read_tag
+from agent.config.values import as_is, name, name_list, text, whole
+from agent.config.walk import Key, Values, once, read_table, read_tables
+from agent.model import NS_PER_S
+
+DEFAULT_EVERY_NS = NS_PER_S
+MAX_UNIT_OF_STANDARD = 247  # 248..255 are reserved by the standard and used in the field
+DEVICE = {
+    "name": Key(name, required=True),
+    "unit": Key(whole(0, 255), required=True),
+    "device": Key(text(4096)),
+    "select": Key(name_list),
+    "every": Key(EVERY),
+    "base": Key(whole(0, 1)),
+    "tag": Key(as_is),
+    **LIMITS,
+}
+
+
+def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]:
+    """All devices of a bus; names and units are used once."""
+    names: dict[str, Place] = {}
+    units: dict[str, Place] = {}
+    devices = []
+    for node in read_tables(bus, "device", "[[bus.device]]"):
+        table, from_map = maps.applied(node)
+        values = read_table(table, DEVICE, "[[bus.device]]", bus.report)
+        once(values, "name", names, "device name")
+        once(values, "unit", units, "unit")
+        _check_unit(values, is_tcp=is_tcp)
+        devices.append(_device(values, from_map))
+    return tuple(devices)
+
+
+def _device(values: Values, from_map: tuple[str, ...]) -> Device:
+    if values.written("select") and not values.written("device"):
+        values.report.mistake(values.key_place("select"), "select chooses from a device map; there is no 'device'")
+    return Device(
+        name=values.get("name", ""),
+        unit=values.get("unit", 1),
+        gap_ns=values.get("gap_ms", 0),
+        max_registers=values.get("max_registers", MAX_REGISTERS),
+        max_gap=values.get("max_gap", MAX_BITS),
+        tags=_tags(values, from_map),
+    )
+
+
+def _check_unit(values: Values, *, is_tcp: bool) -> None:
+    unit = values.get("unit", 1)
+    if unit == 0 and not is_tcp:
+        values.mistake("unit", "unit is 0, the broadcast address, which no device answers; allowed: 1 to 247")
+    elif unit > MAX_UNIT_OF_STANDARD and not is_tcp:
+        values.warn("unit", f"unit is {unit}; the standard reserves 248 to 255")
+
+
+def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
+    seen: dict[str, Place] = {}
+    nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
+    if not nodes and not (device.written("tag") or device.written("device")):
+        device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
+    tags: list[Tag] = []
+    for node in nodes:
+        values = read_table(node, TAG, "[[bus.device.tag]]", device.report)
+        once(values, "name", seen, "tag name")
+        tag = read_tag(values, device.get("every", DEFAULT_EVERY_NS), device.get("base", 0), from_map)
+        if tag:
+            _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
+            tags.append(tag)
+    return tuple(tags)
+
+
+def _check_size(values: Values, tag: Tag, max_registers: int) -> None:
+    """A tag is never split over two reads: it would mix two moments."""
+    length = registers_of(tag.type, tag.length)
+    if length > max_registers:
+        values.mistake("type", f"this type takes {length} registers; the device's max_registers is {max_registers}")

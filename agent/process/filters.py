@@ -1,0 +1,18 @@
+"""A tag table in, the compiled filter that thins its samples out."""
+
+import struct
+from collections.abc import Sequence
+
+from agent._native.filter import Filter
+from agent.model import Tag
+
+RULE = struct.Struct("=dddqB7x")  # ft_rule in _native/core/filter.h
+
+
+def compile_filter(tags: Sequence[Tag]) -> Filter:
+    """The dead bands and heartbeats of `tags`, in tag order, as one Filter."""
+    return Filter(b"".join(_rule(tag) for tag in tags))
+
+
+def _rule(tag: Tag) -> bytes:
+    return RULE.pack(tag.scale, tag.offset, tag.deadband_value, tag.heartbeat_ns, tag.deadband)

@@ -1,0 +1,165 @@
+"""A configuration in, all its devices answering on ptys and loopback sockets out."""
+
+import os
+import socket
+import threading
+import tty
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from agent._native.codec import RTU, TCP
+from agent._native.server import SimulatedBus, SimulatorLoop
+from agent.acquire.port import is_tcp, wire_of
+from agent.config.model import Bus, Config
+from agent.errors import BusError, ConfigError, UsageError
+from agent.simulate.faults import pack_faults, parse_fault
+from agent.simulate.layout import arrange, unit_bits
+
+BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
+STOP_RETRY_S = 0.05  # how often a loop stuck on a full pty is freed again
+
+
+class Simulator:
+    """Plays every device of a configuration between start() and stop(); answers come from a thread without the GIL."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        link_dir: str | Path | None = None,
+        pace: bool = False,
+        faults: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        """Prepare; `faults` as for --fault, made repeatable by `seed`. Raises UsageError, ConfigError."""
+        self.paths: dict[str, str] = {}  # bus -> what to open: a path, or tcp://127.0.0.1:PORT
+        self.conflicts: list[str] = []  # tags whose registers another tag has taken: their values will look wrong
+        self._buses = config.buses
+        self._link_dir = Path(link_dir) if link_dir is not None else None
+        self._pace = pace
+        self._faults = [parse_fault(spec) for spec in faults]
+        self._native = {bus.name: self._simulated(bus, seed + number) for number, bus in enumerate(config.buses)}
+        self._open = ExitStack()
+        self._error: OSError | None = None
+        self._check_fault_buses()
+
+    def start(self) -> None:
+        """Open all ports and serve; `paths` is filled when this returns. Raises BusError."""
+        with ExitStack() as opened:
+            for bus in self._buses:
+                self.paths[bus.name] = self._attach(bus, opened)
+            self._loop = SimulatorLoop(tuple(self._native.values()))
+            self._open = opened.pop_all()
+        self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
+        self._thread.start()
+
+    def interrupt(self) -> None:
+        """Let wait() return soon; also from a signal handler."""
+        self._loop.stop()
+
+    def wait(self) -> None:
+        """Block until interrupt(), or until a line breaks."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Close everything; stats() stay readable. Raises BusError when a line broke meanwhile."""
+        while self._thread.is_alive():
+            self._loop.stop()
+            self._thread.join(STOP_RETRY_S)
+        self._loop.close()
+        self._open.close()
+        if self._error is not None:
+            raise BusError(f"the simulator's lines broke: {self._error}") from self._error
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Per bus what was heard, answered and done wrong; exact once stopped."""
+        return {name: {**bus.counts(), "faults": bus.faults_applied()} for name, bus in self._native.items()}
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except OSError as error:
+            self._error = error
+
+    def _check_fault_buses(self) -> None:
+        for fault in self._faults:
+            if fault.bus is not None and fault.bus not in self._native:
+                raise UsageError(f"--fault {fault.bus}={fault.kind}: no such bus; there are {', '.join(self._native)}")
+
+    def _simulated(self, bus: Bus, seed: int) -> SimulatedBus:
+        if bus.protocol not in ("modbus-rtu", "modbus-tcp"):
+            raise ConfigError([f"bus {bus.name}: this version cannot simulate protocol {bus.protocol}"])
+        units = unit_bits(device.unit for device in bus.devices)
+        signals, conflicts = arrange(bus.devices)
+        self.conflicts += [f"{bus.name}/{conflict}" for conflict in conflicts]
+        wire = wire_of(bus)
+        framing = TCP if wire.tcp else RTU
+        char_ns, gap_ns = (wire.char_ns, wire.quiet_ns) if self._pace else (0, 0)
+        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
+
+    def _attach(self, bus: Bus, opened: ExitStack) -> str:
+        try:
+            if is_tcp(bus.port):
+                return self._listen(bus, opened)
+            return self._open_pty(bus, opened)
+        except OSError as error:
+            raise BusError(f"bus {bus.name}: cannot be simulated: {error}") from error
+
+    def _listen(self, bus: Bus, opened: ExitStack) -> str:
+        url = urlsplit(bus.port)
+        listener = opened.enter_context(_bound(url.hostname or "", url.port or 502))
+        listener.listen(BACKLOG)
+        self._native[bus.name].attach(listener.fileno(), -1)
+        host, port = listener.getsockname()
+        return f"{url.scheme}://{host}:{port}"
+
+    def _open_pty(self, bus: Bus, opened: ExitStack) -> str:
+        master, first_slave = os.openpty()
+        opened.callback(os.close, master)
+        path = os.ttyname(first_slave)
+        # A description of its own, so that it can be non-blocking where the master's side blocks.
+        slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        opened.callback(os.close, slave)
+        os.close(first_slave)
+        tty.setraw(slave)
+        self._native[bus.name].attach(master, slave)
+        return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A loopback socket at the configured place when that is here and free, else anywhere."""
+    is_loopback = host == "localhost" or host.startswith("127.")
+    for address in [("127.0.0.1" if host == "localhost" else host, port)] if is_loopback else []:
+        with suppress(OSError):
+            return _socket_at(address)
+    return _socket_at(("127.0.0.1", 0))
+
+
+def _socket_at(address: tuple[str, int]) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _linked(link: Path, path: str, opened: ExitStack) -> str:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(path)
+    opened.callback(_unlink_if, link, path)
+    return str(link)
+
+
+def _unlink_if(link: Path, path: str) -> None:
+    """Remove our link, and leave one that somebody else has put there since."""
+    with suppress(OSError):
+        if link.readlink() == Path(path):
+            link.unlink()

@@ -1,0 +1,42 @@
+"""Every test runs, or the report's end lists it with the reason; a reason that is not the machine's is a failure."""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+ACCEPTED = "this machine has no "  # ... python3.13: the one kind of reason for which a test may stay out
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return fail_unaccepted((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return fail_unaccepted((yield))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.getreports("skipped")
+    if skipped:
+        terminalreporter.section("did not run")
+    for report in skipped:
+        terminalreporter.write_line(f"{report.nodeid}: {reason_of(report)}")
+
+
+def fail_unaccepted(report: Report) -> Report:
+    if not report.skipped or reason_of(report).startswith(ACCEPTED):
+        return report
+    report.longrepr = f"skipped, which only '{ACCEPTED}...' may: {reason_of(report)}"
+    report.outcome = "failed"
+    vars(report).pop("wasxfail", None)  # pytest does not count a failure that has it
+    return report
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}"
+    return report.longrepr[2].removeprefix("Skipped: ")
