@@ -298,7 +298,7 @@ def test_every_byte_of_a_line_without_an_answer_is_counted_once(request_adu, str
 @given(lines())
 def test_missing_bytes_are_never_more_than_the_answer_of_a_read_takes(line):
     request, stream = line
-    if request[1] > 4 or request in stream or request[:-1] in stream:
+    if request[1] > 4:
         return
     master = Master(RTU, CHAR_NS)
     master.begin(0, request, answer_length(request), TIMEOUT_NS)
@@ -308,7 +308,8 @@ def test_missing_bytes_are_never_more_than_the_answer_of_a_read_takes(line):
             assert arrived >= earliest
             return
         assert master.missing > 0
-        earliest = max(earliest, arrived + master.missing)
+        seems_an_echo = any(request.startswith(stream[i:arrived]) for i in range(arrived))
+        earliest = earliest if seems_an_echo else max(earliest, arrived + master.missing)
 
 
 def tcp_frame(transaction: int, unit: int, pdu: bytes) -> bytes:
