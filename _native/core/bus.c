@@ -33,6 +33,10 @@
 /* A line idle for longer is watched: stale bytes and unplugged adapters show at once. */
 #define FT_WATCH_IDLE_NS (50 * NS_PER_MS)
 
+/* A request may come later by so much of t3.5 where that lets one wake-up serve several buses; buses that were once
+ * served together then stay together. A bus alone never waits for it. */
+#define FT_SLACK_SHARE 16
+
 /* Rhythm. Answers observed before a prediction is trusted; its spread may be 1/128 of the answer's time, so that
  * looking late costs less than 1 % of the bus. */
 #define FT_RHYTHM_TRUST 8
@@ -422,7 +426,7 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     if (bus->predicted)
         bus->wake_ns = least(bus->wake_ns, now + turn->rhythm.expected_ns);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->request, .n = block->request_bytes,
-                       .slack_ns = bus->predicted ? tolerance(&turn->rhythm) / 2 : 0};
+                       .slack_ns = bus->predicted ? tolerance(&turn->rhythm) : 0};
     return bus->wake_ns;
 }
 
@@ -488,7 +492,7 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     }
     bus->watching = bus->settling || bus->wake_ns - now > FT_WATCH_IDLE_NS;
     out->watch = bus->watching;
-    out->slack_ns = bus->wire.quiet_ns / 64;
+    out->slack_ns = bus->wire.quiet_ns / FT_SLACK_SHARE;
     return bus->wake_ns;
 }
 
