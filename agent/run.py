@@ -99,7 +99,7 @@ class Gateway:
         for message in messages:
             self.store.put(message, oldest_ns, now_ns)
         if len(messages) > 1:
-            # Fragments stand for the first of them only: none is published before all are as safe as the fragments were.
+            # Fragments stand for the first of them only: none goes out before all are as safe as the fragments were.
             self.store.tick(now_ns)
         self.gaps_told += len(gaps)
         self.batches += len(messages)
