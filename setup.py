@@ -18,9 +18,9 @@ MODULES: dict[str, list[str]] = {
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
     "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
-    "server": ["server", "signal", "simloop", "modbus", "crc", "decode"],
+    "server": ["server", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
-    "columns": ["columns"],
+    "columns": ["columns", "columns_read", "mpack"],
     "page": ["page", "crc32c"],
 }
 
@@ -58,6 +58,11 @@ def link_into_package(folder: str) -> None:
 
 class FlavouredBuild(build_ext):
     """build_ext that leaves nothing of another flavour behind, and keeps extensions out of one another's way."""
+
+    def finalize_options(self) -> None:
+        """Use every core, also in an editable install, which resets the options given to setup()."""
+        super().finalize_options()
+        self.parallel = os.cpu_count()
 
     def run(self) -> None:
         """Build; from nothing when the last build was another flavour, whose files would look fresh and be kept."""
@@ -107,8 +112,5 @@ link_into_package("firmware_profiles")
 setup(
     cmdclass={"build_ext": FlavouredBuild},
     ext_modules=[extension(*module) for module in MODULES.items() if (ROOT / "_native" / f"{module[0]}.pyx").exists()],
-    options={
-        "build_ext": {"parallel": os.cpu_count()},
-        **({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
-    },
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )

@@ -11,6 +11,10 @@ cdef extern from "core/sample.h" nogil:
         uint8_t detail
         uint32_t part
 
+    enum:
+        FT_TEXT
+    const uint32_t FT_TEXT_LAST
+
 cdef class Samples:
     cdef ft_sample *data
     cdef Py_ssize_t count       # records in use

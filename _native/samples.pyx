@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_SIMPLE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcpy, memmove
 
-from agent._native.samples cimport ft_sample
+from agent._native.samples cimport FT_TEXT, FT_TEXT_LAST, ft_sample
 
 # Names and types of a record for the buffer protocol; NumPy turns it into a structured dtype.
 cdef bytes FORMAT = b"T{q:time_ns:Q:value:I:tag:I:group:H:type:B:quality:B:detail:I:part:}"
@@ -32,6 +32,14 @@ cdef class Samples:
 
     def __len__(self):
         return self.count
+
+    def values(self):
+        """How many values the records are: the pieces of a text are one."""
+        cdef Py_ssize_t i, count = 0
+        with nogil:
+            for i in range(self.count):
+                count += self.data[i].type != FT_TEXT or self.data[i].part & FT_TEXT_LAST != 0
+        return count
 
     cdef int reserve(self, Py_ssize_t extra) except -1:
         cdef Py_ssize_t wanted = self.count + extra

@@ -442,10 +442,6 @@ static int device_identification(job *j)
 {
     uint8_t access = j->pdu[2]; /* 1 basic, 2 regular, 3 extended: all from one object on; 4: one object */
     uint8_t first = j->pdu[3];
-    if (j->pdu[1] != 14)
-        return ILLEGAL_FUNCTION;
-    if (access < 1 || access > 4)
-        return ILLEGAL_VALUE;
     if (first >= IDENTITY_OBJECTS) {
         if (access == 4)
             return ILLEGAL_ADDRESS;
@@ -495,20 +491,25 @@ static void deny(job *j, uint8_t code)
     j->out_bytes = 2;
 }
 
-/* The table has checked quantities and byte counts; loop-back data may be longer than it can tell. */
-static int is_well_formed(const job *j)
+/* What the table of lengths says of the request: 0, or the exception. It has checked quantities and byte counts too.
+ * Loop-back data may be longer than it can tell. */
+static int refusal(const job *j)
 {
     int length = ft_request_length(j->pdu, j->n);
-    return length == (int)j->n || (length > 0 && length < (int)j->n && j->pdu[0] == FT_DIAGNOSTICS);
+    if (length == FT_NO_SUCH_FUNCTION)
+        return ILLEGAL_FUNCTION;
+    if (length == (int)j->n || (length > 0 && length < (int)j->n && j->pdu[0] == FT_DIAGNOSTICS))
+        return 0;
+    return ILLEGAL_VALUE;
 }
 
 static void execute(job *j)
 {
     handler handle = handler_of(j->pdu[0]);
-    int code = ILLEGAL_FUNCTION;
+    int code = handle == NULL ? ILLEGAL_FUNCTION : refusal(j);
     j->out[0] = j->pdu[0];
-    if (handle != NULL)
-        code = is_well_formed(j) ? handle(j) : ILLEGAL_VALUE;
+    if (code == 0)
+        code = handle(j);
     if (code != 0) {
         deny(j, (uint8_t)code);
         ft_count(&j->server->counts[FT_COUNT_EXCEPTIONS], 1);
@@ -575,7 +576,6 @@ static void compose(ft_server *server, const ft_request *request, const job *j, 
         n = damage(server, adu, n);
     }
     add(answer, adu, n);
-    ft_count(&server->counts[FT_COUNT_ANSWERED], 1);
 }
 
 static int is_write(uint8_t function)
@@ -606,6 +606,7 @@ static void answer_unit(ft_server *server, const ft_request *request, job *j, ft
     else
         execute(j);
     compose(server, request, j, answer);
+    ft_count(&server->counts[FT_COUNT_ANSWERED], 1);
 }
 
 void ft_server_answer(ft_server *server, const ft_request *request, int64_t wall_ns, ft_answer *answer)

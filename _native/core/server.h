@@ -12,7 +12,7 @@
 #include "signal.h"
 
 #define FT_STREAM_BYTES 1024              /* three of the longest requests: what a client may send ahead */
-#define FT_FRAME_SILENCE_NS INT64_C(30000000) /* ends a request that stopped short; scheduling splits none by as much */
+#define FT_FRAME_SILENCE_NS INT64_C(50000000) /* ends a request that stopped short; no master pauses so long in one */
 #define FT_UNITS 256
 #define FT_WRITTEN_SLOTS 4096             /* power of two; half of it may be used: 2048 written registers and coils */
 #define FT_ALWAYS (UINT64_C(1) << 32)     /* a fault's chance is a part of this */
@@ -41,8 +41,8 @@ _Static_assert(sizeof(ft_faults) == 120, "faults.py packs 120 bytes");
 
 enum ft_server_count {
     FT_COUNT_REQUESTS = 0, /* to units played here */
-    FT_COUNT_ANSWERED,     /* answers given to the line, damaged ones too */
-    FT_COUNT_EXCEPTIONS,   /* of these, exceptions that the request deserved */
+    FT_COUNT_ANSWERED,     /* of these, those that an answer was given to, damaged or not */
+    FT_COUNT_EXCEPTIONS,   /* of these, with an exception that the request deserved */
     FT_COUNT_VALUES,       /* registers and bits in answers */
     FT_COUNT_WRITTEN,      /* registers and coils */
     FT_COUNT_FOREIGN,      /* requests to units that are not played here */

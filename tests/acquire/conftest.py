@@ -1,4 +1,6 @@
-"""A small Modbus RTU device on a pty, a configuration for it, and waiting without sleeping."""
+"""A small Modbus RTU device on a pty, a configuration for it, and waiting without sleeping;
+typed configurations for plans, built without files.
+"""
 
 import os
 import pty
@@ -7,9 +9,9 @@ import struct
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,7 +19,7 @@ from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import compile_plan
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
-from agent.model import NS_PER_MS, ValueType
+from agent.model import NS_PER_MS, NS_PER_S, ValueType
 
 SAMPLE = struct.Struct("=qQIIHBBI")
 DEADLINE_S = 10.0
@@ -156,7 +158,7 @@ class Running:
 
     def __init__(self, *buses: Bus) -> None:
         self.buses = buses
-        self.plan = compile_plan(make_config(*buses))
+        self.plan = compile_plan(config_on(*buses))
         self.acquisition = Acquisition(buses, self.plan)
         self.seen: list[Sample] = []
 
@@ -178,7 +180,7 @@ class Running:
         pytest.fail(f"did not happen within {DEADLINE_S} s; {self.acquisition.stats()}")
 
 
-def make_config(*buses: Bus) -> Config:
+def config_on(*buses: Bus) -> Config:
     return Config(gateway=Gateway(id="test"), mqtt=None, store=Store(), buses=buses)
 
 
@@ -204,10 +206,43 @@ def bus_on() -> Callable[..., Bus]:
 
 @pytest.fixture
 def config_of() -> Callable[..., Config]:
-    return make_config
+    return config_on
 
 
 @pytest.fixture
 def readable() -> Callable[[int, float], bool]:
     """Whether a file descriptor becomes readable within so many seconds."""
     return lambda fd, seconds: bool(select.select([fd], [], [], seconds)[0])
+
+
+LENGTHS = {ValueType.F32: 2, ValueType.U32: 2, ValueType.I32: 2, ValueType.F64: 4, ValueType.U64: 4}
+
+
+def _tag(table: Table, address: int, type_: ValueType = ValueType.U16, **settings: Any) -> Tag:
+    settings = {"name": f"{table}{address}", "every_ns": NS_PER_S, "length": LENGTHS.get(type_, 1), **settings}
+    return Tag(table=table, address=address, type=type_, **settings)
+
+
+def _config(*devices: Device, **bus: Any) -> Config:
+    settings = {"name": "b", "port": "/dev/x", "timeout_ns": 300_000_000, **bus}
+    return Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(Bus(devices=devices, **settings),))
+
+
+def _device(tags: Iterable[Tag], **settings: Any) -> Device:
+    return Device(**{"name": "d", "unit": 1, "tags": tuple(tags), **settings})
+
+
+@pytest.fixture
+def make_tag() -> Callable[..., Tag]:
+    return _tag
+
+
+@pytest.fixture
+def make_device() -> Callable[..., Device]:
+    return _device
+
+
+@pytest.fixture
+def make_config() -> Callable[..., Config]:
+    """A configuration of one bus."""
+    return _config

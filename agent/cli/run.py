@@ -1,0 +1,44 @@
+"""`fieldtap run CONFIG`: the agent itself, until a signal or `--duration` ends it."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from agent.errors import ExitCode
+from agent.model import NS_PER_S
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", type=Path, metavar="CONFIG")
+    parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary document here on exit")
+    parser.add_argument("--json", action="store_true", help="print the summary document on stdout at the end")
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument("-v", "--verbose", action="store_true", help="log more")
+    talk.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, wire, work; the exit code says how it ended."""
+    from agent import summary
+    from agent.acquire.plan import compile_plan
+    from agent.config import load_config
+    from agent.run import Gateway, StopSignal
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    config = load_config(args.config)
+    with StopSignal() as stop:
+        gateway = Gateway(config, compile_plan(config))
+        gateway.run(stop, None if args.duration is None else int(args.duration * NS_PER_S))
+    document = summary.as_json(gateway.summary())
+    if args.summary:
+        summary.write(args.summary, document)
+    if args.json:
+        print(document)
+    return ExitCode.OK

@@ -1,0 +1,212 @@
+"""A configuration in, a working gateway out: every stage wired in the order of the flow.
+
+    ports ─▶ bus loop ─▶ rings ─▶ filter ─▶ open batch ─▶ store ─▶ uplink ─▶ broker
+    └─ threads of their own ─┘   └────────── Gateway.turn, one thread ───┘  paho's
+
+The one loop below sleeps until a batch or a fragment is due, a ring fills up, or the broker answers.
+"""
+
+import logging
+import os
+import select
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any, Self
+
+from agent import summary
+from agent._native.samples import Samples
+from agent.acquire.bus import Acquisition, BusStats
+from agent.acquire.plan import Plan
+from agent.batch import Encoder, merge
+from agent.clock import boot_ns, wall_clock
+from agent.config.model import Config, Mqtt
+from agent.model import NS_PER_MS, NS_PER_S, Gap
+from agent.open_batch import OpenBatch
+from agent.process.filters import compile_filter
+from agent.schema import SchemaBook
+from agent.store import Store
+from agent.uplink import Uplink
+
+log = logging.getLogger("fieldtap")
+
+# SIGTERM must end the agent within 5 s: this much is for handing the last batches over.
+FLUSH_NS = 3 * NS_PER_S
+# Come round at least this often even when no stage asks for it; bounds the harm of one that forgets to.
+IDLE_NS = 10 * NS_PER_S
+
+
+class Gateway:
+    """One running agent: construct, `run()`, then read `summary()`."""
+
+    def __init__(self, config: Config, plan: Plan) -> None:
+        now_ns = boot_ns()
+        batching = config.mqtt or Mqtt(url="")
+        self.started_ns = now_ns
+        self.epoch = os.urandom(8)
+        self.acquisition = Acquisition(config.buses, plan)
+        self.filter = compile_filter(plan.tags)
+        encoder = Encoder(
+            config.gateway.id, self.epoch, plan.tags, plan.groups, batching.format, batching.max_message_bytes
+        )
+        self.batch = OpenBatch(encoder, batching.batch_s, config.store.loss_window_s, now_ns)
+        self.store = Store.open(config.store, epoch=self.epoch, now_ns=now_ns, merge=_merge)
+        self.store.put_schemas(encoder.schemas())
+        self.uplink = Uplink(config.mqtt, config.gateway.id, self.store, self.store.schemas) if config.mqtt else None
+        self.fresh = Samples()
+        self.samples_read = self.samples_kept = self.batches = self.gaps_told = self.dropped_told = 0
+
+    def run(self, stop: "StopSignal", duration_ns: int | None = None) -> None:
+        """Work until `stop` is raised or `duration_ns` have passed, then hand over what is left and end."""
+        end_ns = None if duration_ns is None else self.started_ns + duration_ns
+        self.acquisition.start()
+        if self.uplink:
+            self.uplink.start()
+        waiter = self._waiter(stop)
+        try:
+            while not stop.raised and (end_ns is None or boot_ns() < end_ns):
+                wake_ns = self.turn(boot_ns())
+                _wait(waiter, wake_ns if end_ns is None else min(wake_ns, end_ns))
+        finally:
+            self.end()
+
+    def turn(self, now_ns: int) -> int:
+        """Move everything that is due one step along the flow; return when to come back at the latest."""
+        self.collect(now_ns)
+        if self.batch.is_due(now_ns):
+            self.close_batch(now_ns)
+        elif self.batch.needs_saving(now_ns):
+            self.save_fragment(now_ns)
+        # The uplink first: what it hears to be acknowledged need not be written.
+        uplink_ns = self.uplink.pump(now_ns) if self.uplink else None
+        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns)]
+        return min(now_ns + IDLE_NS, *(ask for ask in asks if ask is not None))
+
+    def collect(self, now_ns: int) -> None:
+        """Rings -> filter -> open batch."""
+        self.acquisition.drain(self.fresh)
+        self.samples_read += self.fresh.values()
+        self.filter.apply(self.fresh)
+        self.samples_kept += self.fresh.values()
+        self.batch.add(self.fresh, now_ns)
+        self.fresh.clear()
+
+    def close_batch(self, now_ns: int) -> None:
+        """Open batch -> store."""
+        gaps = [*self.store.take_gaps(), *self._overrun()]
+        oldest_ns = self.batch.oldest_unsaved_ns
+        messages = self.batch.close(now_ns, wall_clock(), gaps)
+        for message in messages:
+            self.store.put(message, oldest_ns, now_ns)
+        if len(messages) > 1:
+            # Fragments stand for the first of them only: none goes out before all are as safe as the fragments were.
+            self.store.tick(now_ns)
+        self.gaps_told += len(gaps)
+        self.batches += len(messages)
+
+    def save_fragment(self, now_ns: int) -> None:
+        """What the loss window would give up -> store."""
+        oldest_ns = self.batch.oldest_unsaved_ns
+        fragment = self.batch.fragment(wall_clock())
+        if fragment is None:
+            self.close_batch(now_ns)
+        else:
+            self.store.checkpoint(fragment, oldest_ns, now_ns)
+
+    def end(self) -> None:
+        """Stop reading, then hand over in the order of the flow: rings, open batch, broker, journal."""
+        self.acquisition.stop()
+        now_ns = boot_ns()
+        self.collect(now_ns)
+        if len(self.batch):
+            self.close_batch(now_ns)
+        if self.uplink:
+            self.uplink.stop(boot_ns() + FLUSH_NS)
+        self.store.close(boot_ns())
+
+    def summary(self) -> dict[str, Any]:
+        """The summary document of the contract, as it stands now."""
+        store, uplink = self.store.stats(), self.uplink.stats() if self.uplink else None
+        return {
+            "duration_s": round((boot_ns() - self.started_ns) / NS_PER_S, 3),
+            "buses": {name: _bus_summary(bus) for name, bus in self.acquisition.stats().items()},
+            "samples_read": self.samples_read,
+            "samples_kept": self.samples_kept,
+            "batches": self.batches,
+            "bytes_sent": uplink.bytes_sent if uplink else 0,
+            "messages_sent": uplink.messages_sent if uplink else 0,
+            "messages_acked": uplink.messages_acked if uplink else 0,
+            "store": {
+                "bytes_written": store.bytes_written,
+                "pending_batches": store.pending_batches,
+                "evicted": store.evicted,
+            },
+            "gaps": self.gaps_told,
+            "rss_bytes": summary.resident_bytes(),
+            "cpu_s": round(summary.cpu_s(), 4),
+        }
+
+    def _overrun(self) -> list[Gap]:
+        """Samples that full rings had to drop since the last batch, as a gap; they never had a batch number."""
+        dropped = sum(bus.ring_dropped for bus in self.acquisition.stats().values())
+        lost, self.dropped_told = dropped - self.dropped_told, dropped
+        return [Gap(self.epoch, self.batch.seq, self.batch.seq - 1, lost, "overrun")] if lost else []
+
+    def _waiter(self, stop: "StopSignal") -> select.poll:
+        waiter = select.poll()
+        waiter.register(stop.fileno(), select.POLLIN)
+        waiter.register(self.acquisition.fileno(), select.POLLIN)
+        if self.uplink:
+            waiter.register(self.uplink.fileno(), select.POLLIN)
+        return waiter
+
+
+def _merge(parts: Sequence[bytes], schemas: Mapping[bytes, bytes]) -> bytes:
+    return merge(parts, SchemaBook(schemas.values()))
+
+
+def _bus_summary(bus: BusStats) -> dict[str, Any]:
+    counts = bus.counts
+    return {
+        "transactions": counts.transactions,
+        "ok": counts.ok,
+        "timeouts": counts.timeouts,
+        "crc_errors": counts.crc_errors,
+        "exceptions": counts.exceptions,
+        "stale_discarded": counts.stale_discarded,
+        "utilisation": round(bus.utilisation, 4),
+    }
+
+
+class StopSignal:
+    """SIGTERM or SIGINT in, a flag and a readable descriptor out; the handlers before it are put back on exit."""
+
+    def __init__(self) -> None:
+        self.raised: int | None = None
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._raise)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def fileno(self) -> int:
+        """Readable once a signal has come; nobody reads it, so it stays so."""
+        return self._read_fd
+
+    def _raise(self, number: int, _: FrameType | None) -> None:
+        if self.raised is None:
+            self.raised = number
+            os.write(self._write_fd, b"!")
+
+
+def _wait(waiter: select.poll, until_ns: int) -> None:
+    """Sleep until a descriptor is readable or `until_ns` has come, rounded up to a millisecond."""
+    waiter.poll(max(0, -((boot_ns() - until_ns) // NS_PER_MS)))

@@ -1,0 +1,142 @@
+"""How long and with which faults in; the whole flow on this machine, and the summary document with a verdict, out.
+
+    simulate ──pty──▶ run ──MQTT──▶ broker ──MQTT──▶ this process
+
+Each box is a process of its own, started with the commands a user has; this one receives and judges.
+"""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from agent.config import load_config
+from agent.errors import FieldtapError
+from agent.simulate.broker import Broker
+from agent.simulate.receiver import Receiver
+from agent.simulate.screen import Screen
+from agent.simulate.verdict import Verdict, simulated
+
+COMMAND = [sys.executable, "-m", "agent"]
+REFRESH_S = 1.0
+START_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 8.0  # the agent promises 5
+LAST_MESSAGES_S = 3.0  # from the broker's acknowledgement to our hands
+
+
+class Demo:
+    """One demonstration in a folder of its own that is gone afterwards."""
+
+    def __init__(self, duration_s: float, faults: Sequence[str], talk: IO[str]) -> None:
+        self.duration_s = duration_s
+        self.faults = faults
+        self.talk = talk
+
+    def run(self) -> dict[str, Any]:
+        """Start everything, watch, stop in the order of the flow; return the summary document."""
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fieldtap-demo-")))
+            broker = stack.enter_context(Broker())
+            config_path = write_config(folder, broker.url)
+            stack.enter_context(simulator(config_path, folder / "bus", self.faults))
+            receiver = stack.enter_context(Receiver(broker.url))
+            verdict = Verdict(simulated(load_config(str(config_path))))
+            screen = Screen(self.talk, f"{broker.kind} on {broker.url}, bus on {folder / 'bus' / 'rs485'}")
+            with agent(config_path, folder / "summary.json") as child:
+                self._watch(child, receiver, verdict, screen)
+            document = read_summary(folder / "summary.json")
+            wait_for_the_rest(receiver, verdict, document["samples_kept"])
+        document["received"] = verdict.received(document["samples_kept"])
+        screen.end(document)
+        return document
+
+    def _watch(self, child: subprocess.Popen[bytes], receiver: Receiver, verdict: Verdict, screen: Screen) -> None:
+        end = time.monotonic() + self.duration_s
+        while (left := end - time.monotonic()) > 0:
+            if child.poll() is not None:
+                raise FieldtapError(f"the agent ended by itself with exit code {child.returncode}")
+            take_until(receiver, verdict, time.monotonic() + min(left, REFRESH_S))
+            screen.show(verdict)
+
+
+def write_config(folder: Path, url: str) -> Path:
+    """The demo's configuration with this run's places in it."""
+    text = files("agent.simulate").joinpath("demo.toml").read_text(encoding="utf-8")
+    places = {"{url}": url, "{store}": str(folder / "store"), "{port}": str(folder / "bus" / "rs485")}
+    for mark, place in places.items():
+        text = text.replace(mark, place)
+    path = folder / "demo.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@contextmanager
+def simulator(config: Path, links: Path, faults: Sequence[str]) -> Iterator[None]:
+    """`fieldtap simulate`, paced like a real line, from the moment its bus is there."""
+    links.mkdir()
+    command = [*COMMAND, "simulate", str(config), "--link", str(links), "--pace"]
+    child = subprocess.Popen(  # noqa: S603
+        [*command, *(word for spec in faults for word in ("--fault", spec))], stdout=subprocess.PIPE
+    )
+    try:
+        assert child.stdout is not None  # noqa: S101
+        if not child.stdout.readline():
+            raise FieldtapError(f"the simulator ended with exit code {child.wait()}")
+        yield
+    finally:
+        end(child)
+
+
+@contextmanager
+def agent(config: Path, summary: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`fieldtap run`, ended with SIGTERM as systemd does."""
+    child = subprocess.Popen([*COMMAND, "run", str(config), "--summary", str(summary), "--quiet"])  # noqa: S603
+    try:
+        yield child
+    finally:
+        end(child)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then SIGKILL when that is not enough."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stdout:
+        child.stdout.close()
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """What the agent wrote on exit."""
+    if not path.exists():
+        raise FieldtapError("the agent ended without its summary; its messages are above")
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+
+
+def take_until(receiver: Receiver, verdict: Verdict, until_s: float) -> None:
+    """Judge every message that comes before `until_s`."""
+    while (left := until_s - time.monotonic()) > 0:
+        message = receiver.get(left)
+        if message is not None:
+            verdict.take(message.payload)
+
+
+def wait_for_the_rest(receiver: Receiver, verdict: Verdict, kept: int) -> None:
+    """The broker has everything; give its last messages the time to arrive."""
+    until_s = time.monotonic() + LAST_MESSAGES_S
+    while verdict.samples < kept and time.monotonic() < until_s:
+        take_until(receiver, verdict, min(until_s, time.monotonic() + 0.05))
+    for message in receiver.drain():
+        verdict.take(message.payload)

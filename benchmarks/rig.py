@@ -1,0 +1,78 @@
+"""Pieces of a test bench in, running processes out: a simulated bus, a broker and an agent, each its own process."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FIELDTAP = [sys.executable, "-m", "agent"]
+STOP_S = 10
+
+
+def run_config(
+    folder: Path, port: Path, broker_url: str, *, units: int, registers: int, every: str, batch_s: float
+) -> Path:
+    """One bus with `units` equal devices of `registers` holding registers each, read `every`."""
+    path = folder / "bench.toml"
+    devices = "\n".join(_device(unit, registers, every) for unit in range(1, units + 1))
+    path.write_text(
+        f"""schema = 1
+[gateway]
+id = "bench"
+[mqtt]
+url = "{broker_url}"
+batch_s = {batch_s}
+[store]
+path = "{folder / "store"}"
+journal_bytes = "4 MiB"
+[[bus]]
+name = "line"
+port = "{port}"
+baud = 115200
+parity = "N"
+{devices}
+"""
+    )
+    return path
+
+
+def _device(unit: int, registers: int, every: str) -> str:
+    tags = "\n".join(
+        f'[[bus.device.tag]]\nname = "r{n}"\nregister = "holding:{n}"\ntype = "u16"' for n in range(registers)
+    )
+    return f'[[bus.device]]\nname = "unit{unit}"\nunit = {unit}\nevery = "{every}"\n{tags}'
+
+
+@contextlib.contextmanager
+def process(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is ended, politely and then not, when the block ends."""
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+@contextlib.contextmanager
+def simulator(config: Path, links: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`fieldtap simulate`, once it has said that its first bus is there."""
+    with process(*FIELDTAP, "simulate", str(config), "--link", str(links), *options) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        yield child
+
+
+def cpu_of(pid: int) -> float:
+    """Processor time a process has used so far, in seconds (proc(5), stat fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
