@@ -53,8 +53,8 @@ typedef struct ft_rhythm {
     int64_t spread_ns;    /* their mean distance from the mean */
     int64_t expected_ns;  /* when to look: nearly all answers are complete by then */
     int32_t pieces_8;     /* eight times the pieces in which an answer arrives, on average */
-    int32_t observed;     /* exact observations since learning started; FT_RHYTHM_TRUST makes it trusted */
-    int32_t surprises;    /* how much trust is used up by answers that came far too late */
+    int32_t observed;     /* exact observations, up to FT_RHYTHM_TRUST */
+    int32_t relied;       /* predictions since the last one of them */
 } ft_rhythm;
 
 /* One block's place in the schedule. */
