@@ -12,12 +12,14 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # two targets must not run pip in one .venv at a time
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test check check-c asan trace faults bench wheel sdist clean peers FORCE
 
 CORE_C := $(wildcard _native/core/*.c)
 CORE_H := $(wildcard _native/core/*.h)
 NATIVE := setup.py $(CORE_C) $(CORE_H) $(wildcard _native/*.pyx _native/*.pxd)
+BENCHMARKS := $(filter $(basename $(notdir $(wildcard benchmarks/*.py))),acquisition batch_sizes end_to_end footprint)
 STUBBED := $(patsubst _native/%.pyi,agent._native.%,$(wildcard _native/*.pyi))
 
 ## help     these lines
@@ -63,9 +65,9 @@ trace: build/tree-trace
 faults: peers dev
 	@$(BIN)/pytest $(wildcard tests/faults tests/store tests/e2e) $(ARGS)
 
-## bench    the README's numbers, peers side by side, as one table
+## bench    the README's numbers, peers side by side, as tables
 bench: peers dev
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(ARGS); done
 
 ## wheel    dist/: an sdist, and from it the wheel that serves every CPython from 3.11 on
 wheel: dev
@@ -122,7 +124,7 @@ WARN_clang := -Wcast-align
 define check_c
 build/check-c/$(1)/%.o: _native/core/%.c $(CORE_H) Makefile
 	@mkdir -p $$(@D)
-	@$(1) -std=gnu11 -O2 $(WARN) $(WARN_$(1)) -c $$< -o $$@
+	@$(1) -std=gnu11 -O2 $(WARN) $(WARN_$(1)) -I_native -c $$< -o $$@
 endef
 $(foreach cc,gcc clang,$(eval $(call check_c,$(cc))))
 

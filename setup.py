@@ -18,7 +18,7 @@ MODULES: dict[str, list[str]] = {
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
     "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
-    "server": ["server", "signal", "simloop", "modbus", "crc", "decode"],
+    "server": ["server", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": ["columns", "columns_read", "mpack"],
     "page": ["page", "crc32c"],

@@ -16,43 +16,40 @@ cdef extern from "core/server.h" nogil:
     ctypedef struct ft_faults:
         pass
     ctypedef struct ft_server:
-        ft_framing framing
         ft_counter *counts
         ft_counter *faults_applied
-    ctypedef struct ft_stream:
-        size_t garbage
-    ctypedef struct ft_request:
-        pass
-    ctypedef struct ft_answer:
-        int64_t late_ns
-        size_t bytes
-        uint8_t adu[1]
     int ft_server_init(ft_server *server, ft_framing framing, const uint8_t *units, const ft_signal *signals, size_t count,
                        const ft_faults *faults, uint64_t seed)
-    size_t ft_stream_feed(ft_stream *stream, ft_framing framing, int64_t now_ns, const uint8_t *bytes, size_t n)
-    int ft_stream_next(ft_stream *stream, ft_framing framing, ft_request *request)
-    void ft_server_answer(ft_server *server, const ft_request *request, int64_t wall_ns, ft_answer *answer)
 
-cdef extern from "core/simloop.h" nogil:
+cdef extern from "core/simbus.h" nogil:
     const int FT_BUS_COUNTS
+    const int FT_SIM_OUT_BYTES
     ctypedef struct ft_simbus:
         ft_server server
-        ft_stream *streams
         ft_counter *counts
+    void ft_simbus_init(ft_simbus *bus, int64_t char_ns, int64_t gap_ns)
+    void ft_simbus_feed(ft_simbus *bus, uint32_t stream, int64_t now_ns, const uint8_t *bytes, size_t n)
+    int ft_simbus_next(ft_simbus *bus, uint32_t stream, int64_t now_ns, int64_t wall_ns)
+    size_t ft_simbus_release(ft_simbus *bus, int64_t now_ns, uint32_t *stream, uint8_t *out)
+    int64_t ft_simbus_due(const ft_simbus *bus)
+
+cdef extern from "core/simloop.h" nogil:
+    ctypedef struct ft_simport:
+        ft_simbus bus
     ctypedef struct ft_simloop:
         pass
-    void ft_simbus_init(ft_simbus *bus, int fd, int slave_fd, int64_t char_ns, int64_t gap_ns)
-    int ft_simloop_init(ft_simloop *loop, ft_simbus **buses, uint32_t count)
+    void ft_simport_init(ft_simport *port, int fd, int slave_fd)
+    int ft_simloop_init(ft_simloop *loop, ft_simport **ports, uint32_t count)
     void ft_simloop_free(ft_simloop *loop)
     int ft_simloop_run(ft_simloop *loop)
     void ft_simloop_stop(ft_simloop *loop)
 
 cdef class SimulatedBus:
-    cdef ft_simbus *bus
-    cdef ft_signal *signals     # what bus.server looks into
+    cdef ft_simport *port
+    cdef ft_signal *signals     # what port.bus.server looks into
 
 cdef class SimulatorLoop:
     cdef ft_simloop loop
-    cdef ft_simbus **buses
-    cdef tuple owners           # keeps the buses alive
+    cdef ft_simport **ports
+    cdef tuple owners           # keeps the ports alive
     cdef bint ready

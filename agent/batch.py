@@ -422,7 +422,7 @@ def _value(column: Column, raw: int | bytes) -> int | float | str:
     """The value in the tag's unit: v = raw * scale + offset; integers that need neither stay integers."""
     if isinstance(raw, bytes):
         return text_value(raw)
-    number = _number(column.type, raw)
+    number = number_value(column.type, raw)
     if column.is_raw:
         return number
     return float(number) * column.scale + column.offset
@@ -436,7 +436,8 @@ def text_value(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def _number(kind: ValueType, raw: int) -> int | float:
+def number_value(kind: ValueType, raw: int) -> int | float:
+    """The number that the 64 raw bits of a sample stand for."""
     if kind == ValueType.F32:
         return float(struct.unpack("=f", struct.pack("=I", raw & 0xFFFFFFFF))[0])
     if kind == ValueType.F64:

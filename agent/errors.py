@@ -44,6 +44,14 @@ class BusError(FieldtapError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class DeviceError(FieldtapError):
+    """A device refused: it answered with a Modbus exception; `code` is its number."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class StoreError(FieldtapError):
     """The store cannot be used."""
 

@@ -57,8 +57,9 @@ class OpenBatch:
         return len(self._unsaved) > 0 and now_ns - self.oldest_unsaved_ns >= self.save_ns
 
     def fragment(self, clock: WallClock) -> Message | None:
-        """The unsaved samples, encoded under the key the batch will have; None when they need more than one message,
-        which means: close the batch instead.
+        """The unsaved samples, encoded under the key the batch will have.
+
+        None when they need more than one message: the batch is to be closed instead.
         """
         messages = self.encoder.encode(self._unsaved, first_seq=self.seq, clock=clock, with_schemas=False)
         if len(messages) > 1:

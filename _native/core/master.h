@@ -59,7 +59,6 @@ typedef struct ft_master {
     int64_t deadline_ns;      /* of the answer's first byte */
     int64_t rest_ns;          /* what an answer that has begun gets beyond that */
     int64_t first_ns;         /* when the first bytes that are no echo arrived; 0: none yet */
-    int64_t done_ns;          /* when the outcome was known */
     /* the bytes */
     size_t used;              /* rx[0 .. used) has arrived */
     size_t scan;              /* no answer begins in rx[0 .. scan) */
@@ -92,7 +91,8 @@ enum ft_outcome ft_master_expire(ft_master *m, int64_t now);
 /* Until when a pending answer is waited for; INT64_MAX when none is. */
 int64_t ft_master_deadline(const ft_master *m);
 
-/* At least so many more bytes until the answer can be complete; 0 when none is pending. */
+/* How many more bytes the answer takes, at least, if what has arrived is what it seems: when to look again, not a reason
+ * to let bytes lie beyond the deadline. 0 when none is pending. */
 size_t ft_master_missing(const ft_master *m);
 
 /* The answer's PDU after ANSWERED (function, data ...) or EXCEPTION (function | 0x80, code), until the next begin. */

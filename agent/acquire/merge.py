@@ -6,7 +6,8 @@ others. A block reads through registers nobody asked for where that costs less t
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
+from math import inf
 from typing import NamedTuple
 
 from agent.config.model import MAX_BITS, Device, Table, Tag
@@ -60,17 +61,19 @@ def blocks_of(device: Device, wanted: Sequence[Wanted], cost_ns: Callable[[Table
 def partition(wanted: Iterable[Wanted], most: int, max_gap: int, cost_ns: Callable[[int], int]) -> list[list[Wanted]]:
     """The cheapest cut into runs, none spanning more than `most` nor reading through more than `max_gap` at a place."""
     ordered = sorted(wanted, key=lambda item: (item.start, item.end))
-    best = [0, *([-1] * len(ordered))]  # ns to read the first k; -1: not known yet
+    starts = [item.start for item in ordered]
+    ends = [item.end for item in ordered]
+    cost_of = cache(cost_ns)
+    best: list[float] = [0.0, *([inf] * len(ordered))]  # ns to read the first k
     cut = [0] * (len(ordered) + 1)  # where the last run of that best way begins
-    for first in range(len(ordered)):
-        end = ordered[first].start
+    for first, start in enumerate(starts):
+        end = start
         for last in range(first, len(ordered)):
-            gap = ordered[last].start - end
-            end = max(end, ordered[last].end)
-            if last > first and (gap > max_gap or end - ordered[first].start > most):
+            gap, end = starts[last] - end, max(end, ends[last])
+            if last > first and (gap > max_gap or end - start > most):
                 break
-            cost = best[first] + cost_ns(end - ordered[first].start)
-            if best[last + 1] < 0 or cost < best[last + 1]:
+            cost = best[first] + cost_of(end - start)
+            if cost < best[last + 1]:
                 best[last + 1], cut[last + 1] = cost, first
     return _runs(ordered, cut)
 

@@ -8,6 +8,7 @@ import struct
 from functools import partial
 from typing import NamedTuple
 
+from agent._native import codec
 from agent.acquire.merge import Block, Wanted, blocks_of
 from agent.acquire.wire import RTU_ANSWER_BYTES, TCP_ANSWER_BYTES, Line, data_bytes, line_of
 from agent.config.model import Bus, Config, Device, Table
@@ -166,20 +167,7 @@ def _packed_point(block: Block, item: Wanted) -> bytes:
 
 def request_adu(unit: int, function: int, address: int, quantity: int, *, is_tcp: bool) -> bytes:
     """A read request as it goes over the wire; the bus loop sets the transaction number of TCP."""
-    pdu = struct.pack(">BHH", function, address, quantity)
-    if is_tcp:
-        return struct.pack(">HHHB", 0, 0, 1 + len(pdu), unit) + pdu
-    frame = bytes([unit]) + pdu
-    return frame + struct.pack("<H", _crc16(frame))
-
-
-def _crc16(frame: bytes) -> int:
-    crc = 0xFFFF
-    for byte in frame:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
-    return crc
+    return codec.frame(codec.TCP if is_tcp else codec.RTU, 0, unit, struct.pack(">BHH", function, address, quantity))
 
 
 def _info(line: Line, placed: _Placed) -> BlockInfo:

@@ -5,20 +5,16 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 import struct
 import termios
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from agent.acquire.wire import character_time_ns, silence_time_ns
 from agent.config.model import Bus
 from agent.errors import BusError, NotPermittedError
-from agent.model import NS_PER_S
 
-CHAR_BITS = 11  # the standard's character: start, 8 data, parity or a second stop bit, stop
-FAST_BAUD = 19200  # above it t3.5 no longer shrinks with the character
-FAST_QUIET_NS = 1_750_000
 BAUD_TOLERANCE = 0.02  # a UART further off reads wrong bits within a character of 11
 CONNECT_TIMEOUT_S = 2.0
 MODBUS_TCP_PORT = 502
@@ -64,9 +60,8 @@ def wire_of(bus: Bus) -> Wire:
     """The timing of a bus."""
     if is_tcp(bus.port):
         return Wire(bus.protocol == "modbus-tcp", 0, 0)
-    bits = 1 + 8 + (bus.parity != "N") + bus.stop_bits
-    quiet = FAST_QUIET_NS if bus.baud > FAST_BAUD else 35 * CHAR_BITS * NS_PER_S // (10 * bus.baud)
-    return Wire(False, bits * NS_PER_S // bus.baud, quiet)
+    char_ns = character_time_ns(bus.baud, bus.parity, bus.stop_bits)
+    return Wire(False, char_ns, silence_time_ns(char_ns, bus.baud))
 
 
 def is_tcp(port: str) -> bool:
@@ -115,13 +110,17 @@ def _open_exclusive(path: str) -> int:
     except OSError as error:
         raise _open_error(path, error) from error
     try:
-        if not stat.S_ISCHR(os.fstat(fd).st_mode) or not os.isatty(fd):
-            raise BusError(f"{path} is no serial port")
+        _check_terminal(fd, path)
         _lock(fd, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _check_terminal(fd: int, path: str) -> None:
+    if not os.isatty(fd):
+        raise BusError(f"{path} is no serial port")
 
 
 def _open_error(path: str, error: OSError) -> BusError | NotPermittedError:
@@ -149,7 +148,7 @@ def _busy(path: str) -> BusError:
 
 
 def _lock(fd: int, path: str) -> None:
-    """flock keeps out programs that ask, TIOCEXCL those that do not; a pty would stay marked after we are gone."""
+    """Flock keeps out programs that ask, TIOCEXCL those that do not; a pty would stay marked after we are gone."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -229,8 +228,8 @@ def _ask_low_latency(fd: int) -> None:
     state = _optional(fd, TIOCGSERIAL, bytes(SERIAL_STRUCT_BYTES))
     if isinstance(state, bytes):
         changed = bytearray(state)
-        flags = int.from_bytes(changed[SERIAL_FLAGS_AT : SERIAL_FLAGS_AT + 4], "little") | ASYNC_LOW_LATENCY
-        changed[SERIAL_FLAGS_AT : SERIAL_FLAGS_AT + 4] = flags.to_bytes(4, "little")
+        flags = struct.unpack_from("=i", changed, SERIAL_FLAGS_AT)[0] | ASYNC_LOW_LATENCY
+        struct.pack_into("=i", changed, SERIAL_FLAGS_AT, flags)
         with contextlib.suppress(OSError):  # needs privileges with some drivers
             fcntl.ioctl(fd, TIOCSSERIAL, bytes(changed))
 

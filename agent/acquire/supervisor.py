@@ -24,10 +24,17 @@ log = logging.getLogger(__name__)
 class Lines(Protocol):
     """What the supervisor needs of the native loop."""
 
-    def attach(self, line: int, fd: int) -> None: ...
-    def fail(self, line: int) -> None: ...
-    def take_lost(self, line: int) -> tuple[int, int] | None: ...
-    def supervisor_fileno(self) -> int: ...
+    def attach(self, line: int, fd: int) -> None:
+        """Serve the line through this port."""
+
+    def fail(self, line: int) -> None:
+        """There is no port: the line's tags say so."""
+
+    def take_lost(self, line: int) -> tuple[int, int] | None:
+        """The port that was lost and its errno, to be closed; None: all is well."""
+
+    def supervisor_fileno(self) -> int:
+        """An eventfd, readable when a port was lost."""
 
 
 class _Port:

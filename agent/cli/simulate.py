@@ -14,7 +14,7 @@ from agent.simulate.simulator import Simulator
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("config", metavar="CONFIG", type=Path)
+    parser.add_argument("config", metavar="CONFIG")
     parser.add_argument("--link", metavar="DIR", type=Path, help="link each serial bus as DIR/BUS")
     parser.add_argument("--pace", action="store_true", help="answer at the speed of the baud rate")
     parser.add_argument(
@@ -32,9 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    simulator = Simulator(
-        load_config(args.config), link_dir=args.link, pace=args.pace, faults=args.fault, seed=args.seed
-    )
+    config = load_config(args.config)
+    simulator = Simulator(config, link_dir=args.link, pace=args.pace, faults=args.fault, seed=args.seed)
     for conflict in simulator.conflicts:
         print(f"{conflict}: another tag has its registers, its values cannot be checked", file=sys.stderr)
     simulator.start()

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     build = _build()
     if args.json:
-        import json  # noqa: PLC0415 # only this form pays for it
+        import json  # only this form pays for it
 
         document = {"version": agent.__version__, "build": build, "licence": LICENCE, "support_end": SUPPORT_END}
         print(json.dumps(document))

@@ -104,4 +104,7 @@ def _check_line(values: Values, *, is_tcp: bool) -> None:
     silence_ns = 3.5 * (9 + (parity != "N") + stop_bits) * NS_PER_S / baud
     if values.get("timeout_ms", DEFAULT_TIMEOUT_MS * NS_PER_MS) <= silence_ns:
         least_ms = silence_ns / NS_PER_MS
-        values.mistake("timeout_ms", f"at {baud} baud a device may not even begin to answer before {least_ms:.1f} ms")
+        values.mistake(
+            "timeout_ms",
+            f"timeout_ms is too short: at {baud} baud a device may not even begin to answer before {least_ms:.1f} ms",
+        )

@@ -3,6 +3,7 @@
 from agent.config.maps import LIMITS, Maps
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Tag
 from agent.config.nodes import Node, Place
+from agent.config.registers import registers_of
 from agent.config.tags import EVERY, TAG, read_tag
 from agent.config.values import as_is, name, name_list, text, whole
 from agent.config.walk import Key, Values, once, read_table, read_tables
@@ -63,9 +64,19 @@ def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
     if not nodes and not (device.written("tag") or device.written("device")):
         device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
-    tags = []
+    tags: list[Tag] = []
     for node in nodes:
         values = read_table(node, TAG, "[[bus.device.tag]]", device.report)
         once(values, "name", seen, "tag name")
-        tags.append(read_tag(values, device.get("every", DEFAULT_EVERY_NS), device.get("base", 0), from_map))
-    return tuple(tag for tag in tags if tag)
+        tag = read_tag(values, device.get("every", DEFAULT_EVERY_NS), device.get("base", 0), from_map)
+        if tag:
+            _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
+            tags.append(tag)
+    return tuple(tags)
+
+
+def _check_size(values: Values, tag: Tag, max_registers: int) -> None:
+    """A tag is never split over two reads: it would mix two moments."""
+    length = registers_of(tag.type, tag.length)
+    if length > max_registers:
+        values.mistake("type", f"this type takes {length} registers; the device's max_registers is {max_registers}")

@@ -8,6 +8,7 @@ from agent.config.nodes import Node, shown
 from agent.config.report import Report
 
 NAMED_ARRAYS = ("bus", "device", "tag")
+SECRETS = ("password",)  # never repeated in a message
 
 
 def merged(base: Node, extra: Node, report: Report, path: str = "") -> Node:
@@ -27,8 +28,8 @@ def _both(first: Node, second: Node, path: str, report: Report) -> Node:
     if first.tables is not None and second.tables is not None and key in NAMED_ARRAYS:
         return first._replace(value=_all_tables(first.tables, second.tables, path, report))
     if key not in ("name", "schema") or first.value != second.value:
-        message = f"{path} is set twice: {shown(second)} here, {shown(first)} at {first.place}"
-        report.mistake(second.place, message)
+        here, there = ("", "") if key in SECRETS else (f"{shown(second)} ", f"{shown(first)} ")
+        report.mistake(second.place, f"{path} is set twice: {here}here, {there}at {first.place}")
     return first
 
 

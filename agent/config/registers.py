@@ -35,7 +35,7 @@ _ADDRESSED = re.compile(r"([A-Za-z]+):(0[xX][0-9A-Fa-f]{1,4}|\d{1,5})")
 _REFERENCE = re.compile(r"([0134])(\d{4}|\d{5})")
 _REFERENCE_TABLES = {"0": Table.COIL, "1": Table.DISCRETE, "3": Table.INPUT, "4": Table.HOLDING}
 _NUMBER_TYPES = {
-    "bool": Form(ValueType.BOOL),
+    "bool": Form(ValueType.BOOL),  # of a register: whether it is not 0
     "u16": Form(ValueType.U16),
     "i16": Form(ValueType.I16),
     "u32": Form(ValueType.U32, 2),

@@ -5,8 +5,7 @@
 
 from agent.config import files
 from agent.config.model import Secret
-from agent.config.nodes import Node, shown
-from agent.config.report import Report
+from agent.config.nodes import Node
 from agent.config.values import text
 from agent.config.walk import Key, Values, read_table
 
@@ -24,7 +23,7 @@ def secret(values: Values, key: str, *, read: bool) -> Secret | None:
     if isinstance(node.value, str):
         return Secret(node.value)
     if node.table is None:
-        values.mistake(key, f"{key} is {shown(node)}; {_ALLOWED}")
+        values.mistake(key, f"{key}; {_ALLOWED}")
         return None
     sources = read_table(node, SOURCES, key, values.report)
     if len(node.table) != 1:
@@ -33,17 +32,17 @@ def secret(values: Values, key: str, *, read: bool) -> Secret | None:
     return _from_source(key, sources, read=read)
 
 
-def readable_file(values: Values, key: str, report: Report) -> str | None:
-    """The path under `key`, relative to its file's folder, after making sure that it can be opened."""
+def readable_file(values: Values, key: str, what: str) -> str | None:
+    """The path under `key`, relative to its file's folder, after trying to open it; `what` it is for, in messages."""
     written = values.get(key)
     if written is None:
         return None
     path = files.beside(values.place(key).file, written)
     error = files.why_unreadable(path)
     if isinstance(error, PermissionError):
-        report.warn(values.place(key), f"{key}: {path}: not readable for this user; the agent's user must be able to")
+        values.warn(key, f"{what}: {path}: not readable for this user; the agent's user must be able to")
     elif error:
-        report.mistake(values.place(key), f"{key}: {path}: {files.reason(error)}")
+        values.mistake(key, f"{what}: {path}: {files.reason(error)}")
     return path
 
 
@@ -51,7 +50,7 @@ def _from_source(key: str, sources: Values, *, read: bool) -> Secret | None:
     if sources.get("env"):
         return _from_environment(key, sources)
     if sources.get("file"):
-        path = readable_file(sources, "file", sources.report)
+        path = readable_file(sources, "file", key)
         return _from_file(key, path, sources) if read and path else None
     if sources.get("credential"):
         return _from_credential(key, sources, read=read)

@@ -77,9 +77,7 @@ def _form(values: Values, written: Register | None) -> Form | None:
         return form_
     if written.table in BIT_TABLES:
         return _bit_form(values, written.table, form_)
-    if form_ and form_.type is ValueType.BOOL:
-        values.mistake("type", 'type "bool" needs a coil or discrete input; one bit of a register is "bits:1@K"')
-    elif not values.written("type"):
+    if not values.written("type"):
         values.report.mistake(values.node.key_place, f"a tag in {written.table} registers needs a 'type'")
     return form_
 
@@ -104,7 +102,8 @@ def _address(values: Values, written: Register | None, form_: Form | None, base:
     if address < 0:
         values.mistake("register", f"with base = 1 the first {written.table} register is 1")
     elif address + length > ADDRESSES:
-        values.mistake("register", f"{length} from address {address} end beyond the last one, {ADDRESSES - 1}")
+        message = f"{length} at address {address} would end beyond the last address, {ADDRESSES - 1}"
+        values.mistake("register", message)
     return address
 
 
@@ -147,6 +146,11 @@ def _write(values: Values, written: Register | None) -> tuple[float, float] | No
         return None
     if written and written.table in READ_ONLY_TABLES:
         values.report.mistake(values.key_place("write"), f"the {written.table} table is read-only by definition")
+    if node.table is None:
+        values.mistake(
+            "write", f"write is {shown(node)}; allowed: {{ min = 0, max = 10 }}, the least and most to be written"
+        )
+        return None
     limits = read_table(node, WRITE, "write", values.report)
     least, most = limits.get("min"), limits.get("max")
     if least is None or most is None:

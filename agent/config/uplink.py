@@ -16,7 +16,7 @@ ENCRYPTED = ("mqtts", "wss")
 MAX_PATH = 4096  # PATH_MAX
 MAX_MQTT_TEXT = 65_535  # MQTT's strings carry a 16-bit length
 MAX_MQTT_PAYLOAD = 256 * MIB  # MQTT's remaining length has 28 bits
-PLACEHOLDERS = ("gateway", "kind")
+PLACEHOLDERS = ("gateway", "kind", "bucket")
 JOURNAL_BATCHES = 2  # the one that is being written beside one that waits
 LATER_ENDPOINTS = (
     "aws",
@@ -41,7 +41,7 @@ def url(node: Node) -> str:
         unfit('a url like "mqtts://broker.example.com:8883" with a port from 1 to 65535')
     _check_scheme(parts, node.value)
     if parts.username is not None or parts.password is not None:
-        raise UnfitError("user name and password have keys of their own: username, password")
+        raise UnfitError("user name and password have keys of their own: username, password", is_secret=True)
     if not parts.hostname or port == 0:
         unfit('SCHEME://HOST or SCHEME://HOST:PORT, like "mqtts://broker.example.com:8883"')
     if (parts.path.strip("/") and parts.scheme not in ("ws", "wss")) or parts.query or parts.fragment:
@@ -63,13 +63,11 @@ def topic(node: Node) -> str:
     value = node.value
     if not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_MQTT_TEXT or not value.isprintable():
         unfit('a topic like "fieldtap/{gateway}/{kind}"')
-    if "{bucket}" in value:
-        raise UnfitError("{bucket} is not available in this version, which has {gateway}, {kind}")
     plain = value
     for placeholder in PLACEHOLDERS:
         plain = plain.replace(f"{{{placeholder}}}", "")
     if any(mark in plain for mark in "{}"):
-        unfit("no other braces than {gateway} and {kind}")
+        unfit("no other braces than {gateway}, {kind} and {bucket}")
     if any(mark in plain for mark in "+# "):
         unfit("no '+', '#' or space: it is published to, not subscribed")
     if "{kind}" not in value:
@@ -122,7 +120,7 @@ def read_mqtt(node: Node, report: Report, *, read_secrets: bool) -> Mqtt:
         url=values.get("url", ""),
         username=secret(values, "username", read=read_secrets),
         password=secret(values, "password", read=read_secrets),
-        **plain | {key: readable_file(values, key, report) for key in TLS_FILES},
+        **plain | {key: readable_file(values, key, key) for key in TLS_FILES},
     )
 
 

@@ -13,7 +13,11 @@ Parse = Callable[[Node], object]
 
 
 class UnfitError(Exception):
-    """The value cannot be used; the message goes on from `KEY is VALUE; `."""
+    """The value cannot be used; the message goes on from `KEY is VALUE; `, or KEY alone when the value is secret."""
+
+    def __init__(self, message: str, *, is_secret: bool = False) -> None:
+        super().__init__(message)
+        self.is_secret = is_secret
 
 
 def unfit(allowed: str) -> NoReturn:
@@ -76,10 +80,12 @@ def name_list(node: Node) -> tuple[Node, ...]:
 
 def whole(least: int, most: int) -> Parse:
     """A whole number within the bounds."""
+    few = " or ".join(map(str, range(least, most + 1))) if most - least < 2 else ""
+    allowed = few or f"a whole number from {least} to {most}"
 
     def parse(node: Node) -> int:
         if not isinstance(node.value, int) or isinstance(node.value, bool) or not least <= node.value <= most:
-            unfit(f"a whole number from {least} to {most}")
+            unfit(allowed)
         return node.value
 
     return parse
@@ -87,7 +93,9 @@ def whole(least: int, most: int) -> Parse:
 
 def number(least: float = -math.inf, most: float = math.inf) -> Parse:
     """A finite number within the bounds, whole or not."""
-    span = "a number" if most == math.inf else f"a number from {least:g} to {most:g}"
+    span = f"a number from {least:g} to {most:g}"
+    if most == math.inf:
+        span = "a number" if least == -math.inf else f"a number of {least:g} or more"
 
     def parse(node: Node) -> float:
         return _finite(node, least, most, span)

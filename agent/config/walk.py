@@ -99,5 +99,5 @@ def _parsed(key: str, node: Node, rule: Key, report: Report) -> object:
     try:
         return rule.parse(node)
     except UnfitError as unfit:
-        report.mistake(node.place, f"{key} is {shown(node)}; {unfit}")
+        report.mistake(node.place, f"{key}{'' if unfit.is_secret else f' is {shown(node)}'}; {unfit}")
         return None

@@ -1,1 +1,1 @@
-"""Register maps of real devices, one TOML file a model: `device = "eastron-sdm630"` in a configuration names its file."""
+"""Register maps of real devices, one TOML file a model; `device = "eastron-sdm630"` in a configuration names a file."""

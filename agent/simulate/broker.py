@@ -33,7 +33,10 @@ class Certificates(NamedTuple):
 
 
 class Broker:
-    """A broker in a process of its own with a private folder; stop() ends exactly what start() began."""
+    """A broker in a process of its own with a private folder; stop() ends exactly what start() began.
+
+    Users, required client certificates and more `settings` (lines of mosquitto.conf) are for mosquitto only.
+    """
 
     def __init__(
         self,
@@ -44,12 +47,13 @@ class Broker:
         websockets: bool = False,
         settings: Sequence[str] = (),
     ) -> None:
-        self.kind = kind or ("mosquitto" if find_mosquitto() else "amqtt")
+        able = find_mosquitto() and not websockets  # Debian's mosquitto cannot bind websockets to loopback alone
+        self.kind = kind or ("mosquitto" if able else "amqtt")
         self.port = 0
         self._users = users
         self._certificates = certificates
         self._websockets = websockets
-        self._settings = settings  # more lines for mosquitto.conf
+        self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="fieldtap-broker-"))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,6 +103,8 @@ class Broker:
         self.close()
 
     def _started_on(self, port: int) -> bool:
+        if _takes_connections(port):
+            return False  # somebody else was faster, and would be taken for ours
         command = self._mosquitto(port) if self.kind == "mosquitto" else self._amqtt(port)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
@@ -127,7 +133,6 @@ class Broker:
             raise UplinkError("mosquitto is not installed: apt-get install mosquitto")
         lines = [
             f"listener {port} 127.0.0.1",
-            *(["protocol websockets"] if self._websockets else []),
             *_mosquitto_tls(self._certificates),
             *self._mosquitto_users(program),
             "persistence false",
@@ -153,9 +158,7 @@ class Broker:
         if self._certificates is not None:
             certificates = self._certificates
             listener |= {"ssl": True, "certfile": str(certificates.cert), "keyfile": str(certificates.key)}
-        path = self._folder / "amqtt.json"
-        path.write_text(json.dumps({"listener": listener, "users": self._users}))
-        return [sys.executable, "-m", __name__, str(path)]
+        return [sys.executable, "-m", __name__, json.dumps(listener)]
 
 
 def find_mosquitto() -> str | None:
@@ -182,7 +185,7 @@ def _takes_connections(port: int) -> bool:
         return connected and probe.getsockname() != probe.getpeername()  # TCP can connect a free port to itself
 
 
-def _serve_amqtt(path: Path) -> None:
+def _serve_amqtt(listener: dict[str, object]) -> None:
     """In the child process: run amqtt until SIGTERM."""
     import asyncio  # noqa: PLC0415 only the child needs these
     import logging  # noqa: PLC0415
@@ -190,12 +193,11 @@ def _serve_amqtt(path: Path) -> None:
 
     from amqtt.broker import Broker as Amqtt  # type: ignore[import-untyped] # noqa: PLC0415
 
-    config = json.loads(path.read_text())
-
     async def serve() -> None:
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-        broker = Amqtt({"listeners": {"default": config["listener"]}, "plugins": _amqtt_plugins(config["users"], path)})
+        allow = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+        broker = Amqtt({"listeners": {"default": listener}, "plugins": allow})
         await broker.start()
         await ended.wait()
         await broker.shutdown()
@@ -204,15 +206,5 @@ def _serve_amqtt(path: Path) -> None:
     asyncio.run(serve())
 
 
-def _amqtt_plugins(users: Mapping[str, str] | None, path: Path) -> dict[str, dict[str, object]]:
-    if not users:
-        return {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-    from amqtt.plugins.authentication import Argon2Hasher  # type: ignore[import-untyped] # noqa: PLC0415
-
-    hashed = path.with_name("users")
-    hashed.write_text("".join(f"{user}:{Argon2Hasher().hash(password)}\n" for user, password in users.items()))
-    return {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(hashed)}}
-
-
 if __name__ == "__main__":
-    _serve_amqtt(Path(sys.argv[1]))
+    _serve_amqtt(json.loads(sys.argv[1]))

@@ -4,15 +4,13 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from agent.config.model import Device, Table, Tag
+from agent.config.registers import registers_of
 from agent.model import Order, ValueType
 from agent.simulate.signal import TABLES
 
 UNIT_BYTES = 32
 SIGNAL = struct.Struct("=HHHBBBB")  # ft_signal of _native/core/signal.h
 
-_REGISTERS = {
-    ValueType.U32: 2, ValueType.F32: 2, ValueType.BCD32: 2, ValueType.U64: 4, ValueType.F64: 4,
-}  # fmt: skip
 _STORED_AS = {
     ValueType.I16: ValueType.U16,
     ValueType.BITS: ValueType.U16,
@@ -47,10 +45,9 @@ def unit_bits(units: Iterable[int]) -> bytes:
 def pack_signal(tag: Tag, unit: int) -> bytes:
     """How the registers of `tag` are laid out, as an ft_signal; tags with equal ones can share registers."""
     stored = _STORED_AS.get(tag.type, tag.type)
-    is_text = stored is ValueType.TEXT
-    registers = (tag.length + 1) // 2 if is_text else _REGISTERS.get(stored, 1)
-    order = _byte_order(tag.order) if is_text or registers == 1 else tag.order
-    text_bytes = tag.length if is_text else 0
+    registers = registers_of(tag.type, tag.length)
+    text_bytes = tag.length if tag.type is ValueType.TEXT else 0
+    order = _byte_order(tag.order) if text_bytes or registers == 1 else tag.order
     return SIGNAL.pack(tag.address, registers, text_bytes, unit, TABLES.index(tag.table), stored, order)
 
 

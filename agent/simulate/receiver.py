@@ -53,12 +53,12 @@ class Receiver:
         """Connect and subscribe; UplinkError when that takes longer than READY_TIMEOUT_S."""
         self._client.connect_async(self._url.hostname or "", self._url.port or DEFAULT_PORTS[self._url.scheme])
         self._client.loop_start()
-        if not self.wait_subscribed():
+        if not self.wait_subscribed(READY_TIMEOUT_S):
             self.stop()
             raise UplinkError(f"no subscription to {self._filter} at {self._url.geturl()}")
         return self
 
-    def wait_subscribed(self, timeout_s: float = READY_TIMEOUT_S) -> bool:
+    def wait_subscribed(self, timeout_s: float) -> bool:
         """True as soon as the broker has confirmed the subscription (again, after it was away)."""
         return self._subscribed.wait(timeout_s)
 

@@ -1,5 +1,6 @@
-"""A tag's definition and a time in, the value the simulator serves then out; formulas of _native/core/signal.h."""
+"""A tag's definition and a time in, the raw value the simulator serves then out; formulas of _native/core/signal.h."""
 
+import struct
 from collections.abc import Callable
 
 from agent.config.model import Table, Tag
@@ -10,24 +11,24 @@ GOLDEN = 0x9E3779B97F4A7C15
 STEP32 = 0x0001_0001
 STEP64 = 0x0001_0001_0001_0001
 MASK64 = (1 << 64) - 1
-ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 TABLES = (Table.HOLDING, Table.INPUT, Table.COIL, Table.DISCRETE)  # numbered as enum ft_table
 
-Value = bool | int | float | str
+Raw = int | bytes  # 64 bits as in ft_sample.value; a text's bytes
 
 
-def expected(tag: Tag, unit: int, wall_ns: int) -> Value:
-    """The raw (unscaled) value of `tag` on `unit` at a wall-clock time."""
-    return value_at(tag, unit, wall_ns // TICK_NS)
+def expected(tag: Tag, unit: int, wall_ns: int) -> Raw:
+    """The raw value of `tag` on `unit` at a wall-clock time."""
+    return raw_at(tag, unit, wall_ns // TICK_NS)
 
 
-def is_right(tag: Tag, unit: int, raw: Value, wall_ns: int, tolerance_ns: int) -> bool:
+def is_right(tag: Tag, unit: int, raw: Raw, wall_ns: int, tolerance_ns: int) -> bool:
     """Whether `raw` is what the simulator served within `tolerance_ns` of `wall_ns`."""
     first, last = (wall_ns - tolerance_ns) // TICK_NS, (wall_ns + tolerance_ns) // TICK_NS
-    return any(value_at(tag, unit, tick) == raw for tick in range(first, last + 1))
+    return any(raw_at(tag, unit, tick) == raw for tick in range(first, last + 1))
 
 
-def value_at(tag: Tag, unit: int, tick: int) -> Value:
+def raw_at(tag: Tag, unit: int, tick: int) -> Raw:
     """The raw value of `tag` on `unit` in one tick of 100 ms."""
     identity = identity_of(unit, tag.table, tag.address)
     if tag.type is ValueType.TEXT:
@@ -49,10 +50,6 @@ def _mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def _signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
 def _sum(identity: int, tick: int) -> int:
     return (identity + tick) & MASK64
 
@@ -69,23 +66,36 @@ def _u64(identity: int, tick: int) -> int:
     return (identity + tick * STEP64) & MASK64
 
 
-def _text(identity: int, tick: int, length: int) -> str:
+def _bit(identity: int, tick: int) -> int:
+    return _mix((identity + ((tick + identity % 16) >> 4)) & MASK64) & 1
+
+
+def _extended(value: int, bits: int) -> int:
+    """A signed number of `bits` bits as one of 64."""
+    return value - (1 << bits) & MASK64 if value >> (bits - 1) else value
+
+
+def _bits_of(form: str, value: float) -> int:
+    return int.from_bytes(struct.pack(form, value))
+
+
+def _text(identity: int, tick: int, length: int) -> bytes:
     slow = identity + ((tick + identity % 64) >> 6)
     pieces = (_mix((slow + piece * GOLDEN) & MASK64) for piece in range((length + 7) // 8))
     codes = b"".join(piece.to_bytes(8, "little") for piece in pieces)
-    return "".join(ALPHABET[code % 64] for code in codes[:length])
+    return bytes(ALPHABET[code % 64] for code in codes[:length])
 
 
-_FORMULAS: dict[ValueType, Callable[[int, int], Value]] = {
-    ValueType.BOOL: lambda h, tick: bool(_mix((h + ((tick + h % 16) >> 4)) & MASK64) & 1),
+_FORMULAS: dict[ValueType, Callable[[int, int], int]] = {
+    ValueType.BOOL: _bit,
     ValueType.U16: _word,
-    ValueType.I16: lambda h, tick: _signed(_word(h, tick), 16),
+    ValueType.I16: lambda h, tick: _extended(_word(h, tick), 16),
     ValueType.U32: _u32,
-    ValueType.I32: lambda h, tick: _signed(_u32(h, tick), 32),
+    ValueType.I32: lambda h, tick: _extended(_u32(h, tick), 32),
     ValueType.U64: _u64,
-    ValueType.I64: lambda h, tick: _signed(_u64(h, tick), 64),
-    ValueType.F32: lambda h, tick: _sum(h, tick) % (1 << 24) / 4,
-    ValueType.F64: lambda h, tick: _sum(h, tick) % (1 << 52) / 4,
+    ValueType.I64: _u64,
+    ValueType.F32: lambda h, tick: _bits_of(">f", _sum(h, tick) % (1 << 24) / 4),
+    ValueType.F64: lambda h, tick: _bits_of(">d", _sum(h, tick) % (1 << 52) / 4),
     ValueType.BCD16: lambda h, tick: _sum(h, tick) % 10**4,
     ValueType.BCD32: lambda h, tick: _sum(h, tick) % 10**8,
 }

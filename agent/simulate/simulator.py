@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from agent._native.codec import RTU, TCP
 from agent._native.server import SimulatedBus, SimulatorLoop
+from agent.acquire.port import MODBUS_TCP_PORT, is_tcp, wire_of
 from agent.config.model import Bus, Config
 from agent.errors import BusError, ConfigError, UsageError
-from agent.model import NS_PER_S
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
 
-RTU, TCP = 0, 1  # enum ft_framing
-FAST_BAUD = 19_200  # above it the specification fixes t3.5 ...
-FAST_GAP_NS = 1_750_000  # ... at 1.75 ms
 BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
 STOP_RETRY_S = 0.05  # how often a loop stuck on a full pty is freed again
 
@@ -71,6 +69,7 @@ class Simulator:
         while self._thread.is_alive():
             self._loop.stop()
             self._thread.join(STOP_RETRY_S)
+        self._loop.close()
         self._open.close()
         if self._error is not None:
             raise BusError(f"the simulator's lines broke: {self._error}") from self._error
@@ -96,12 +95,14 @@ class Simulator:
         units = unit_bits(device.unit for device in bus.devices)
         signals, conflicts = arrange(bus.devices)
         self.conflicts += [f"{bus.name}/{conflict}" for conflict in conflicts]
-        framing = TCP if bus.protocol == "modbus-tcp" else RTU
-        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed)
+        wire = wire_of(bus)
+        framing = TCP if wire.tcp else RTU
+        char_ns, gap_ns = (wire.char_ns, wire.quiet_ns) if self._pace else (0, 0)
+        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
 
     def _attach(self, bus: Bus, opened: ExitStack) -> str:
         try:
-            if "://" in bus.port:
+            if is_tcp(bus.port):
                 return self._listen(bus, opened)
             return self._open_pty(bus, opened)
         except OSError as error:
@@ -109,9 +110,9 @@ class Simulator:
 
     def _listen(self, bus: Bus, opened: ExitStack) -> str:
         url = urlsplit(bus.port)
-        listener = opened.enter_context(_bound(url.hostname or "", url.port or 502))
+        listener = opened.enter_context(_bound(url.hostname or "", MODBUS_TCP_PORT if url.port is None else url.port))
         listener.listen(BACKLOG)
-        self._native[bus.name].attach(listener.fileno(), -1, 0, 0)
+        self._native[bus.name].attach(listener.fileno(), -1)
         host, port = listener.getsockname()
         return f"{url.scheme}://{host}:{port}"
 
@@ -124,16 +125,8 @@ class Simulator:
         opened.callback(os.close, slave)
         os.close(first_slave)
         tty.setraw(slave)
-        char_ns, gap_ns = line_timing(bus) if self._pace else (0, 0)
-        self._native[bus.name].attach(master, slave, char_ns, gap_ns)
+        self._native[bus.name].attach(master, slave)
         return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
-
-
-def line_timing(bus: Bus) -> tuple[int, int]:
-    """One character on the wire, and t3.5, in nanoseconds."""
-    bits = 1 + 8 + (bus.parity != "N") + bus.stop_bits
-    char_ns = bits * NS_PER_S // bus.baud
-    return char_ns, FAST_GAP_NS if bus.baud > FAST_BAUD else char_ns * 7 // 2
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agent.batch import Sample, UnknownSchemaError, _number, decode, text_value
+from agent.batch import Sample, UnknownSchemaError, decode
 from agent.config.model import Config, Tag
 from agent.model import NS_PER_S, BatchKey, Gap
-from agent.schema import SchemaBook
+from agent.schema import SchemaBook, is_schema
 from agent.simulate.signal import is_right
 
 # Is this sample's value one that its tag can have had at its time?
@@ -29,7 +29,7 @@ class Verdict:
         self._judge = judge
         self._schemas = SchemaBook()
         self._early: list[bytes] = []  # batches that came before their schema
-        self._identities: set[tuple[str, int]] = set()
+        self.identities: set[tuple[str, int]] = set()
         self.keys: set[BatchKey] = set()
         self.gaps: list[Gap] = []
         self.samples = 0
@@ -40,7 +40,7 @@ class Verdict:
 
     def take(self, payload: bytes) -> None:
         """One message as it came: a batch or a schema. Raises FormatError on anything else."""
-        if payload[:1] == b"\x98":
+        if not is_schema(payload):
             self._take_batch(payload)
             return
         self._schemas.add(payload)
@@ -76,9 +76,9 @@ class Verdict:
     def _take_sample(self, sample: Sample) -> None:
         self.samples += 1
         identity = (sample.tag, sample.t_us)
-        if identity in self._identities:
+        if identity in self.identities:
             self.duplicates += 1
-        self._identities.add(identity)
+        self.identities.add(identity)
         if sample.v is not None and not self._judge(sample):
             self.wrong.append(sample)
         shown = sample.q if sample.v is None else f"{sample.v} {sample.unit}".rstrip()
@@ -96,12 +96,6 @@ def simulated(config: Config) -> Judge:
 
     def judge(sample: Sample) -> bool:
         tag, unit = tags[sample.tag]
-        return is_right(
-            tag,
-            unit,
-            text_value(sample.raw) if isinstance(sample.raw, bytes) else _number(sample.type, sample.raw),
-            sample.t_us * 1000,
-            TOLERANCE_NS,
-        )
+        return is_right(tag, unit, sample.raw, sample.t_us * 1000, TOLERANCE_NS)
 
     return judge

@@ -7,27 +7,16 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from agent.config.model import Store as Settings
-from agent.errors import FieldtapError, FormatError
+from agent.errors import FieldtapError
 from agent.model import NS_PER_S, BatchKey, Gap, Message
 from agent.store.fs import FileSystem, RealFileSystem
-from agent.store.journal import (
-    Commit,
-    FileKind,
-    Geometry,
-    Journal,
-    Kind,
-    Place,
-    Record,
-    Stamp,
-    Survey,
-    fits,
-    new_journal,
-    open_journal,
-)
+from agent.store.journal import Journal, Survey, fits, new_journal, open_journal
+from agent.store.pages import Commit, FileKind, Geometry, Kind, Place, Record, Stamp
 from agent.store.queue import Live, Queue
-from agent.store.recovery import Recovery, Stored
+from agent.store.recovery import Stored
 from agent.store.schemas import SchemaBook
-from agent.store.state import Acknowledged, GapLedger, State, decode_state, encode_state
+from agent.store.state import Acknowledged, GapLedger, Range, State, encode_state, merge_gaps
+from agent.store.survivors import survivors
 
 JOURNAL_FILE = "journal"
 SCHEMA_FILE = "schemas"
@@ -78,7 +67,7 @@ class _Fragment(NamedTuple):
 class _Guard(NamedTuple):
     """Fragments in the journal that stand in for a batch that is not."""
 
-    first_page: int
+    place: Place  # of the first of them
     samples: int
     until_ns: int  # samples older than this are in them
 
@@ -87,7 +76,7 @@ class Store:
     """The outbox of the agent (model.Outbox). No threads: a commit blocks its caller while the medium is busy."""
 
     @classmethod
-    def open(  # noqa: PLR0913 - the seams of the tests have defaults
+    def open(
         cls,
         settings: Settings,
         *,
@@ -187,14 +176,31 @@ class Store:
 
     def acknowledge(self, key: BatchKey) -> None:
         """The broker has it."""
-        taken, stored = self._queue.acknowledge(key)
-        if not taken:
-            return
+        if self._release(key) is not None:
+            self._cursor_moved = self._gaps.arrived(key) or self._cursor_moved
+
+    def reject(self, key: BatchKey, reason: str) -> None:
+        """The broker refuses it for good: a counted gap, so that it cannot hold up the batches behind it."""
+        samples = self._release(key)
+        if samples is not None:
+            log.error("batch %d is given up, the broker refuses it: %s", key.seq, reason)
+            self._gaps.add(Gap(*key, key.seq, samples, "rejected"))
+            self._gaps.lost(key)
+            self._cursor_moved = True
+
+    def _release(self, key: BatchKey) -> int | None:
+        """Forget a taken batch, here and on the journal; its samples, None when it was not taken."""
+        released = self._queue.release(key)
+        if released is None:
+            return None
+        samples, stored = released
         guard = self._guards.pop(key.seq, None) if key.epoch == self._epoch else None
-        carried = self._gaps.arrived(key)
-        if stored or guard:
-            self._acknowledged.add(key.epoch, key.seq, key.seq)
-        self._cursor_moved = self._cursor_moved or bool(stored or guard or carried)
+        if guard and self._journal:
+            self._acknowledged.add(Range.of(key), self._journal.sequence)
+        if stored and stored.places:
+            self._acknowledged.add(Range.of(key), stored.places[-1].sequence)
+        self._cursor_moved = self._cursor_moved or bool(stored or guard)
+        return samples
 
     def give_back(self) -> None:
         """The link is down."""
@@ -222,7 +228,7 @@ class Store:
         """Write everything that is not acknowledged, and that this run ended well."""
         self.give_back()
         if self._usable(now_ns):
-            self._store(list(self._queue.live()), list(self._fragments), now_ns)
+            self._store([*self._queue.live(), *self._fragments], now_ns)
             self._upkeep_bytes += self._schemas.write(self._stamp(now_ns))
             self._upkeep(now_ns, clean=not self._queue.memory_bytes)
         self._schemas.close()
@@ -257,48 +263,46 @@ class Store:
         """Batches up to the last one that is due, so that the journal keeps their order; fragments likewise."""
         lives = list(self._queue.live())
         due = max((i for i, live in enumerate(lives, 1) if live.due_ns <= now_ns), default=0)
-        self._store(lives[:due], [f for f in self._fragments if f.due_ns <= now_ns], now_ns)
+        self._store([*lives[:due], *(f for f in self._fragments if f.due_ns <= now_ns)], now_ns)
 
-    def _store(self, lives: list[Live], fragments: list[_Fragment], now_ns: int) -> None:
-        """In commits of bounded size. What cannot be written stays in memory."""
-        while lives:
-            count = _within(COMMIT_BYTES, [len(live.message.payload) for live in lives])
-            if not self._store_batches([live.message for live in lives[:count]], now_ns):
-                return
-            lives = lives[count:]
-        if fragments:
-            self._store_fragments(fragments, now_ns)
+    def _store(self, items: Sequence[Live | _Fragment], now_ns: int) -> bool:
+        """Write batches, then fragments, in commits of bounded size. What cannot be written stays in memory: False."""
+        while items:
+            count = _within(COMMIT_BYTES, [len(item.message.payload) for item in items])
+            records = [self._record(item) for item in items[:count]]
+            places = self._commit(records, self._stamp(now_ns), now_ns)
+            if places is None and self._drop_newest and count > 1:  # full: as many as still fit
+                return all(self._store([item], now_ns) for item in items)
+            if places is None:
+                return False
+            for item, record, place in zip(items[:count], records, places, strict=True):
+                self._stored(item, record, place)
+            items = items[count:]
+        return True
 
-    def _store_batches(self, messages: list[Message], now_ns: int) -> bool:
-        records = [self._batch_record(message) for message in messages]
-        places = self._commit(records, self._stamp(now_ns), now_ns)
-        if places is None and self._drop_newest and len(messages) > 1:  # full: as many as still fit
-            return all(self._store_batches([message], now_ns) for message in messages)
-        for message, place in zip(messages, places or (), strict=places is not None):
-            self._queue.stored(message.key, Stored(message.key, (place,), message.samples))
-            self._guards.pop(message.key.seq, None)
-        return places is not None
-
-    def _store_fragments(self, fragments: list[_Fragment], now_ns: int) -> None:
-        records = [_record(Kind.FRAGMENT, f.message, f.message.samples) for f in fragments]
-        places = self._commit(records, self._stamp(now_ns), now_ns)
-        if places is None:
-            return
-        for fragment, place in zip(fragments, places, strict=True):
-            seq = fragment.message.key.seq
-            guard = self._guards.get(seq, _Guard(place.sequence, 0, 0))
-            samples = guard.samples + fragment.message.samples
-            self._guards[seq] = _Guard(guard.first_page, samples, fragment.at_ns)
-        self._fragments = [fragment for fragment in self._fragments if fragment not in fragments]
-
-    def _batch_record(self, message: Message) -> Record:
+    def _record(self, item: Live | _Fragment) -> Record:
+        message = item.message
         guard = self._guards.get(message.key.seq)
-        return _record(Kind.BATCH, message, max(0, message.samples - (guard.samples if guard else 0)))
+        if isinstance(item, Live):
+            fresh = message.samples - (guard.samples if guard else 0)
+            return Record(Kind.BATCH, message.key.seq, message.samples, max(0, fresh), message.payload)
+        return Record(Kind.FRAGMENT, message.key.seq, message.samples, message.samples, message.payload)
+
+    def _stored(self, item: Live | _Fragment, record: Record, place: Place) -> None:
+        key = item.message.key
+        if isinstance(item, Live):
+            covered = record.samples - record.fresh
+            self._queue.stored(key, Stored(key, (place,), record.samples, covered))
+            self._guards.pop(key.seq, None)
+        else:
+            guard = self._guards.get(key.seq, _Guard(place, 0, 0))
+            self._guards[key.seq] = _Guard(guard.place, guard.samples + record.samples, item.at_ns)
+            self._fragments.remove(item)
 
     def _relieve(self, now_ns: int) -> None:
         """Too much in memory: to the journal, due or not; what it cannot take is lost by the policy."""
         if self._usable(now_ns):
-            self._store(list(self._queue.live()), [], now_ns)
+            self._store([*self._queue.live()], now_ns)
         while self._queue.memory_bytes > MEMORY_BYTES:
             message = self._queue.drop_live(newest=self._drop_newest)
             if message is None:
@@ -330,8 +334,9 @@ class Store:
         """Pack; where the ring is full make room and pack again, because the state now tells of the eviction."""
         journal = self._journal
         while journal:
-            journal.tail = self._tail(journal)
-            commit = journal.pack(stamp, [*records, self._state_record(clean=clean)])
+            needed = self._needed(journal)
+            journal.tail = needed[0].sequence
+            commit = journal.pack(stamp, [*records, self._state_record(needed, clean=clean)])
             pages = len(commit.pages) // self._geometry.page_bytes
             lacking = pages + (self._reserve if records else 0) - journal.free
             if lacking <= 0:
@@ -345,23 +350,28 @@ class Store:
         """Pages before `sequence` are about to be overwritten."""
         for stored in self._queue.evict_before(sequence):
             self._lose(stored.key, stored.samples)
-        self._guards = {seq: guard for seq, guard in self._guards.items() if guard.first_page >= sequence}
+        self._guards = {seq: guard for seq, guard in self._guards.items() if guard.place.sequence >= sequence}
 
-    def _tail(self, journal: Journal) -> int:
-        """The first page that is still needed: the next one to be written when there is none."""
-        needed = [guard.first_page for guard in self._guards.values()]
+    def _needed(self, journal: Journal) -> tuple[Place, BatchKey, int]:
+        """The first batch that is still needed: where it begins, its key, and how much of it earlier fragments have."""
+        places = [(guard.place, BatchKey(self._epoch, seq), 0) for seq, guard in self._guards.items()]
         oldest = self._queue.oldest_stored()
         if oldest:
-            needed.append(oldest.places[0].sequence)
-        if not needed:
+            places.append((oldest.places[0], oldest.key, oldest.covered))
+        if not places:
             self._acknowledged.clear()
             self._reported.clear()
-        elif oldest and oldest.places[0].sequence == min(needed):
-            self._acknowledged.forget_before(*oldest.key)
-        return min(needed, default=journal.sequence)
+            return Place(journal.sequence, 0, journal.samples), BatchKey(self._epoch, self._next_seq), 0
+        needed = min(places)
+        self._acknowledged.forget_before(needed[0].sequence, needed[1])
+        return needed
 
-    def _state_record(self, *, clean: bool) -> Record:
-        state = State(clean, self._next_seq, self._acknowledged.ranges(), self._gaps.all(), tuple(self._reported))
+    def _state_record(self, needed: tuple[Place, BatchKey, int], *, clean: bool) -> Record:
+        gaps = list(self._gaps.all())
+        for stored in self._queue.overwritten():  # should the agent die before it knows what became of them
+            merge_gaps(gaps, _evicted(stored.key, stored.samples))
+        ranges, reported = self._acknowledged.ranges(), tuple(self._reported)
+        state = State(clean, self._next_seq, *needed, ranges, tuple(gaps), reported)
         return Record(Kind.STATE, 0, 0, 0, encode_state(state))
 
     def _upkeep(self, now_ns: int, *, clean: bool = False) -> None:
@@ -386,11 +396,11 @@ class Store:
         samples = sum(samples for _, samples in parts)
         if not parts:
             return None
-        if not stored.fragments:
+        if not stored.merged:
             return Message(stored.key, parts[0][0], samples, historical=True)
         try:
             payload = self._merge([payload for payload, _ in parts], self._schemas.all())
-        except FieldtapError as error:
+        except (FieldtapError, ValueError) as error:
             log.warning("the fragments of batch %d do not fit each other: %s", stored.key.seq, error)
             return None
         if samples < stored.samples:
@@ -420,7 +430,7 @@ class Store:
 
     def _give_up(self, stored: Stored) -> None:
         """It cannot be read any more."""
-        self._acknowledged.add(stored.key.epoch, stored.key.seq, stored.key.seq)
+        self._acknowledged.add(Range.of(stored.key), stored.places[-1].sequence)
         self._gaps.add(Gap(*stored.key, stored.key.seq, stored.samples, "damaged"))
         self._gaps.lost(stored.key)
         self._cursor_moved = True
@@ -428,7 +438,7 @@ class Store:
     def _lose(self, key: BatchKey, samples: int) -> None:
         """There was no room for it."""
         self._evicted += 1
-        self._gaps.add(Gap(*key, key.seq, samples, "evicted"))
+        self._gaps.add(_evicted(key, samples))
         self._gaps.lost(key)
         self._cursor_moved = True
 
@@ -482,41 +492,20 @@ class Store:
         return not self._alarm
 
     def _take_over(self, journal: Journal, survey: Survey, now_ns: int) -> None:
-        recovery = Recovery(journal.tail)
-        for head, pieces in journal.pages(survey):
-            recovery.page(head, pieces)
-        found = recovery.finish()
-        journal.samples = recovery.samples
-        epoch, state = _newest_state(journal, recovery)
-        for span in state.acknowledged:
-            self._acknowledged.add(*span)
-        found = [s for s in found if s.key not in self._queue and not self._acknowledged.holds(*s.key, s.key.seq)]
-        self._announce(recovery, found, epoch, state)
+        """Go on where the last run, or this one before its medium failed, came to an end."""
+        found = survivors(journal, survey, self._epoch)
+        journal.samples = found.samples
+        self._acknowledged = found.acknowledged
+        self._reported = found.reported
+        self._damaged_pages += found.damaged_pages
+        self.recovered_gaps += found.gaps
+        for gap in found.gaps:
+            self._gaps.add(gap)
         if fits(journal, survey, self._geometry):
             self._journal = journal
-            self._queue.recovered(found)
+            self._queue.recovered(found.stored)
         else:
-            self._move(journal, found, now_ns)
-
-    def _announce(self, recovery: Recovery, found: list[Stored], epoch: bytes, state: State) -> None:
-        """What is lost, as far as the journal tells."""
-        known = [hole for hole in recovery.holes if hole.pages in state.reported]
-        new = [
-            hole
-            for hole in recovery.holes
-            if hole not in known and not self._acknowledged.holds(hole.epoch, hole.first_seq, hole.last_seq)
-        ]
-        gaps = [*state.gaps, *(hole.gap() for hole in new)]
-        ended_well = state.clean and epoch == recovery.epoch
-        if recovery.epoch and recovery.epoch != self._epoch and not ended_well:
-            seqs = [stored.key.seq + 1 for stored in found if stored.key.epoch == recovery.epoch]
-            seq = max([recovery.next_seq, state.next_seq if epoch == recovery.epoch else 0, *seqs])
-            gaps.append(Gap(recovery.epoch, seq, seq - 1, 0, "restart"))
-        self._reported = [hole.pages for hole in [*known, *new]]
-        self._damaged_pages += recovery.damaged_pages
-        self.recovered_gaps += gaps
-        for gap in gaps:
-            self._gaps.add(gap)
+            self._move(journal, found.stored, now_ns)
 
     def _move(self, old: Journal, found: list[Stored], now_ns: int) -> None:
         """The configuration asks for another geometry: copy what is pending into a new file, then let it take over."""
@@ -530,6 +519,7 @@ class Store:
         except OSError:
             self._journal.close()
             self._journal = None
+            self._queue.forget_stored()
             raise
         finally:
             old.close()
@@ -543,22 +533,13 @@ class Store:
         records = [Record(Kind(p.kind), p.seq, p.samples, p.samples, payload) for p, payload in parts]
         places = self._commit(records, Stamp(stored.key.epoch, now_ns, self._wall_ns()), now_ns)
         if places is not None:
-            self._queue.recovered([stored._replace(places=tuple(places))])
+            self._queue.recovered([stored._replace(places=tuple(places), covered=0)])
         elif not self._alarm:
             self._lose(stored.key, stored.samples)
 
 
-def _newest_state(journal: Journal, recovery: Recovery) -> tuple[bytes, State]:
-    for epoch, place in reversed(recovery.states):
-        try:
-            return epoch, decode_state(journal.read(place)[1])
-        except (ValueError, OSError, FormatError):
-            log.warning("the state on page %d is damaged", place.sequence)
-    return b"", State()
-
-
-def _record(kind: Kind, message: Message, fresh: int) -> Record:
-    return Record(kind, message.key.seq, message.samples, fresh, message.payload)
+def _evicted(key: BatchKey, samples: int) -> Gap:
+    return Gap(*key, key.seq, samples, "evicted")
 
 
 def _within(most: int, sizes: list[int]) -> int:

@@ -8,7 +8,11 @@ the journal already counts only its `fresh` samples, so nothing is counted twice
 from typing import NamedTuple
 
 from agent.model import BatchKey, Gap
-from agent.store.journal import FIRST, LAST, Head, Kind, Piece, Place
+from agent.store.pages import FIRST, LAST, Head, Kind, Piece, Place
+from agent.store.state import State
+
+WHOLE = FIRST | LAST
+CONTENT = (Kind.BATCH, Kind.FRAGMENT)
 
 
 class Stored(NamedTuple):
@@ -17,7 +21,8 @@ class Stored(NamedTuple):
     key: BatchKey
     places: tuple[Place, ...]  # one, or one for each fragment
     samples: int
-    fragments: bool = False
+    covered: int = 0  # of these, in fragments that were written before it
+    merged: bool = False  # of fragments
 
 
 class Hole:
@@ -39,100 +44,114 @@ class _Begun(NamedTuple):
     """A record whose last piece has not come yet."""
 
     first: Piece
+    place: Place
     done: int
 
 
 class Recovery:
     """Feed it every page, then `finish()`."""
 
-    def __init__(self, tail: int) -> None:
-        self.batches: dict[BatchKey, tuple[Stored, int]] = {}  # with fresh
+    def __init__(self, epoch: bytes, state: State | None) -> None:
+        """Starts at the first place the newest state, of `epoch`, calls needed; without one nobody knows what was."""
+        self._state_epoch = epoch
+        self._state = state or State()
+        self.batches: dict[BatchKey, Stored] = {}
         self.fragments: dict[BatchKey, list[tuple[Place, int]]] = {}  # with samples
         self.holes: list[Hole] = []
-        self.states: list[tuple[bytes, Place]] = []  # epoch and place of every state record, oldest first
         self.damaged_pages = 0
-        self.epoch = b""  # the newest
-        self.next_seq = 0  # of that epoch, as far as known
-        self.samples = 0  # fresh samples before the page that comes next
-        self._tail = tail
-        self._sequence = tail - 1
-        self._baseline = tail == 1  # whether `samples` is known
+        self.epoch = state.needed_key.epoch if state else b""  # the newest
+        self.next_seq = state.needed_key.seq if state else 0  # of that epoch, as far as known
+        self.samples = state.needed.samples_before if state else None  # fresh ones before what comes next
+        self._start = state.needed if state else Place(0, 0, 0)
+        self._sequence = self._start.sequence - 1
+        self._covered = self._state.covered
         self._begun: _Begun | None = None
         self._open_hole: Hole | None = None
 
     def page(self, head: Head, pieces: list[Piece]) -> None:
         """One good page; sequences rise."""
+        if self._sequence < 0:
+            self._sequence = head.sequence - 1
         if head.sequence > self._sequence + 1:
             self._hole(head)
         if head.epoch != self.epoch:
             self._settle(None)
             self.epoch, self.next_seq = head.epoch, 0
-        self._sequence, self.samples, self._baseline = head.sequence, head.samples_before, True
+        self._sequence, self.samples = head.sequence, head.samples_before
         for piece in pieces:
             self._piece(piece)
 
     def finish(self) -> list[Stored]:
         """All that is intact, oldest first; `holes` is final."""
+        if self._open_hole and self._open_hole.epoch == self._state_epoch:
+            self._open_hole.last_seq = max(self._open_hole.first_seq, self._state.next_seq - 1)
         self._settle(None)
         if self._begun:  # the commit that was cut short
             first = self._begun.first
-            self.holes.append(Hole(self.epoch, first.seq, first.fresh, (self._sequence + 1, self._sequence + 1)))
-        for key, (stored, fresh) in self.batches.items():
+            lost = first.fresh + self._uncovered()
+            self.holes.append(Hole(self.epoch, first.seq, lost, (self._sequence + 1, self._sequence + 1)))
+        for key, stored in self.batches.items():
             found = sum(samples for _, samples in self.fragments.pop(key, ()))
-            self._forgive(key, stored.samples - fresh - found)
+            self._forgive(key, stored.covered - found)
         merged = [
-            Stored(key, tuple(place for place, _ in parts), sum(samples for _, samples in parts), fragments=True)
+            Stored(key, tuple(place for place, _ in parts), sum(samples for _, samples in parts), merged=True)
             for key, parts in self.fragments.items()
         ]
         self.holes = [hole for hole in self.holes if hole.samples != 0]
-        return sorted([*(stored for stored, _ in self.batches.values()), *merged], key=lambda one: one.places)
+        return sorted([*self.batches.values(), *merged], key=lambda one: one.places)
 
     def _hole(self, head: Head) -> None:
         """Pages are missing before this one."""
         first, last = self._sequence + 1, head.sequence - 1
         self.damaged_pages += last - first + 1
-        lost = head.samples_before - self.samples if self._baseline else None
+        lost = None if self.samples is None else head.samples_before - self.samples
         seq = self.next_seq
         if self._begun:
             lost = (lost or 0) + self._begun.first.fresh
             seq = self._begun.first.seq
             self._begun = None
         self._settle(None)
+        if lost is not None:
+            lost += self._uncovered()
         if lost is None or lost > 0:
             self._open_hole = Hole(self.epoch or head.epoch, seq, lost, (first, last))
 
     def _piece(self, piece: Piece) -> None:
-        if self._sequence < self._tail and piece.kind != Kind.STATE:
-            self._count(piece)  # nobody needs it any more, but it says how many samples came before
+        place = Place(piece.sequence, piece.at, self.samples or 0)
+        if piece.flags & FIRST:
+            self.samples = place.samples_before + piece.fresh
+            self._begun = None
+        if piece.kind not in CONTENT or place < self._start:
             return
-        if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
-            self._settle(piece)
-        self._count(piece)
-        begun = _Begun(piece, 0) if piece.flags & FIRST else self._begun
+        self._settle(piece)
+        # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
+        self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
+        if piece.flags == WHOLE:
+            self._record(piece, place)
+        else:
+            self._join(_Begun(piece, place, 0) if piece.flags & FIRST else self._begun, piece)
+
+    def _join(self, begun: _Begun | None, piece: Piece) -> None:
+        """A record on several pages goes on, if it began."""
         if begun is None or piece.offset != begun.done:
             return
-        self._begun = _Begun(begun.first, begun.done + piece.length)
+        self._begun = begun._replace(done=begun.done + piece.length)
         if piece.flags & LAST:
             self._begun = None
-            self._record(begun.first)
+            self._record(begun.first, begun.place)
 
-    def _count(self, piece: Piece) -> None:
-        if piece.flags & FIRST:
-            self.samples += piece.fresh
-        if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
-            # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
-            self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
-
-    def _record(self, first: Piece) -> None:
+    def _record(self, first: Piece, place: Place) -> None:
         """A record is complete."""
-        place = Place(first.sequence, first.at)
         key = BatchKey(self.epoch, first.seq)
         if first.kind == Kind.BATCH:
-            self.batches[key] = Stored(key, (place,), first.samples), first.fresh
+            self.batches[key] = Stored(key, (place,), first.samples, first.samples - first.fresh)
         elif first.kind == Kind.FRAGMENT:
             self.fragments.setdefault(key, []).append((place, first.samples))
-        elif first.kind == Kind.STATE:
-            self.states.append((self.epoch, place))
+
+    def _uncovered(self) -> int:
+        """If the first batch needed is lost, so are the samples it did not count because fragments had them."""
+        covered, self._covered = self._covered, 0
+        return 0 if self._state.needed_key in self.batches else covered
 
     def _settle(self, after: Piece | None) -> None:
         """What comes after a hole tells how far it reached."""

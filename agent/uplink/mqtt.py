@@ -9,7 +9,8 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -24,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config.model import Mqtt
 from agent.errors import ConfigError
-from agent.uplink.reasons import UNSUPPORTED_PROTOCOL_VERSION, Endpoint, explain_code, explain_error
+from agent.uplink.reasons import UNSUPPORTED_PROTOCOL_VERSION, Endpoint, explain_code, explain_early_end, explain_error
 from agent.uplink.session import (
     Acknowledged,
     Action,
@@ -42,10 +43,12 @@ if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_TLS_SCHEMES = ("mqtts", "wss")
 KEEPALIVE_S = 30  # below the idle timeouts of mobile networks' NAT; the least that AWS IoT Core allows
 CONNECT_TIMEOUT_S = 10  # for TCP, for the TLS handshake and for CONNACK, each
 GOODBYE_S = 1.0  # for a DISCONNECT to leave
 KEEPALIVE_TIMEOUT = 0x8D  # how paho reports that our ping was not answered
+_HUNG_UP = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 NEWEST, FALLBACK = 5, 4  # protocol levels: MQTT 5, MQTT 3.1.1
 
 
@@ -78,13 +81,14 @@ class Link:
         """Readable when events() has something."""
         return self._for_agent
 
-    def do(self, action: Action) -> None:
-        """Hand an action to the network thread."""
-        if isinstance(action, Connect):
-            self._number += 1
-        self._command(action)
-        if isinstance(action, Drop):
-            self._number += 1
+    def do(self, actions: Sequence[Action]) -> None:
+        """Hand these to the network thread, and wake it once."""
+        for action in actions:
+            if isinstance(action, Connect | Drop):
+                self._number += 1
+            self._commands.put((self._number, action))
+        if actions:
+            os.eventfd_write(self._for_network, 1)
 
     def events(self) -> list[Event]:
         """What has happened since the last call."""
@@ -99,15 +103,13 @@ class Link:
 
     def close(self, timeout_s: float) -> None:
         """Say goodbye to the broker and end the thread; one that hangs in a name lookup or connect is left behind."""
-        self._command(_Quit())
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._commands.put((self._number, _Quit()))
+            os.eventfd_write(self._for_network, 1)
+            self._thread.join(timeout_s)
         if not self._thread.is_alive():
             os.close(self._for_agent)
             os.close(self._for_network)
-
-    def _command(self, command: _Command) -> None:
-        self._commands.put((self._number, command))
-        os.eventfd_write(self._for_network, 1)
 
     # --- in the network thread
 
@@ -120,12 +122,14 @@ class Link:
             if not isinstance(command, Connect):
                 continue  # meant for a connection that has ended meanwhile
             connection = self._attempt(number, level)
+            ending = connection.ending()
             if connection.level_refused or (connection.hung_up_early and not proven):
                 level = FALLBACK if level == NEWEST else NEWEST
             if connection.level_refused and not connection.quitting:
                 connection = self._attempt(number, level)
+                ending = ending if connection.hung_up_early else connection.ending()
             proven = proven or connection.accepted
-            self._post(number, connection.ending())
+            self._post(number, ending)
             if connection.quitting:
                 return
 
@@ -177,20 +181,20 @@ class _Connection:
     @property
     def hung_up_early(self) -> bool:
         """The broker closed without a word instead of a CONNACK; some do when they do not speak this level."""
-        silent = self._error is None or isinstance(self._error, ConnectionResetError)
+        silent = self._error is None or isinstance(self._error, _HUNG_UP)
         return silent and not self.accepted and not self._code and not self.quitting
 
     def ending(self) -> Disconnected:
         """Why it is over."""
         if self._code:
             return Disconnected(explain_code(self._endpoint, self._code), self._code)
+        if self.hung_up_early:
+            return Disconnected(explain_early_end(self._endpoint))
         if self._error is not None:
             return Disconnected(explain_error(self._endpoint, self._error))
         if self._ping_lost:
             return Disconnected(f"{self._endpoint}: no answer to our ping for {KEEPALIVE_S} s: the link is dead")
-        if self.accepted:
-            return Disconnected(f"{self._endpoint}: the broker closed the connection")
-        return Disconnected(f"{self._endpoint}: closed before it accepted us: is it a broker, is the scheme right?")
+        return Disconnected(f"{self._endpoint}: the broker closed the connection")
 
     def _make_client(self, settings: Mqtt, client_id: str) -> Client:
         parts = urlsplit(settings.url)
@@ -201,7 +205,7 @@ class _Connection:
             transport="websockets" if parts.scheme.startswith("ws") else "tcp",
             reconnect_on_failure=False,
         )
-        if parts.scheme in ("mqtts", "wss"):
+        if self._endpoint.tls:
             client.tls_set_context(tls_context(settings))
         if parts.path:
             client.ws_set_options(parts.path)
@@ -259,6 +263,7 @@ class _Connection:
                         self._tokens[client.publish(topic, payload, qos=1, retain=retain).mid] = token
                     case Drop():
                         self._dropped = True
+                        return  # what follows is for the next connection
                     case _Quit():
                         self.quitting = True
                         self._deadline_s = monotonic() + GOODBYE_S
@@ -307,7 +312,7 @@ def endpoint_of(settings: Mqtt) -> Endpoint:
     default = DEFAULT_PORTS.get(parts.scheme)
     if default is None or not parts.hostname:
         raise ConfigError([f"mqtt.url: {settings.url!r} is not like mqtts://broker.example.com:8883"])
-    return Endpoint(parts.hostname, parts.port or default, settings.server_name)
+    return Endpoint(parts.hostname, parts.port or default, parts.scheme in _TLS_SCHEMES, settings.server_name)
 
 
 def _terms(properties: Properties | None) -> Terms:

@@ -1,6 +1,7 @@
 """An exception or a broker's reason code comes in; one sentence that says what is wrong and what to do goes out."""
 
 import socket
+import ssl
 from typing import NamedTuple
 
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
@@ -11,6 +12,7 @@ class Endpoint(NamedTuple):
 
     host: str
     port: int
+    tls: bool = False
     server_name: str | None = None
 
     def __str__(self) -> str:
@@ -78,7 +80,7 @@ _TLS = (
     ("PROTOCOL_VERSION", "no TLS version in common: the broker must offer TLS 1.2 or newer"),
     ("UNSUPPORTED_PROTOCOL", "no TLS version in common: the broker must offer TLS 1.2 or newer"),
     ("KEY_VALUES_MISMATCH", "mqtt.key is not the key of mqtt.cert"),
-    ("BAD_DECRYPT", "mqtt.key is encrypted: give a key without a passphrase"),
+    ("PEM_LIB", "mqtt.cert or mqtt.key cannot be used: both must be PEM, and the key without a passphrase"),
     ("NO_CERTIFICATE_OR_CRL_FOUND", "mqtt.ca holds no certificate in PEM form"),
 )
 
@@ -93,10 +95,17 @@ def explain_error(endpoint: Endpoint, error: Exception) -> str:
     return f"{endpoint}: {_cause(endpoint, error)}"
 
 
+def explain_early_end(endpoint: Endpoint) -> str:
+    """Why the other side may have hung up where a broker would have accepted or refused."""
+    if endpoint.tls:  # the alert that says it is often lost when the broker closes at once
+        return f"{endpoint}: hung up on the TLS handshake: does it want a client certificate, or another (mqtt.cert)?"
+    return f"{endpoint}: hung up before it accepted us: is it a broker, is the scheme of mqtt.url right?"
+
+
 def _cause(endpoint: Endpoint, error: Exception) -> str:
-    if hasattr(error, "verify_code"):
+    if isinstance(error, ssl.SSLCertVerificationError):
         return _unverified(endpoint, error.verify_code)
-    if hasattr(error, "library"):  # ssl.SSLError, without importing ssl
+    if isinstance(error, ssl.SSLError):
         return _tls(error)
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return "no name server answers: check this machine's network and DNS"
@@ -113,9 +122,9 @@ def _unverified(endpoint: Endpoint, verify_code: int) -> str:
     return _VERIFY.get(verify_code, f"the broker's certificate cannot be verified (OpenSSL code {verify_code})")
 
 
-def _tls(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or str(error)
+def _tls(error: ssl.SSLError) -> str:
+    text = str(error)
     for part, words in _TLS:
-        if part in reason.upper().replace(" ", "_"):
+        if part in text.upper().replace(" ", "_"):
             return words
-    return f"TLS fails: {reason}"
+    return f"TLS fails: {text}"

@@ -141,6 +141,8 @@ class Session:
         self._backlog_pace = _TokenBucket(limits.backlog_per_s)
         self._retry_ns = 0
         self._actions: list[Action] = []
+        self._flights: dict[int, _Flight] = {}  # by token
+        self._resend: list[_Flight] = []  # refused for now, in the order in which they were taken
         self._next_token = 0
         self._suspicious = False  # the last connection ended over a message it did not name: one at a time until found
         self.counts = Counts()
@@ -189,7 +191,7 @@ class Session:
         times = []
         if self._flights:
             times.append(self._progress_ns + self._limits.ack_timeout_ns)
-        if self._resend:
+        if self._resend and len(self._flights) < self._window:
             times.append(self._pause_until_ns)
         if self._backlog_left and self._has_room_for_backlog():
             times.append(max(self._backlog_pace.ready_ns(), self._pause_until_ns))
@@ -223,8 +225,6 @@ class Session:
         self._pause_until_ns = 0
         self._window_limit = 1 if self._suspicious else max(1, min(self._limits.window, terms.receive_maximum))
         self._window = 1  # grows by one with every success: a broker that takes nothing gets nothing twice
-        self._flights: dict[int, _Flight] = {}
-        self._resend: list[_Flight] = []
         self._announced: set[bytes] = set()
         self._backlog_left = True
 

@@ -1,14 +1,17 @@
-"""A small Modbus RTU device on a pty, a configuration for it, and waiting without sleeping."""
+"""A small Modbus RTU device on a pty, a configuration for it, and waiting without sleeping;
+typed configurations for plans, built without files.
+"""
 
 import os
 import pty
 import select
 import struct
 import threading
+import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,7 +19,7 @@ from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import compile_plan
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
-from agent.model import NS_PER_MS, ValueType
+from agent.model import NS_PER_MS, NS_PER_S, ValueType
 
 SAMPLE = struct.Struct("=qQIIHBBI")
 DEADLINE_S = 10.0
@@ -60,6 +63,7 @@ class PtyDevice:
         self.path = path
         self.units = units
         self.answer: Callable[[int, int, int, int], bytes] = registers
+        self.pieces = 1  # writes that an answer takes
         self.requests = 0
         self.asked = threading.Condition()
         self._stop_read, self._stop_write = os.pipe()
@@ -109,8 +113,12 @@ class PtyDevice:
         with self.asked:
             self.requests += 1
             self.asked.notify_all()
-        if unit in self.units:
-            os.write(master, self.answer(unit, function, address, count))
+        if unit not in self.units:
+            return
+        answer = self.answer(unit, function, address, count)
+        size = -(-len(answer) // self.pieces)
+        for start in range(0, len(answer), size):
+            os.write(master, answer[start : start + size])
 
     def wait_for_requests(self, more: int) -> None:
         with self.asked:
@@ -132,7 +140,9 @@ def other_device(tmp_path: Path) -> Iterator[PtyDevice]:
     made.close()
 
 
-def bus_on(path: Path | str, *, name: str = "rs485", units: tuple[int, ...] = (1,), tags: int = 10, **settings) -> Bus:
+def make_bus(
+    path: Path | str, *, name: str = "rs485", units: tuple[int, ...] = (1,), tags: int = 10, **settings
+) -> Bus:
     every_ns = settings.pop("every_ns", 5 * NS_PER_MS)
     read = tuple(
         Tag(name=f"t{at}", table=Table.HOLDING, address=100 + at, type=ValueType.U16, every_ns=every_ns)
@@ -148,7 +158,7 @@ class Running:
 
     def __init__(self, *buses: Bus) -> None:
         self.buses = buses
-        self.plan = compile_plan(config_of(*buses))
+        self.plan = compile_plan(config_on(*buses))
         self.acquisition = Acquisition(buses, self.plan)
         self.seen: list[Sample] = []
 
@@ -160,18 +170,17 @@ class Running:
         return new
 
     def wait(self, wanted: Callable[[], bool]) -> None:
-        """Drain until `wanted`, woken by the clock of the loop itself: every poll brings samples."""
-        waiting = select.poll()
-        waiting.register(self.acquisition.fileno(), select.POLLIN)
-        for _ in range(int(DEADLINE_S * 500)):
+        """Drain until `wanted`."""
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
             self.drain()
             if wanted():
                 return
-            waiting.poll(2)
+            select.select([self.acquisition.fileno()], [], [], 0.002)
         pytest.fail(f"did not happen within {DEADLINE_S} s; {self.acquisition.stats()}")
 
 
-def config_of(*buses: Bus) -> Config:
+def config_on(*buses: Bus) -> Config:
     return Config(gateway=Gateway(id="test"), mqtt=None, store=Store(), buses=buses)
 
 
@@ -188,3 +197,52 @@ def run() -> Iterator[Callable[..., Running]]:
     yield start
     for running in started:
         running.acquisition.stop()
+
+
+@pytest.fixture
+def bus_on() -> Callable[..., Bus]:
+    return make_bus
+
+
+@pytest.fixture
+def config_of() -> Callable[..., Config]:
+    return config_on
+
+
+@pytest.fixture
+def readable() -> Callable[[int, float], bool]:
+    """Whether a file descriptor becomes readable within so many seconds."""
+    return lambda fd, seconds: bool(select.select([fd], [], [], seconds)[0])
+
+
+LENGTHS = {ValueType.F32: 2, ValueType.U32: 2, ValueType.I32: 2, ValueType.F64: 4, ValueType.U64: 4}
+
+
+def _tag(table: Table, address: int, type_: ValueType = ValueType.U16, **settings: Any) -> Tag:
+    settings = {"name": f"{table}{address}", "every_ns": NS_PER_S, "length": LENGTHS.get(type_, 1), **settings}
+    return Tag(table=table, address=address, type=type_, **settings)
+
+
+def _config(*devices: Device, **bus: Any) -> Config:
+    settings = {"name": "b", "port": "/dev/x", "timeout_ns": 300_000_000, **bus}
+    return Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(Bus(devices=devices, **settings),))
+
+
+def _device(tags: Iterable[Tag], **settings: Any) -> Device:
+    return Device(**{"name": "d", "unit": 1, "tags": tuple(tags), **settings})
+
+
+@pytest.fixture
+def make_tag() -> Callable[..., Tag]:
+    return _tag
+
+
+@pytest.fixture
+def make_device() -> Callable[..., Device]:
+    return _device
+
+
+@pytest.fixture
+def make_config() -> Callable[..., Config]:
+    """A configuration of one bus."""
+    return _config

@@ -5,11 +5,12 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent._native.server import FAULTS, SimulatedBus
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import unit_bits
-from hypothesis import given
-from hypothesis import strategies as st
 
 RTU, TCP = 0, 1
 WALL_NS = 1_763_769_600_000_000_000
@@ -41,13 +42,14 @@ def play(*units: int, framing: int = RTU, faults: tuple[str, ...] = (), seed: in
     )
 
 
-def answers(bus: SimulatedBus, data: bytes, now_ns: int = 0, wall_ns: int = WALL_NS) -> list[bytes]:
-    return [answer for _, answer in bus.feed(data, now_ns, wall_ns)]
+def answers(bus: SimulatedBus, data: bytes, now_ns: int = 0, wall_ns: int = WALL_NS) -> bytes:
+    bus.feed(data, now_ns, wall_ns)
+    return bus.release(now_ns)
 
 
 def ask(bus: SimulatedBus, pdu: str | bytes, unit: int = 1, wall_ns: int = WALL_NS) -> bytes:
     """One request's answer, its unit and CRC checked and taken off."""
-    [answer] = answers(bus, rtu(unit, bytes.fromhex(pdu) if isinstance(pdu, str) else pdu), wall_ns=wall_ns)
+    answer = answers(bus, rtu(unit, bytes.fromhex(pdu) if isinstance(pdu, str) else pdu), wall_ns=wall_ns)
     assert answer[0] == unit
     assert crc(answer[:-2]) == answer[-2:]
     return answer[1:-2]
@@ -113,20 +115,20 @@ def test_more_writes_than_there_is_room_for_are_a_device_failure_and_what_was_wr
 
 def test_other_units_are_left_to_answer_for_themselves():
     bus = play(1)
-    assert answers(bus, rtu(2, bytes.fromhex("0300000001"))) == [b""]
+    assert answers(bus, rtu(2, bytes.fromhex("0300000001"))) == b""
     assert bus.counts()["foreign"] == 1
-    assert bus.counts()["requests"] == 0
+    assert (bus.counts()["requests"], bus.counts()["answered"]) == (0, 0)
 
 
 def test_a_broadcast_write_reaches_every_unit_and_nobody_answers():
     bus = play(1, 9)
-    assert answers(bus, rtu(0, bytes.fromhex("06000a0042"))) == [b""]
+    assert answers(bus, rtu(0, bytes.fromhex("06000a0042"))) == b""
     assert [ask(bus, "03000a0001", unit).hex() for unit in (1, 9)] == ["03020042", "03020042"]
 
 
 def test_a_broadcast_read_does_nothing():
     bus = play(1)
-    assert answers(bus, rtu(0, bytes.fromhex("0300000001"))) == [b""]
+    assert answers(bus, rtu(0, bytes.fromhex("0300000001"))) == b""
     assert bus.counts()["values"] == 0
 
 
@@ -143,21 +145,22 @@ def test_any_chunking_gives_the_same_answers(data):
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))))
     bus = play()
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert [answer for piece in pieces for answer in answers(bus, piece)] == whole
-    assert len(whole) == 6
+    assert b"".join(answers(bus, piece) for piece in pieces) == whole
+    assert bus.counts() == {**bus.counts(), "requests": 5, "answered": 5, "foreign": 1, "garbage_bytes": 3}
 
 
 @given(noise=st.binary(max_size=40))
 def test_no_noise_ahead_of_a_silence_hides_the_next_request(noise):
     bus = play()
     answers(bus, noise, now_ns=0)
-    assert answers(bus, rtu(1, bytes.fromhex("0300000001")), now_ns=51 * MS)[-1][1:3] == b"\x03\x02"
+    assert answers(bus, rtu(1, bytes.fromhex("0300000001")), now_ns=51 * MS)[-6:-4] == b"\x03\x02"
 
 
-def test_a_request_that_stopped_short_is_forgotten_after_a_silence():
+def test_a_request_that_stopped_short_is_forgotten_after_a_silence_and_counted():
     bus = play()
-    assert answers(bus, bytes.fromhex("0110000a007b"), now_ns=0) == []
-    assert len(answers(bus, rtu(1, bytes.fromhex("0300000001")), now_ns=60 * MS)) == 1
+    assert answers(bus, bytes.fromhex("0110000a007b"), now_ns=0) == b""
+    assert len(answers(bus, rtu(1, bytes.fromhex("0300000001")), now_ns=60 * MS)) == 7
+    assert bus.counts()["garbage_bytes"] == 6
 
 
 def test_a_request_with_a_wrong_crc_is_not_answered():
@@ -165,7 +168,7 @@ def test_a_request_with_a_wrong_crc_is_not_answered():
     frame = bytearray(rtu(1, bytes.fromhex("0300000001")))
     for at in range(len(frame)):
         frame[at] ^= 0x10
-        assert answers(bus, bytes(frame), now_ns=at * 1000 * MS) == []
+        assert answers(bus, bytes(frame), now_ns=at * 1000 * MS) == b""
         frame[at] ^= 0x10
 
 
@@ -173,15 +176,16 @@ def test_tcp_requests_sent_ahead_are_all_answered_under_their_transactions():
     bus = play(framing=TCP)
     stream = b"".join(tcp(number, 1, bytes.fromhex("0300000001")) for number in (7, 0, 65535))
     got = answers(bus, stream)
-    assert [struct.unpack(">HHHB", answer[:7]) for answer in got] == [(n, 0, 5, 1) for n in (7, 0, 65535)]
+    heads = [struct.unpack_from(">HHHB", got, at) for at in range(0, len(got), 11)]
+    assert heads == [(number, 0, 5, 1) for number in (7, 0, 65535)]
 
 
 def test_tcp_unit_without_a_device_behind_it_is_no_path():
-    assert answers(play(framing=TCP), tcp(1, 9, bytes.fromhex("0300000001"))) == [tcp(1, 9, b"\x83\x0b")]
+    assert answers(play(framing=TCP), tcp(1, 9, bytes.fromhex("0300000001"))) == tcp(1, 9, b"\x83\x0b")
 
 
 def test_tcp_pdu_of_a_wrong_length_is_an_illegal_value():
-    assert answers(play(framing=TCP), tcp(1, 1, bytes.fromhex("030000000100"))) == [tcp(1, 1, b"\x83\x03")]
+    assert answers(play(framing=TCP), tcp(1, 1, bytes.fromhex("030000000100"))) == tcp(1, 1, b"\x83\x03")
 
 
 @pytest.mark.parametrize("head", ["000100010006", "000100000001", "0001000000ff", "000100000000"])
@@ -207,64 +211,66 @@ def test_no_bytes_break_the_server(framing, noise):
 READ_TEN = rtu(1, bytes.fromhex("030000000a"))
 
 
-def strike(*specs: str, seed: int = 0) -> tuple[int, bytes, SimulatedBus]:
+def strike(*specs: str, seed: int = 0) -> tuple[bytes, SimulatedBus]:
     bus = play(1, 2, faults=specs, seed=seed)
-    [(late_ns, answer)] = bus.feed(READ_TEN, 0, WALL_NS)
-    return late_ns, answer, bus
+    return answers(bus, READ_TEN), bus
 
 
 def test_drop_and_dead_are_silence():
-    assert strike("drop:1")[1] == b""
-    _, silence, bus = strike("dead:1")
+    assert strike("drop:1")[0] == b""
+    silence, bus = strike("dead:1")
     assert silence == b""
     assert ask(bus, "0300000001", unit=2)
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_crc_flips_one_bit(seed):
-    right = strike()[1]
-    wrong = strike("crc:1", seed=seed)[1]
+    right = strike()[0]
+    wrong = strike("crc:1", seed=seed)[0]
     assert len(wrong) == len(right)
     assert sum((a ^ b).bit_count() for a, b in zip(right, wrong, strict=True)) == 1
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_truncate_sends_a_part_but_never_nothing_and_never_all(seed):
-    right = strike()[1]
-    part = strike("truncate:1", seed=seed)[1]
+    right = strike()[0]
+    part = strike("truncate:1", seed=seed)[0]
     assert right.startswith(part)
     assert 0 < len(part) < len(right)
 
 
 def test_glitch_is_noise_ahead_of_the_right_answer():
-    right = strike()[1]
-    noisy = [strike("glitch:1", seed=seed)[1] for seed in range(50)]
+    right = strike()[0]
+    noisy = [strike("glitch:1", seed=seed)[0] for seed in range(50)]
     assert all(answer.endswith(right) for answer in noisy)
     assert {len(answer) - len(right) for answer in noisy} == {1, 2, 3}
 
 
 def test_echo_is_the_request_ahead_of_the_answer_even_for_units_that_are_silent():
-    right = strike()[1]
-    _, echoed, bus = strike("echo", "dead:2")
+    right = strike()[0]
+    echoed, bus = strike("echo", "dead:2")
     assert echoed == READ_TEN + right
     other = rtu(2, bytes.fromhex("0300000001"))
-    assert answers(bus, other) == [other]
+    assert answers(bus, other) == other
 
 
 def test_wrong_unit_is_a_right_frame_of_somebody_else():
-    right, wrong = strike()[1], strike("wrong-unit:1")[1]
+    right, wrong = strike()[0], strike("wrong-unit:1")[0]
     assert wrong[0] != 1
     assert wrong[1:-2] == right[1:-2]
     assert crc(wrong[:-2]) == wrong[-2:]
 
 
 def test_exception_takes_the_place_of_the_answer():
-    assert strike("exception:1:6")[1] == rtu(1, b"\x83\x06")
+    assert strike("exception:1:6")[0] == rtu(1, b"\x83\x06")
 
 
 def test_late_is_the_right_answer_after_a_while():
-    late_ns, answer, _ = strike("late:1:250")
-    assert (late_ns, answer) == (250 * MS, strike()[1])
+    nothing_yet, bus = strike("late:1:250")
+    assert (nothing_yet, bus.due_ns()) == (b"", 250 * MS)
+    assert bus.release(250 * MS - 1) == b""
+    assert bus.release(250 * MS) == strike()[0]
+    assert bus.due_ns() is None
 
 
 @pytest.mark.parametrize("kind", ["crc", "truncate", "glitch"])
@@ -279,8 +285,11 @@ def test_line_troubles_do_not_reach_tcp(kind):
 @pytest.mark.parametrize("chance", [0.05, 0.5])
 def test_a_fault_strikes_as_often_as_asked_and_is_counted(spec, chance):
     bus = play(faults=(spec.replace("P", str(chance)),))
-    right = strike()[1]
-    struck = sum(bus.feed(READ_TEN, 0, WALL_NS) != [(0, right)] for _ in range(4000))
+    right = strike()[0]
+    struck = 0
+    for now_ns in range(0, 4000 * 1000 * MS, 1000 * MS):
+        struck += answers(bus, READ_TEN, now_ns) != right
+        bus.release(now_ns + 999 * MS)  # late answers are out before the next request
     kind = spec.partition(":")[0]
     assert bus.faults_applied() == {**dict.fromkeys(FAULTS, 0), kind: struck}
     assert abs(struck - 4000 * chance) < 5 * (4000 * chance * (1 - chance)) ** 0.5
@@ -289,7 +298,7 @@ def test_a_fault_strikes_as_often_as_asked_and_is_counted(spec, chance):
 def test_a_seed_repeats_its_faults_and_another_seed_has_others():
     def run(seed: int) -> list[bytes]:
         bus = play(faults=("drop:0.2", "crc:0.2", "truncate:0.2"), seed=seed)
-        return [answers(bus, READ_TEN)[0] for _ in range(100)]
+        return [answers(bus, READ_TEN) for _ in range(100)]
 
     assert run(3) == run(3)
     assert run(3) != run(4)
@@ -305,5 +314,5 @@ def test_a_seed_repeats_its_faults_and_another_seed_has_others():
     ],
 )
 def test_what_does_not_fit_is_refused(units, signals, faults):
-    with pytest.raises(ValueError, match="bytes and faults|not in order"):
+    with pytest.raises(ValueError, match=r"bytes and faults|not in order"):
         SimulatedBus(RTU, bytes(units), signals, bytes(faults), 0)

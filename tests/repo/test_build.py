@@ -66,7 +66,6 @@ def test_an_unknown_flavour_is_refused_with_the_ones_there_are(small_tree):
     assert "FIELDTAP_BUILD=fast: choose one of release, trace, asan" in done.stderr
 
 
-def test_every_compiled_module_has_its_declaration_and_its_stub():
+def test_every_compiled_module_has_its_stub():
     sources = {path.stem for path in (ROOT / "_native").glob("*.pyx")}
     assert sources == {path.stem for path in (ROOT / "_native").glob("*.pyi")}
-    assert sources == {path.stem for path in (ROOT / "_native").glob("*.pxd")}

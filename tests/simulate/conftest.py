@@ -4,13 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.model import ValueType
 
 MS = 1_000_000
 
 
+LENGTHS = {
+    ValueType.U32: 2, ValueType.I32: 2, ValueType.F32: 2, ValueType.BCD32: 2,
+    ValueType.U64: 4, ValueType.I64: 4, ValueType.F64: 4, ValueType.TEXT: 8,
+}  # fmt: skip
+
+
 def tag(name: str, table: Table, address: int, type: ValueType = ValueType.U16, **more: Any) -> Tag:  # noqa: A002
+    more.setdefault("length", LENGTHS.get(type, 1))
     return Tag(name=name, table=table, address=address, type=type, every_ns=1000 * MS, **more)
 
 

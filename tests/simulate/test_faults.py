@@ -1,6 +1,7 @@
 """Fault specifications: what they say, and what is told about those that say nothing."""
 
 import pytest
+
 from agent.errors import UsageError
 from agent.simulate.faults import ALWAYS, KINDS, PACKED, Fault, pack_faults, parse_fault
 

@@ -3,7 +3,6 @@
 import datetime
 import ipaddress
 import select
-import selectors
 import socket
 import struct
 import threading
@@ -16,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tcp_proxy import Proxy
 
 from agent.clock import boot_ns
 from agent.config.model import Mqtt
@@ -122,93 +122,38 @@ class Driver:
             self.uplink.stop(boot_ns() + int(timeout_s * 1e9))
 
 
-class Proxy:
-    """A TCP proxy in front of a broker: refuses, forwards, stalls or cuts, as the test says."""
-
-    def __init__(self, port):
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._peers = {}
-        self._lock = threading.Lock()
-        self.refusing = False
-        self.stalled = False
-        self.accepted = 0
-        self.cuts = 0
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def cut(self):
-        """Reset every connection, as a dying modem does."""
-        with self._lock:
-            self.cuts += 1
-            for sock in list(self._peers):
-                self._drop(sock)
-
-    def close(self):
-        self._ending = True
-        self._thread.join()
-        self.cut()
-        self._listener.close()
-        self._selector.close()
-
-    def _run(self):
-        while not self._ending:
-            for key, _ in self._selector.select(0.02):
-                with self._lock:
-                    if key.fileobj is self._listener:
-                        self._accept()
-                    elif key.fileobj in self._peers:
-                        self._forward(key.fileobj)
-
-    def _accept(self):
-        client, _ = self._listener.accept()
-        self.accepted += 1
-        try:
-            assert not self.refusing
-            broker = socket.create_connection(("127.0.0.1", self._target), timeout=1)
-        except (OSError, AssertionError):
-            client.close()
-            return
-        for sock, other in ((client, broker), (broker, client)):
-            self._peers[sock] = other
-            self._selector.register(sock, selectors.EVENT_READ)
-
-    def _forward(self, sock):
-        if self.stalled:
-            return time.sleep(0.001)  # the bytes stay where they are; only keeps this loop from spinning
-        try:
-            data = sock.recv(65536)
-            if data:
-                return self._peers[sock].sendall(data)
-        except OSError:
-            pass
-        return self._drop(sock)
-
-    def _drop(self, sock):
-        for end in (sock, self._peers.pop(sock, None)):
-            if end is None:
-                continue
-            self._peers.pop(end, None)
-            self._selector.unregister(end)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            end.close()
-
-
 class ScriptedBroker:
-    """Just enough MQTT 5 to say what real brokers rarely say: limits in CONNACK, odd PUBACKs, none at all."""
+    """Just enough MQTT 5 to say what real brokers rarely say.
 
-    def __init__(self, *, properties=b"", connack=0, answer=lambda topic, payload: 0):
-        self._connack = bytes([0x20, 3 + len(properties), 0, connack, len(properties)]) + properties
+    `answer(topic, payload)` is the PUBACK's reason code, None for no PUBACK, or "hang up". With `hold` PUBACKs wait
+    until so many are due, or until nothing more comes. `greet(level, number)` False: hang up on this CONNECT. With
+    `tls`, an SSLContext, `behind_connack` follows CONNACK in the same TLS record.
+    """
+
+    def __init__(
+        self,
+        *,
+        properties=b"",
+        connack=0,
+        behind_connack=b"",
+        answer=lambda topic, payload: 0,
+        hold=1,
+        hang_up_code=0x95,
+        greet=lambda level, number: True,
+        tls=None,
+    ):
+        self._connack = bytes([0x20, 3 + len(properties), 0, connack, len(properties)]) + properties + behind_connack
+        self._greet = greet
+        self._tls = tls
         self._answer = answer
-        self.connects = []
-        self.published = []
-        self.unacknowledged = self.most_unacknowledged = 0
+        self._hold = hold
+        self._hang_up_code = hang_up_code
+        self._due = []
+        self.connects = []  # the protocol level of each
+        self.published = []  # topic, payload, retain, answer
+        self.most_unacknowledged = 0
         self.disconnects = 0
-        self._held = []
+        self.left = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._run, daemon=True).start()
@@ -217,44 +162,55 @@ class ScriptedBroker:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def release(self, connection, code=0):
-        """Acknowledge what was held back."""
-        held, self._held = self._held, []
-        for packet_id in held:
-            self._puback(connection, packet_id, code)
-
     def _run(self):
         while True:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.unacknowledged = 0
-            with connection:
-                self._serve(connection)
+            self._due.clear()
+            with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as stream:
+                self._serve(stream)
+            self.left.set()
 
     def _serve(self, connection):
-        stream = connection.makefile("rb")
-        while header := stream.read(1):
-            length = shift = 0
-            while True:
-                byte = stream.read(1)[0]
-                length |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-            body = stream.read(length)
-            if not self._packet(connection, header[0], body):
+        buffer = b""
+        while True:
+            if self._due and not select.select([connection], [], [], 0.05)[0]:
+                self._send_due(connection)
+            try:
+                data = connection.recv(65536)
+            except OSError:
                 return
+            if not data:
+                return
+            buffer = self._packets(connection, buffer + data)
+            if buffer is None:
+                return
+
+    def _packets(self, connection, buffer):
+        while len(buffer) >= 2:
+            length = begin = 0
+            while begin + 1 < len(buffer) and (begin == 0 or buffer[begin] > 127):
+                length |= (buffer[begin + 1] & 127) << 7 * begin
+                begin += 1
+            end = begin + 1 + length
+            if buffer[begin] > 127 or len(buffer) < end:
+                break
+            if not self._packet(connection, buffer[0], buffer[begin + 1 : end]):
+                return None
+            buffer = buffer[end:]
+        return buffer
 
     def _packet(self, connection, header, body):
         kind = header >> 4
         if kind == 1:
-            self.connects.append(body)
-            connection.sendall(self._connack)
+            self.connects.append(body[6])
+            if not self._greet(self.connects[-1], len(self.connects)):
+                return False
+            connection.sendall(self._connack if self.connects[-1] == 5 else b"\x20\x02\0\0")
         elif kind == 3:
-            self._publish(connection, header, body)
-            return self.published[-1][3] != "hang up"
+            return self._publish(connection, header, body)
         elif kind == 12:
             connection.sendall(b"\xd0\x00")
         elif kind == 14:
@@ -263,25 +219,24 @@ class ScriptedBroker:
 
     def _publish(self, connection, header, body):
         topic_end = 2 + int.from_bytes(body[:2])
-        topic = body[2:topic_end].decode()
-        packet_id = int.from_bytes(body[topic_end : topic_end + 2])
-        payload = body[topic_end + 3 :]  # no properties: one zero byte
-        code = self._answer(topic, payload)
-        self.published.append((topic, payload, header & 1, code))
-        self.unacknowledged += 1
-        self.most_unacknowledged = max(self.most_unacknowledged, self.unacknowledged)
-        if code == "hang up":
-            connection.sendall(bytes([0xE0, 1, 0x95]))
-        elif code == "hold":
-            self._held.append(packet_id)
-            if len(self._held) == 5:
-                self.release(connection)
-        elif code is not None:
-            self._puback(connection, packet_id, code)
+        properties = self.connects[-1] == 5  # none: one zero byte
+        topic, payload = body[2:topic_end].decode(), body[topic_end + 2 + properties :]
+        answer = self._answer(topic, payload)
+        self.published.append((topic, payload, header & 1, answer))
+        if answer == "hang up":
+            connection.sendall(bytes([0xE0, 1, self._hang_up_code]))
+            return False
+        if answer is not None:
+            reason = bytes([answer, 0]) if properties else b""
+            self._due.append(bytes([0x40, 2 + len(reason)]) + body[topic_end : topic_end + 2] + reason)
+        self.most_unacknowledged = max(self.most_unacknowledged, len(self._due))
+        if len(self._due) >= self._hold:
+            self._send_due(connection)
+        return True
 
-    def _puback(self, connection, packet_id, code):
-        self.unacknowledged -= 1
-        connection.sendall(struct.pack(">BBHBB", 0x40, 4, packet_id, code, 0))
+    def _send_due(self, connection):
+        connection.sendall(b"".join(self._due))
+        self._due.clear()
 
 
 class Authority:
@@ -304,9 +259,7 @@ class Authority:
         cert = self._write(f"{name}.pem", builder.sign(self._key, hashes.SHA256()))
         key_path = self._folder / f"{name}.key"
         plain = serialization.NoEncryption()
-        key_path.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-        )
+        key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
         return cert, key_path
 
     def server(self, name="broker", *, require_client=False, **kwargs):

@@ -14,7 +14,6 @@ from agent.uplink.session import (
     Disconnected,
     Drop,
     Limits,
-    Publish,
     Session,
     Terms,
 )
@@ -215,8 +214,9 @@ def test_quota_exceeded_halves_the_window_waits_and_sends_the_same_message_again
 
 
 def test_quota_exceeded_for_ever_never_rejects_and_waits_longer_each_time(weather):
-    weather.outbox.put(1)
     weather.accept()
+    weather.outbox.put(1)
+    weather.step()
     waits = []
     for _ in range(12):
         weather.arrive()
@@ -226,6 +226,72 @@ def test_quota_exceeded_for_ever_never_rejects_and_waits_longer_each_time(weathe
     assert weather.outbox.rejected == []
     assert waits[:4] == [NS_PER_S // 2, NS_PER_S, 2 * NS_PER_S, 4 * NS_PER_S]
     assert max(waits) == LIMITS.backoff_longest_ns // 2
+
+
+@pytest.fixture
+def full_window(weather):
+    """Ten messages in flight, all at the broker, none acknowledged."""
+    weather.outbox.put(100)
+    weather.accept()
+    while weather.session.in_flight < LIMITS.window:
+        weather.arrive()
+        weather.acknowledge()
+    weather.arrive(LIMITS.window)
+    return weather
+
+
+def test_quota_exceeded_halves_the_window(full_window):
+    full_window.acknowledge(0, QUOTA)
+    full_window.wait(NS_PER_S)
+    assert full_window.session.in_flight == LIMITS.window - 1, "filled up again although nothing succeeded"
+    assert full_window.session.deadline_ns() > full_window.now, "asks to be called without anything to do"
+
+
+def test_a_success_lets_the_next_pause_be_short_again(full_window):
+    for _ in range(3):
+        full_window.acknowledge(0, QUOTA)
+    while len(full_window.way_back) > 1:
+        full_window.acknowledge()
+    full_window.acknowledge(0, QUOTA)
+    assert full_window.session.deadline_ns() - full_window.now == NS_PER_S // 2
+
+
+def test_refused_messages_are_sent_again_in_their_first_order(full_window):
+    first = full_window.data(full_window.way_back[:1])[0]
+    for index in (4, 2, 0):
+        full_window.acknowledge(index, QUOTA)
+    while full_window.way_back:
+        full_window.acknowledge()
+    full_window.wait(LIMITS.backoff_longest_ns)
+    assert full_window.data(full_window.way_there)[:3] == [first, first + 2, first + 4]
+
+
+def test_what_waits_to_be_sent_again_is_sent_once_after_a_cut(full_window):
+    full_window.acknowledge(3, QUOTA)
+    full_window.cut()
+    full_window.wait_until_connecting()
+    full_window.accept()
+    full_window.deliver_all()
+    sent = full_window.data(full_window.sent_on[-1])
+    assert sent == sorted(set(sent))
+
+
+def test_quota_exceeded_does_not_use_up_the_tries_of_a_message(weather):
+    weather.outbox.put(1)
+    weather.accept()
+    for code in (UNSPECIFIED, UNSPECIFIED, QUOTA, QUOTA, 0):
+        weather.arrive()
+        weather.acknowledge(0, code)
+        weather.wait(LIMITS.backoff_longest_ns)
+    assert weather.outbox.rejected == []
+    assert len(weather.outbox.acknowledged) == 1
+
+
+def test_live_overtakes_a_backlog_that_waits(weather):
+    weather.outbox.put(5, backlog=True)
+    weather.outbox.put(1)
+    weather.accept()
+    assert weather.data(weather.way_there) == [5]
 
 
 @pytest.mark.parametrize("code", [TOO_LARGE, BAD_FORMAT])
@@ -278,7 +344,9 @@ def test_a_message_larger_than_the_broker_takes_is_set_aside_unsent(weather):
     assert [key.seq for key, _ in weather.outbox.rejected] == [0]
 
 
-def test_the_message_a_broker_hangs_up_over_is_found_and_set_aside(weather):
+@pytest.mark.parametrize("schemas", [0, 15], ids=["few", "schemas open the window"])
+def test_the_message_a_broker_hangs_up_over_is_found_and_set_aside(outbox, schemas):
+    weather = Weather(outbox, {bytes(8 * [number]): b"schema" for number in range(schemas)})
     weather.outbox.put(12)
     poison = 7
     for _ in range(20):
@@ -401,6 +469,7 @@ def test_closing_sends_what_is_live_leaves_the_backlog_and_does_not_connect_agai
     assert weather.session.close() is False
     weather.outbox.put(20, backlog=True)
     weather.deliver_all()
+    assert weather.session.deadline_ns() is None, "asks to be called for a backlog that it will not send"
     assert weather.session.drained
     assert len(weather.outbox.acknowledged) == 20
     weather.cut()
@@ -473,6 +542,7 @@ class Judge:
 
     def check(self):
         session = self.weather.session
+        assert (session.deadline_ns() or self.weather.now + 1) > self.weather.now or self.weather.connecting
         assert session.in_flight <= min(self.limits.window, self.receive_maximum)
         assert len(self.outbox.taken) <= session.in_flight
         assert sum(message.historical for message in self.outbox.taken.values()) <= self.limits.backlog_window

@@ -1,0 +1,111 @@
+"""fieldtap's bus loop as a peer: the lines' ports in, transactions and CPU time out.
+
+    python -m benchmarks.peers.fieldtap_master BAUD PORT...      BAUD 0: no gaps, as fast as it goes
+
+For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU
+seconds, transactions/s, system calls of the loop. Samples are drained when the loop says so, as the agent does.
+"""
+
+import resource
+import select
+import struct
+import sys
+import threading
+import time
+
+from agent._native.busloop import BusLoop
+from agent._native.samples import Samples
+from agent.acquire.plan import BLOCK, POINT, request_adu
+from agent.acquire.port import open_port, wire_of
+from agent.config.model import Bus
+from agent.model import NS_PER_S, ValueType
+
+RING_BITS = 16
+TIMEOUT_NS = 500_000_000
+ALWAYS_DUE_NS = 1  # a period that has always passed
+SAMPLE_BYTES = 32
+
+
+def main() -> None:
+    baud, ports = int(sys.argv[1]), sys.argv[2:]
+    buses = [
+        Bus(name=port, port=port, baud=baud or 115200, parity="N", timeout_ns=TIMEOUT_NS, devices=()) for port in ports
+    ]
+    loop = BusLoop([(*wire_of(bus), RING_BITS) if baud else (False, 0, 0, RING_BITS) for bus in buses])
+    for line, bus in enumerate(buses):
+        loop.attach(line, open_port(bus))
+    threading.Thread(target=loop.run, daemon=True).start()
+    print("ready", flush=True)
+    for order in sys.stdin:
+        seconds, registers = order.split()
+        print(*poll(loop, len(ports), float(seconds), int(registers)), flush=True)
+    loop.stop()
+
+
+def poll(loop: BusLoop, lines: int, seconds: float, registers: int) -> tuple[int, int, float, float, int]:
+    """Poll all lines for a while: transactions, failures, CPU, transactions/s, system calls."""
+    calls, before, cpu = sum(loop.calls()), totals(loop, lines), cpu_s()
+    for line in range(lines):
+        loop.adopt(line, *plan(registers), 1)
+    span_ns = drain(loop, seconds)
+    for line in range(lines):
+        loop.adopt(line, b"", b"", 0)
+    cpu = cpu_s() - cpu
+    done, failed = (after - then for after, then in zip(totals(loop, lines), before, strict=True))
+    return done, failed, cpu, (done - lines) / span_ns * NS_PER_S, sum(loop.calls()) - calls
+
+
+def drain(loop: BusLoop, seconds: float) -> int:
+    """Take the samples when a ring is half full; returns the time from the first to the last of them."""
+    bell = select.poll()
+    bell.register(loop.fileno(), select.POLLIN)
+    samples, first, last = Samples(), 0, 1
+    loop.drain(samples)  # of the slice before
+    samples.clear()
+    end = time.perf_counter() + seconds
+    while (left := end - time.perf_counter()) > 0 or not samples:
+        bell.poll(left * 1000)
+        samples.clear()
+        if loop.drain(samples):
+            times = memoryview(bytes(samples))
+            last = struct.unpack_from("=q", times, len(times) - SAMPLE_BYTES)[0]
+            first = first or struct.unpack_from("=q", times)[0]
+    return last - first
+
+
+def totals(loop: BusLoop, lines: int) -> tuple[int, int]:
+    """Answered, and failed in any way."""
+    counts = [loop.counters(line)[0] for line in range(lines)]
+    return sum(each[1] for each in counts), sum(sum(each[2:5]) for each in counts)
+
+
+def plan(registers: int) -> tuple[bytes, bytes]:
+    """One block of u16 tags that is always due."""
+    request = request_adu(1, 3, 0, registers, is_tcp=False)
+    block = BLOCK.pack(
+        ALWAYS_DUE_NS,
+        0,
+        TIMEOUT_NS,
+        0,
+        0,
+        0,
+        0,
+        registers,
+        len(request),
+        5 + 2 * registers,
+        1,
+        3,
+        0,
+        registers,
+        request,
+    )
+    return block, b"".join(POINT.pack(at, at, 1, ValueType.U16, 0, 0, 0) for at in range(registers))
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""fieldtap check: all mistakes, or the plan; talk on stderr, one document on stdout."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.config import files
+
+
+def replace(path: str, old: str, new: str) -> None:
+    text = Path(path).read_text()
+    assert old in text
+    Path(path).write_text(text.replace(old, new))
+
+
+def test_a_good_configuration_prints_its_bus_plan(fieldtap: Callable, example: str) -> None:
+    said = fieldtap("check", example)
+    assert (said.code, said.err) == (0, "")
+    assert said.out == (
+        "bus rs485: modbus-rtu /dev/ttyUSB0 19200 8E1\n"
+        "  device  reads            every  tags  on the wire  takes about\n"
+        "  meter1  input:0 x 2      1 s    1     9.740 ms     17.7 ms\n"
+        "  meter1  input:6 x 2      1 s    1     9.740 ms     17.7 ms\n"
+        "  pump    holding:100 x 2  0.1 s  1     9.740 ms     17.7 ms\n"
+        "  3 requests per cycle, 12 requests/s, 21.3 % utilisation, 12 samples/s\n"
+    )
+
+
+def test_as_json_the_plan_is_one_document(fieldtap: Callable, example: str) -> None:
+    said = fieldtap("check", example, "--json")
+    document = json.loads(said.out)
+    assert (said.code, said.err) == (0, "")
+    assert (document["valid"], document["mistakes"], document["warnings"]) == (True, [], [])
+    assert document["gateway"] == "plant7-line3"
+    (bus,) = document["buses"]
+    assert (bus["name"], bus["requests_per_cycle"], bus["requests_per_s"], bus["samples_per_s"]) == ("rs485", 3, 12, 12)
+    assert bus["utilisation"] == pytest.approx(12 * 17.745e-3, rel=1e-3)
+    assert bus["requests"][2] == {
+        "device": "pump", "table": "holding", "address": 100, "quantity": 2, "tags": 1, "every_s": 0.1,
+        "wire_ms": pytest.approx(17 * 11 / 19.2, rel=1e-3), "takes_ms": pytest.approx(17.745, rel=1e-3),
+    }  # fmt: skip
+
+
+def test_a_tcp_bus_is_named_without_line_settings(fieldtap: Callable, example: str) -> None:
+    replace(example, "/dev/ttyUSB0", "tcp://192.0.2.1")
+    assert fieldtap("check", example).out.startswith("bus rs485: modbus-tcp tcp://192.0.2.1\n")
+
+
+def test_all_mistakes_go_to_stderr_and_no_plan_is_printed(fieldtap: Callable, example: str) -> None:
+    replace(example, "unit = 7", "unitt = 7")
+    replace(example, "100ms", "soon")
+    said = fieldtap("check", example)
+    assert (said.code, said.out) == (78, "")
+    assert said.err.splitlines() == [
+        f"{example}:20:1: [[bus.device]] has no 'unit', which it needs",
+        f"{example}:22:1: unknown key 'unitt' in [[bus.device]]; did you mean 'unit'?",
+        f'{example}:23:9: every is "soon"; allowed: a time from "1 ms" to "24 h", in us, ms, s, min or h',
+        "3 mistakes",
+    ]
+
+
+def test_as_json_mistakes_are_in_the_document(fieldtap: Callable, example: str) -> None:
+    replace(example, "unit = 7", "unit = 777")
+    said = fieldtap("check", example, "--json")
+    document = json.loads(said.out)
+    assert (said.code, said.err) == (78, "")
+    assert (document["valid"], document["buses"], document["gateway"]) == (False, [], None)
+    assert document["mistakes"] == [
+        {"file": example, "line": 22, "column": 8, "message": "unit is 777; allowed: a whole number from 0 to 255"}
+    ]
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_missing_file_is_a_configuration_mistake(fieldtap: Callable, tmp_path: Path, words: tuple[str, ...]) -> None:
+    said = fieldtap("check", f"{tmp_path}/none.toml", *words)
+    assert said.code == 78
+    assert "No such file or directory" in (said.out if words else said.err)
+
+
+def test_a_file_one_may_not_read_is_a_matter_of_permission(
+    fieldtap: Callable, example: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, most: int) -> bytes:  # root may read everything, so the system's answer is played
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files, "_bytes", refuse)
+    said = fieldtap("check", example)
+    assert (said.code, said.out) == (77, "")
+    assert said.err == f"fieldtap: {example}: Permission denied; run as a user who may read it, or change its mode\n"
+
+
+WARNINGS = {
+    "inline password": ("batch_s = 1", 'password = "x"', "gateway.toml:8:12: the password is readable for all"),
+    "utilisation": ("100ms", "20ms", "bus 'rs485': its reads take 92 % of the time"),
+    "overload": ("100ms", "10ms", "bus 'rs485': its reads take 181 % of the time there is"),
+    "period": ("100ms", "10ms", "bus 'rs485': every 10 ms of device 'pump' cannot be kept"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "words"), WARNINGS.values(), ids=WARNINGS.keys())
+def test_what_deserves_a_word_is_a_warning_and_no_mistake(
+    fieldtap: Callable, example: str, old: str, new: str, words: str
+) -> None:
+    replace(example, old, new)
+    said = fieldtap("check", example)
+    assert said.code == 0
+    assert any(line.startswith("warning: ") and words in line for line in said.err.splitlines())
+    assert any(
+        words in f"{w.get('file')}:{w.get('line')}:{w.get('column')}: {w['message']}"
+        for w in warnings(fieldtap, example)
+    )
+
+
+def warnings(fieldtap: Callable, path: str) -> list[dict[str, object]]:
+    return json.loads(fieldtap("check", path, "--json").out)["warnings"]
+
+
+def test_batches_longer_than_the_loss_window_are_noted(fieldtap: Callable, example: str) -> None:
+    replace(example, "batch_s = 1", "batch_s = 10")
+    said = fieldtap("check", example)
+    assert said.code == 0
+    assert (
+        said.err
+        == "note: batch_s (10) is longer than loss_window_s (2): the open batch too is journaled every loss window\n"
+    )
+
+
+def test_nothing_a_check_needs_not_is_imported(modules_of: Callable, example: str) -> None:
+    assert modules_of("check", example) & {"asyncio", "msgpack", "numpy", "paho", "pymodbus", "serial"} == set()

@@ -1,0 +1,173 @@
+"""From the device's registers to the subscriber: everything that was kept arrives once and right, whatever happens."""
+
+import itertools
+from collections import defaultdict
+
+import pytest
+
+PERFECT = {"duplicates": 0, "missing": 0, "wrong_values": 0}
+LOSS_WINDOW_S = 1.0  # of the plant's configuration
+RESTART_S = 3.0  # from exec to the first poll on a busy machine
+PAUSE_S = 0.5  # in a tag that is read every 50 ms
+MANY = 600
+
+
+def perfect(received):
+    return {name: received[name] for name in PERFECT} == PERFECT
+
+
+@pytest.mark.parametrize("broker_kind", ["mosquitto", "amqtt"])
+@pytest.mark.parametrize("batch_format", ["columns", "plain"])
+def test_every_kept_sample_arrives_once_and_right(plant, broker_kind, batch_format):
+    site = plant(broker_kind=broker_kind, batch_format=batch_format)
+    agent = site.start_agent()
+    site.run_for_samples(600)
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+    assert received["samples"] == summary["samples_kept"]
+    assert summary["store"]["bytes_written"] == 0
+
+
+def test_the_simulator_served_exactly_what_the_agent_read(plant):
+    site = plant()
+    agent = site.start_agent()
+    site.run_for_samples(600)
+    summary = site.stop_agent(agent)
+    bus = summary["buses"]["line"]
+    counts = site.unplug()
+    assert counts["answered"] == bus["ok"] == bus["transactions"]
+    assert summary["samples_kept"] < summary["samples_read"]  # the dead band took some
+    assert site.verdict.latest["line/meter/banded"].samples < site.verdict.latest["line/meter/state"].samples
+
+
+def test_a_broker_that_is_killed_and_comes_back_gets_everything(plant):
+    site = plant()
+    agent = site.start_agent()
+    site.run_for_samples(200)
+    site.kill_broker()
+    site.until(outage_is_on_flash(site))
+    site.revive_broker()
+    site.until(everything_is_here(site))
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+    assert summary["store"]["bytes_written"] > 0
+
+
+def test_a_broker_that_is_down_at_the_start_gets_everything(plant):
+    site = plant()
+    site.kill_broker()
+    agent = site.start_agent()
+    site.until(outage_is_on_flash(site))
+    site.revive_broker()
+    site.until(everything_is_here(site))
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+
+
+def outage_is_on_flash(site, commits=3):
+    """A condition: the journal has been written to so many more times."""
+    journal = site.folder / "store" / "journal"
+    seen = set()
+
+    def written():
+        if journal.exists():
+            seen.add(journal.stat().st_mtime_ns)
+        return len(seen) > commits
+
+    return written
+
+
+def everything_is_here(site):
+    """A condition: many samples have come, and no batch before the newest is still on its way."""
+    return lambda: site.verdict.samples > MANY and len(site.verdict.keys) == max(site.verdict.keys).seq + 1
+
+
+@pytest.mark.parametrize("with_link", [True, False], ids=["link up", "link down"])
+def test_kill_9_costs_at_most_the_loss_window_and_is_told(plant, with_link):
+    site = plant()
+    first = site.start_agent()
+    site.run_for_samples(300)
+    if not with_link:
+        site.kill_broker()
+        site.until(outage_is_on_flash(site))
+    killed_at = site.kill_agent(first)
+    if not with_link:
+        site.revive_broker()
+    second = site.start_agent()
+    site.until(lambda: len({key.epoch for key in site.verdict.keys}) == 2)
+    site.run_for_samples(MANY)
+    site.stop_agent(second)
+    holes = hole_times(site, longer_than_s=PAUSE_S)
+    assert not site.verdict.wrong
+    assert site.verdict.duplicates == 0
+    assert [gap.reason for gap in site.verdict.gaps].count("restart") == 1
+    for begin, end in holes:
+        assert begin > killed_at - LOSS_WINDOW_S, f"lost {killed_at - begin:.2f} s"
+        assert end < killed_at + RESTART_S
+
+
+def hole_times(site, longer_than_s):
+    """(last sample before, first after) of every pause in the tags that are read every 50 ms."""
+    times = defaultdict(list)
+    for tag, t_us in site.verdict.identities:
+        if tag.endswith(("/state", "/torque")):
+            times[tag].append(t_us / 1e6)
+    for of_tag in times.values():
+        for before, after in itertools.pairwise(sorted(of_tag)):
+            if after - before > longer_than_s:
+                yield before, after
+
+
+def test_a_port_that_is_replugged_goes_on_by_itself(plant):
+    site = plant()
+    agent = site.start_agent()
+    site.run_for_samples(300)
+    site.unplug()
+    site.until(lambda: site.verdict.latest["line/meter/state"].value == "comm-fail")
+    site.plug()
+    site.until(lambda: site.verdict.latest["line/meter/state"].value != "comm-fail")
+    site.run_for_samples(300)
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+
+
+def test_a_dead_unit_is_told_and_does_not_stop_its_neighbour(plant):
+    site = plant(faults=["dead:2"])
+    agent = site.start_agent()
+    site.until(
+        lambda: site.verdict.latest.get("line/meter/state") and site.verdict.latest["line/meter/state"].samples > 60
+    )
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+    assert site.verdict.latest["line/drive/torque"].value == "comm-fail"
+    assert site.verdict.latest["line/drive/torque"].samples == 1
+    assert summary["buses"]["line"]["timeouts"] >= 3
+
+
+def test_crc_errors_and_truncated_answers_never_become_values(plant):
+    site = plant(faults=["crc:0.05", "truncate:0.05"])
+    agent = site.start_agent()
+    site.run_for_samples(800)
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+    assert summary["buses"]["line"]["crc_errors"] > 0
+    assert summary["buses"]["line"]["timeouts"] > 0
+
+
+def test_a_batch_longer_than_the_loss_window_survives_kill_9(plant):
+    site = plant(batch_s=60)
+    first = site.start_agent()
+    site.until(outage_is_on_flash(site))
+    killed_at = site.kill_agent(first)
+    second = site.start_agent()
+    site.until(lambda: site.verdict.samples > 0)
+    site.stop_agent(second)
+    newest = max(t_us for _, t_us in site.verdict.identities if t_us < killed_at * 1e6) / 1e6
+    assert killed_at - newest < LOSS_WINDOW_S
+    assert not site.verdict.wrong
