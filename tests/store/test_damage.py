@@ -125,8 +125,8 @@ def test_acknowledged_batches_on_a_lost_page_are_not_counted(kit):
 
 def test_a_commit_that_was_cut_short_counts_the_batch_that_began(kit):
     fs = filled(kit, sizes=(100, 20_000), clean=False)
-    spoil(fs, 6)
-    spoil(fs, 7)
+    for page in (6, 7, 8):
+        spoil(fs, page)
     store, found = reopened(kit, fs)
     assert found == [0]
     assert store.recovered_gaps == [Gap(kit.epoch(1), 1, 1, 10, "damaged"), Gap(kit.epoch(1), 2, 1, 0, "restart")]
