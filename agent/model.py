@@ -100,7 +100,7 @@ class Gap(NamedTuple):
     first_seq: int  # first batch that is missing ...
     last_seq: int  # ... and the last; first_seq - 1 when none had a number yet
     samples: int  # how many, where known, else 0
-    reason: str  # restart, evicted, damaged, overrun
+    reason: str  # restart, evicted, damaged, overrun, rejected
 
 
 class Message(NamedTuple):

@@ -77,7 +77,9 @@ class Gateway:
             self.close_batch(now_ns)
         elif self.batch.needs_saving(now_ns):
             self.save_fragment(now_ns)
-        asks = [self.batch.next_drain_ns(), self.store.tick(now_ns), self.uplink.pump(now_ns) if self.uplink else None]
+        # The uplink first: what it hears to be acknowledged need not be written.
+        uplink_ns = self.uplink.pump(now_ns) if self.uplink else None
+        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns)]
         return min(now_ns + IDLE_NS, *(ask for ask in asks if ask is not None))
 
     def collect(self, now_ns: int) -> None:
@@ -96,6 +98,9 @@ class Gateway:
         messages = self.batch.close(now_ns, wall_clock(), gaps)
         for message in messages:
             self.store.put(message, oldest_ns, now_ns)
+        if len(messages) > 1:
+            # Fragments stand for the first of them only: none goes out before all are as safe as the fragments were.
+            self.store.tick(now_ns)
         self.gaps_told += len(gaps)
         self.batches += len(messages)
 

@@ -344,7 +344,7 @@ static void put_texts(state *s, const uint32_t *order, size_t n)
             continue;
         size_t bytes = gather_text(s, order[i], s->text_end);
         s->text_end += bytes;
-        s->steps_end = put_varint(s->steps_end, bytes);
+        s->steps_end = put_varint(s->steps_end, zigzag(bytes));
     }
 }
 

@@ -451,7 +451,7 @@ static void set_text(const ft_body *body, ft_sample *cell, const uint8_t *bytes,
 static void read_texts(ft_body *body, walk w)
 {
     for (ft_sample *cell = step_on(&w); cell && !body->steps.why; cell = step_on(&w)) {
-        uint64_t n = take_varint(&body->steps);
+        uint64_t n = unzigzag(take_varint(&body->steps));
         if ((uint64_t)(body->text.end - body->text.at) < n) {
             ft_fail(&body->steps, body->steps.at, "a text is longer than the bytes that are left");
             return;

@@ -10,24 +10,13 @@ from agent.config.model import Store as Settings
 from agent.errors import FieldtapError
 from agent.model import NS_PER_S, BatchKey, Gap, Message
 from agent.store.fs import FileSystem, RealFileSystem
-from agent.store.journal import (
-    Commit,
-    FileKind,
-    Geometry,
-    Journal,
-    Kind,
-    Place,
-    Record,
-    Stamp,
-    Survey,
-    fits,
-    new_journal,
-    open_journal,
-)
+from agent.store.journal import Journal, Survey, fits, new_journal, open_journal
+from agent.store.pages import Commit, FileKind, Geometry, Kind, Place, Record, Stamp
 from agent.store.queue import Live, Queue
-from agent.store.recovery import Recovery, Stored, newest_state
+from agent.store.recovery import Stored
 from agent.store.schemas import SchemaBook
 from agent.store.state import Acknowledged, GapLedger, Range, State, encode_state, merge_gaps
+from agent.store.survivors import survivors
 
 JOURNAL_FILE = "journal"
 SCHEMA_FILE = "schemas"
@@ -187,16 +176,31 @@ class Store:
 
     def acknowledge(self, key: BatchKey) -> None:
         """The broker has it."""
-        taken, stored = self._queue.acknowledge(key)
-        if not taken:
-            return
+        if self._release(key) is not None:
+            self._cursor_moved = self._gaps.arrived(key) or self._cursor_moved
+
+    def reject(self, key: BatchKey, reason: str) -> None:
+        """The broker refuses it for good: a counted gap, so that it cannot hold up the batches behind it."""
+        samples = self._release(key)
+        if samples is not None:
+            log.error("batch %d is given up, the broker refuses it: %s", key.seq, reason)
+            self._gaps.add(Gap(*key, key.seq, samples, "rejected"))
+            self._gaps.lost(key)
+            self._cursor_moved = True
+
+    def _release(self, key: BatchKey) -> int | None:
+        """Forget a taken batch, here and on the journal; its samples, None when it was not taken."""
+        released = self._queue.release(key)
+        if released is None:
+            return None
+        samples, stored = released
         guard = self._guards.pop(key.seq, None) if key.epoch == self._epoch else None
         if guard and self._journal:
-            self._acknowledged.add(_one(key), self._journal.sequence)
+            self._acknowledged.add(Range.of(key), self._journal.sequence)
         if stored and stored.places:
-            self._acknowledged.add(_one(key), stored.places[-1].sequence)
-        carried = self._gaps.arrived(key)
-        self._cursor_moved = self._cursor_moved or bool(stored or guard or carried)
+            self._acknowledged.add(Range.of(key), stored.places[-1].sequence)
+        self._cursor_moved = self._cursor_moved or bool(stored or guard)
+        return samples
 
     def give_back(self) -> None:
         """The link is down."""
@@ -396,7 +400,7 @@ class Store:
             return Message(stored.key, parts[0][0], samples, historical=True)
         try:
             payload = self._merge([payload for payload, _ in parts], self._schemas.all())
-        except FieldtapError as error:
+        except (FieldtapError, ValueError) as error:
             log.warning("the fragments of batch %d do not fit each other: %s", stored.key.seq, error)
             return None
         if samples < stored.samples:
@@ -426,7 +430,7 @@ class Store:
 
     def _give_up(self, stored: Stored) -> None:
         """It cannot be read any more."""
-        self._acknowledged.add(_one(stored.key), stored.places[-1].sequence)
+        self._acknowledged.add(Range.of(stored.key), stored.places[-1].sequence)
         self._gaps.add(Gap(*stored.key, stored.key.seq, stored.samples, "damaged"))
         self._gaps.lost(stored.key)
         self._cursor_moved = True
@@ -488,46 +492,20 @@ class Store:
         return not self._alarm
 
     def _take_over(self, journal: Journal, survey: Survey, now_ns: int) -> None:
-        epoch, state = newest_state(journal, survey)
-        recovery = Recovery(epoch, state)
-        first = state.needed.sequence if state else survey.tail
-        for head, pieces in journal.good_pages(sequence for sequence in survey.slots if sequence >= first):
-            recovery.page(head, pieces)
-        found = recovery.finish()
-        journal.samples = recovery.samples or 0
-        state = state or State()
-        for span in state.acknowledged:
-            self._acknowledged.add(span, journal.sequence)
-        found = [stored for stored in found if stored.places[0] >= state.needed and self._is_missing(stored.key)]
-        self._announce(recovery, found, epoch, state)
+        """Go on where the last run, or this one before its medium failed, came to an end."""
+        found = survivors(journal, survey, self._epoch)
+        journal.samples = found.samples
+        self._acknowledged = found.acknowledged
+        self._reported = found.reported
+        self._damaged_pages += found.damaged_pages
+        self.recovered_gaps += found.gaps
+        for gap in found.gaps:
+            self._gaps.add(gap)
         if fits(journal, survey, self._geometry):
             self._journal = journal
-            self._queue.recovered(found)
+            self._queue.recovered(found.stored)
         else:
-            self._move(journal, found, now_ns)
-
-    def _is_missing(self, key: BatchKey) -> bool:
-        return key not in self._queue and not self._acknowledged.holds(_one(key))
-
-    def _announce(self, recovery: Recovery, found: list[Stored], epoch: bytes, state: State) -> None:
-        """What is lost, as far as the journal tells."""
-        known = [hole for hole in recovery.holes if hole.pages in state.reported]
-        new = [
-            hole
-            for hole in recovery.holes
-            if hole not in known and not self._acknowledged.holds(Range(hole.epoch, hole.first_seq, hole.last_seq))
-        ]
-        gaps = [*state.gaps, *(hole.gap() for hole in new)]
-        ended_well = state.clean and epoch == recovery.epoch
-        if recovery.epoch and recovery.epoch != self._epoch and not ended_well:
-            seqs = [stored.key.seq + 1 for stored in found if stored.key.epoch == recovery.epoch]
-            seq = max([recovery.next_seq, state.next_seq if epoch == recovery.epoch else 0, *seqs])
-            gaps.append(Gap(recovery.epoch, seq, seq - 1, 0, "restart"))
-        self._reported = [hole.pages for hole in [*known, *new]]
-        self._damaged_pages += recovery.damaged_pages
-        self.recovered_gaps += gaps
-        for gap in gaps:
-            self._gaps.add(gap)
+            self._move(journal, found.stored, now_ns)
 
     def _move(self, old: Journal, found: list[Stored], now_ns: int) -> None:
         """The configuration asks for another geometry: copy what is pending into a new file, then let it take over."""
@@ -541,6 +519,7 @@ class Store:
         except OSError:
             self._journal.close()
             self._journal = None
+            self._queue.forget_stored()
             raise
         finally:
             old.close()
@@ -557,10 +536,6 @@ class Store:
             self._queue.recovered([stored._replace(places=tuple(places), covered=0)])
         elif not self._alarm:
             self._lose(stored.key, stored.samples)
-
-
-def _one(key: BatchKey) -> Range:
-    return Range(*key, key.seq)
 
 
 def _evicted(key: BatchKey, samples: int) -> Gap:

@@ -15,9 +15,6 @@ class FileSystem(Protocol):
     def make_directory(self, path: str) -> None:
         """Make the directory and its parents; fine when it is there."""
 
-    def exists(self, path: str) -> bool:
-        """Whether there is a file of that name."""
-
     def open(self, path: str) -> int:
         """Open for reading and writing, made when missing. BlockingIOError: another process has it open."""
 
@@ -49,10 +46,6 @@ class RealFileSystem:
     def make_directory(self, path: str) -> None:
         """Make the directory and its parents."""
         Path(path).mkdir(parents=True, exist_ok=True)
-
-    def exists(self, path: str) -> bool:
-        """Whether there is a file of that name."""
-        return Path(path).exists()
 
     def open(self, path: str) -> int:
         """Open and lock."""
@@ -108,3 +101,19 @@ class RealFileSystem:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+class ReadOnlyFileSystem(RealFileSystem):
+    """For looking into a store, also one that an agent has open: nothing is locked, nothing can be changed."""
+
+    def open(self, path: str) -> int:
+        """Open for reading."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def allocate(self, file: int, size: int) -> None:
+        """Refused."""
+        raise OSError(errno.EROFS, f"file {file} was opened to look at, not to make it {size} bytes")
+
+    def write(self, file: int, data: bytes, offset: int) -> None:
+        """Refused."""
+        raise OSError(errno.EROFS, f"file {file} was opened to look at, not to write {len(data)} bytes at {offset}")

@@ -9,125 +9,29 @@ Invariants:
 """
 
 import logging
-import struct
 from collections.abc import Iterable, Iterator
-from enum import IntEnum
-from typing import NamedTuple
 
-from agent._native.page import PAGE_OVERHEAD, PAGE_SIZES, Packer, join, pieces, scan
+from agent._native.page import PAGE_SIZES, Packer, join
 from agent.store.fs import FileSystem
+from agent.store.pages import (
+    FIRST,
+    Commit,
+    FileKind,
+    Geometry,
+    Head,
+    Piece,
+    Place,
+    Record,
+    Stamp,
+    Status,
+    pages_of,
+    read_heads,
+    read_pieces,
+)
 
 SCAN_BYTES = 1 << 20  # read at a time when a file is scanned: few system calls, little memory
-FIRST, LAST = 1, 2  # flags of a piece
-HEAD = struct.Struct("=8sQQQqqIHBBi4x")  # ft_page
-PIECE = struct.Struct("=QQIIIIIHBB")  # ft_piece
 
 log = logging.getLogger(__name__)
-
-
-class FileKind(IntEnum):
-    """Which file a page belongs to."""
-
-    JOURNAL = 1
-    SCHEMAS = 2
-
-
-class Kind(IntEnum):
-    """What a record is."""
-
-    BATCH = 1
-    FRAGMENT = 2  # of a batch that was still open
-    STATE = 3
-    SCHEMA = 4
-
-
-class Status(IntEnum):
-    """What became of a page."""
-
-    GOOD = 0
-    BLANK = -1
-    FOREIGN = -2
-    NEWER = -3
-    RESIZED = -4
-    DAMAGED = -5
-
-
-class Head(NamedTuple):
-    """The header of a page; fields as in _native/core/page.h."""
-
-    epoch: bytes
-    sequence: int
-    tail: int
-    samples_before: int
-    boot_ns: int
-    wall_ns: int
-    used: int
-    pieces: int
-    kind: int
-    shift: int
-    status: int
-
-
-class Piece(NamedTuple):
-    """The header of a piece; fields as in _native/core/page.h."""
-
-    sequence: int
-    seq: int
-    total: int
-    offset: int
-    samples: int
-    fresh: int
-    at: int
-    length: int
-    kind: int
-    flags: int
-
-
-class Place(NamedTuple):
-    """Where a record begins; places compare in the order of writing."""
-
-    sequence: int  # the page
-    at: int  # where in it
-    samples_before: int  # fresh samples of all records that begin before it
-
-
-class Record(NamedTuple):
-    """What is written."""
-
-    kind: Kind
-    seq: int
-    samples: int
-    fresh: int  # samples that no earlier record of the same seq has
-    payload: bytes
-
-
-class Commit(NamedTuple):
-    """Records packed into pages, ready to be written."""
-
-    pages: bytes
-    places: list[Place]
-    next_sequence: int
-    next_samples: int
-
-
-class Stamp(NamedTuple):
-    """Who writes a commit, and when."""
-
-    epoch: bytes
-    boot_ns: int
-    wall_ns: int
-
-
-class Geometry(NamedTuple):
-    """The size of a ring."""
-
-    page_bytes: int
-    pages: int
-
-    @property
-    def bytes(self) -> int:
-        """Of the whole file."""
-        return self.page_bytes * self.pages
 
 
 class Survey:
@@ -144,11 +48,12 @@ class Survey:
 
     def add(self, slot: int, head: Head) -> None:
         """One page, in the order of slots."""
-        status = Status(head.status)
-        if status is Status.GOOD and (head.kind != self.kind or not head.sequence):
-            status = Status.FOREIGN
-        self.counts[status] += 1
-        if status is Status.GOOD:
+        if head.status != Status.GOOD:
+            self.counts[Status(head.status)] += 1
+        elif head.kind != self.kind or not head.sequence:
+            self.counts[Status.FOREIGN] += 1
+        else:
+            self.counts[Status.GOOD] += 1
             self.tail = max(self.tail, head.tail)
             self.sequence = max(self.sequence, head.sequence)
             self.slots[head.sequence] = slot
@@ -203,7 +108,7 @@ class Journal:
             except OSError as error:
                 log.warning("cannot read page %d of %s: %s", sequence, self.path, error)
                 continue
-            head = Head._make(HEAD.unpack(scan(page, self.geometry.page_bytes)))
+            (head,) = read_heads(page, self.geometry.page_bytes)
             if head.status == Status.GOOD and head.sequence == sequence:
                 yield head, read_pieces(page)
 
@@ -250,14 +155,13 @@ class Journal:
 
     def reopen(self) -> None:
         """Take hold of the file again after its medium went away. OSError: it is not back, or not the same."""
-        self._fs.close(self._file)
-        self._file = -1
-        file = self._fs.open(self.path)
-        newest = self._fs.read(file, self.geometry.page_bytes, self._offset(self.sequence - 1))
-        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
-            self._fs.close(file)
-            raise OSError(f"{self.path} is not the file it was")
-        self._file = file
+        self.close()
+        self._file = self._fs.open(self.path)
+        try:
+            self._check_newest()
+        except OSError:
+            self.close()
+            raise
 
     def replace(self, path: str) -> None:
         """Take the place of another file."""
@@ -270,6 +174,11 @@ class Journal:
             self._fs.close(self._file)
             self._file = -1
 
+    def _check_newest(self) -> None:
+        newest = self._fs.read(self._file, self.geometry.page_bytes, self._offset(self.sequence - 1))
+        if self.sequence > 1 and newest[16:24] != (self.sequence - 1).to_bytes(8, "little"):
+            raise OSError(f"{self.path} is not the file it was")
+
     def _offset(self, sequence: int) -> int:
         slot = sequence % self.geometry.pages if self._slots is None else self._slots[sequence]
         return slot * self.geometry.page_bytes
@@ -281,16 +190,6 @@ class Journal:
         if len(page) != self.geometry.page_bytes:
             raise ValueError(f"page {sequence} is past the end of the file")
         return page
-
-
-def read_pieces(page: bytes) -> list[Piece]:
-    """The pieces of a good page. ValueError: it is not one."""
-    return [Piece._make(fields) for fields in PIECE.iter_unpack(pieces(page))]
-
-
-def pages_of(first: Piece, page_bytes: int) -> int:
-    """How many pages the record with this first piece is on."""
-    return 1 + -(-(first.total - first.length) // (page_bytes - PAGE_OVERHEAD))
 
 
 def open_journal(fs: FileSystem, path: str, geometry: Geometry, kind: FileKind) -> tuple[Journal, Survey]:
@@ -315,6 +214,15 @@ def open_journal(fs: FileSystem, path: str, geometry: Geometry, kind: FileKind) 
     except OSError:
         fs.close(file)
         raise
+    return journal, survey
+
+
+def look_into(fs: FileSystem, path: str, kind: FileKind) -> tuple[Journal, Survey]:
+    """The file as it is, whatever its geometry; nothing is changed."""
+    file = fs.open(path)
+    survey = _best_survey(fs, file, Geometry(PAGE_SIZES[0], fs.size(file) // PAGE_SIZES[0]), kind)
+    journal = Journal(fs, path, file, survey.geometry, kind)
+    journal.resume(survey)
     return journal, survey
 
 
@@ -348,9 +256,9 @@ def _survey(fs: FileSystem, file: int, geometry: Geometry, kind: FileKind) -> Su
     survey = Survey(geometry, kind)
     size = fs.size(file) // geometry.page_bytes * geometry.page_bytes
     for start in range(0, size, SCAN_BYTES):
-        heads = scan(_read_all(fs, file, min(SCAN_BYTES, size - start), start, geometry), geometry.page_bytes)
-        for slot, fields in enumerate(HEAD.iter_unpack(heads), start // geometry.page_bytes):
-            survey.add(slot, Head._make(fields))
+        stretch = _read_all(fs, file, min(SCAN_BYTES, size - start), start, geometry)
+        for slot, head in enumerate(read_heads(stretch, geometry.page_bytes), start // geometry.page_bytes):
+            survey.add(slot, head)
     if any(fs.read(file, geometry.page_bytes, size)):  # less than a page, and not zeros
         survey.counts[Status.DAMAGED] += 1
     return survey.finish()

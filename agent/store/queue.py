@@ -87,18 +87,20 @@ class Queue:
             self._waiting.remove(key)
             self._backlog.append(stored)
 
+    def forget_stored(self) -> None:
+        """The journal they are in is not there any more."""
+        self._backlog.clear()
+
     def recovered(self, found: Iterable[Stored]) -> None:
         """Batches that a scan of the journal found."""
         self._backlog = deque(sorted([*self._backlog, *found], key=lambda one: one.places))
 
-    def acknowledge(self, key: BatchKey) -> tuple[bool, Stored | None]:
-        """(whether it was taken, where it is stored)."""
+    def release(self, key: BatchKey) -> tuple[int, Stored | None] | None:
+        """Forget a taken batch: (its samples, where it is stored); None when it is not taken."""
         if key not in self._taken:
-            return False, None
+            return None
         stored = self._taken.pop(key)
-        if stored is None:
-            self._forget_live(key)
-        return True, stored
+        return (stored.samples, stored) if stored else (self._forget_live(key).samples, None)
 
     def give_back(self) -> list[Stored]:
         """All that is taken waits again; returns those whose pages were overwritten meanwhile: they are lost."""
@@ -113,10 +115,7 @@ class Queue:
         """Forget the oldest or newest live batch that waits."""
         if not self._waiting:
             return None
-        key = self._waiting.pop() if newest else self._waiting.popleft()
-        message = self._live[key].message
-        self._forget_live(key)
-        return message
+        return self._forget_live(self._waiting.pop() if newest else self._waiting.popleft())
 
     def oldest_stored(self) -> Stored | None:
         """The stored batch that was written first, taken or not."""
@@ -140,8 +139,10 @@ class Queue:
         """Taken batches whose pages are gone: lost, unless they are acknowledged."""
         return [stored for stored in self._taken.values() if stored and not stored.places]
 
-    def _forget_live(self, key: BatchKey) -> None:
-        self.memory_bytes -= _cost(self._live.pop(key).message)
+    def _forget_live(self, key: BatchKey) -> Message:
+        message = self._live.pop(key).message
+        self.memory_bytes -= _cost(message)
+        return message
 
 
 def _cost(message: Message) -> int:

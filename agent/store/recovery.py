@@ -5,15 +5,14 @@ before it (`samples_before`), so the pages on both sides of a hole know what was
 the journal already counts only its `fresh` samples, so nothing is counted twice.
 """
 
-import logging
 from typing import NamedTuple
 
-from agent.errors import FormatError
 from agent.model import BatchKey, Gap
-from agent.store.journal import FIRST, LAST, Head, Journal, Kind, Piece, Place, Survey
-from agent.store.state import State, decode_state
+from agent.store.pages import FIRST, LAST, Head, Kind, Piece, Place
+from agent.store.state import State
 
-log = logging.getLogger(__name__)
+WHOLE = FIRST | LAST
+CONTENT = (Kind.BATCH, Kind.FRAGMENT)
 
 
 class Stored(NamedTuple):
@@ -39,18 +38,6 @@ class Hole:
     def gap(self) -> Gap:
         """As it is announced."""
         return Gap(self.epoch, self.first_seq, self.last_seq, self.samples or 0, "damaged")
-
-
-def newest_state(journal: Journal, survey: Survey) -> tuple[bytes, State | None]:
-    """The last state record that is intact, and the epoch that wrote it."""
-    for head, pieces in journal.good_pages(reversed(survey.slots)):
-        for piece in reversed(pieces):
-            if piece.kind == Kind.STATE and piece.flags & FIRST:
-                try:
-                    return head.epoch, decode_state(journal.read(Place(piece.sequence, piece.at, 0))[1])
-                except (ValueError, OSError, FormatError) as error:
-                    log.warning("the state on page %d is damaged: %s", piece.sequence, error)
-    return b"", None
 
 
 class _Begun(NamedTuple):
@@ -133,13 +120,19 @@ class Recovery:
         place = Place(piece.sequence, piece.at, self.samples or 0)
         if piece.flags & FIRST:
             self.samples = place.samples_before + piece.fresh
-        if place < self._start:
+            self._begun = None
+        if piece.kind not in CONTENT or place < self._start:
             return
-        if piece.kind in (Kind.BATCH, Kind.FRAGMENT):
-            self._settle(piece)
-            # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
-            self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
-        begun = _Begun(piece, place, 0) if piece.flags & FIRST else self._begun
+        self._settle(piece)
+        # After a fragment its own seq may come again, and a batch of that seq may be what is lost.
+        self.next_seq = max(self.next_seq, piece.seq + (piece.kind == Kind.BATCH))
+        if piece.flags == WHOLE:
+            self._record(piece, place)
+        else:
+            self._join(_Begun(piece, place, 0) if piece.flags & FIRST else self._begun, piece)
+
+    def _join(self, begun: _Begun | None, piece: Piece) -> None:
+        """A record on several pages goes on, if it began."""
         if begun is None or piece.offset != begun.done:
             return
         self._begun = begun._replace(done=begun.done + piece.length)

@@ -1,17 +1,20 @@
 """What the store must remember beside its batches, as one record: acknowledged ranges, gaps not yet announced."""
 
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 from agent.errors import FormatError
 from agent.model import BatchKey, Gap
-from agent.store.journal import Place
+from agent.store.pages import Place
 
 # Why samples were lost; the index is the number on the medium.
-REASONS = ("restart", "evicted", "damaged", "overrun")
+REASONS = ("restart", "evicted", "damaged", "overrun", "rejected")
 
-MAX_RANGES = 128  # a state record is written with most commits; a range that is left out is only sent once more
-MAX_GAPS = 64  # neighbours of one epoch and reason are merged first, so these are 64 different stories
+# A state record goes with every commit: these keep it under 2 KiB.
+MAX_GAPS = 24  # what exceeds it is merged with its nearest neighbour: the count stays exact, the range widens
+MAX_RANGES = 32  # acknowledged ranges; what is left out is only sent once more
+MAX_REPORTED = 16  # damaged places; what is left out is told once more
 
 HEADER = struct.Struct("<BBHHHQ")  # flags, 0, ranges, gaps, reported, next_seq
 NEEDED = struct.Struct("<QIQ8sQI")  # page, at, samples before it; epoch, seq; covered
@@ -19,6 +22,7 @@ RANGE = struct.Struct("<8sQQ")  # epoch, first, last
 GAP = struct.Struct("<8sQqQB7x")  # epoch, first, last, samples, reason
 PAGES = struct.Struct("<QQ")  # first, last
 CLEAN = 1
+FAR = 1 << 64
 
 
 class Range(NamedTuple):
@@ -27,6 +31,11 @@ class Range(NamedTuple):
     epoch: bytes
     first: int
     last: int
+
+    @classmethod
+    def of(cls, key: BatchKey) -> "Range":
+        """Of one batch."""
+        return cls(*key, key.seq)
 
 
 class State(NamedTuple):
@@ -44,7 +53,7 @@ class State(NamedTuple):
 
 def encode_state(state: State) -> bytes:
     """The record's payload."""
-    ranges, gaps, reported = state.acknowledged, state.gaps, state.reported[-MAX_RANGES:]
+    ranges, gaps, reported = state.acknowledged, state.gaps, state.reported[-MAX_REPORTED:]
     head = HEADER.pack(CLEAN * state.clean, 0, len(ranges), len(gaps), len(reported), state.next_seq)
     return b"".join(
         (
@@ -123,19 +132,33 @@ class Acknowledged:
 
 
 def merge_gaps(gaps: list[Gap], gap: Gap) -> None:
-    """Append, or widen the last gap of the same story when the new one follows it; bounded to MAX_GAPS."""
-    for i, known in enumerate(gaps):
-        if known == gap:
-            return
-        same = known.epoch == gap.epoch and known.reason == gap.reason == "evicted"
-        if same and known.first_seq <= gap.last_seq + 1 and gap.first_seq <= known.last_seq + 1:
-            samples = known.samples + gap.samples
-            first, last = min(known.first_seq, gap.first_seq), max(known.last_seq, gap.last_seq)
-            gaps[i] = Gap(gap.epoch, first, last, samples, gap.reason)
-            return
+    """Add a gap unless it is known; an eviction that touches another widens it; at most MAX_GAPS stay."""
+    if gap in gaps:
+        return
+    near = [known for known in gaps if _distance(known, gap) <= 1 and gap.reason == "evicted"]
+    for known in near:
+        gaps.remove(known)
+        gap = _join(known, gap)
     gaps.append(gap)
     if len(gaps) > MAX_GAPS:
-        gaps.remove(min(gaps, key=lambda one: one.samples))
+        pairs = ((_distance(a, b), i) for i, (a, b) in enumerate(pairwise(gaps)))
+        distance, at = min(pairs)
+        if distance == FAR:  # as many different stories: forget the one that counts least
+            gaps.remove(min(gaps, key=lambda one: one.samples))
+        else:
+            gaps[at : at + 2] = [_join(gaps[at], gaps[at + 1])]
+
+
+def _distance(a: Gap, b: Gap) -> int:
+    """How many seqs apart; FAR when they cannot be joined."""
+    if (a.epoch, a.reason) != (b.epoch, b.reason):
+        return FAR
+    return max(b.first_seq - a.last_seq, a.first_seq - b.last_seq, 0)
+
+
+def _join(a: Gap, b: Gap) -> Gap:
+    first, last = min(a.first_seq, b.first_seq), max(a.last_seq, b.last_seq)
+    return Gap(a.epoch, first, last, a.samples + b.samples, a.reason)
 
 
 class GapLedger:

@@ -47,9 +47,6 @@ class FaultyFileSystem:
     def make_directory(self, path):
         self._step("make_directory")
 
-    def exists(self, path):
-        return path in self.files
-
     def open(self, path):
         self._step("open")
         if path in self.names.values():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.model import NS_PER_S, Gap
-from agent.store.journal import HEAD, Head
+from agent.store.pages import HEAD, Head
 
 S = NS_PER_S
 PAGE = 4096

@@ -1,0 +1,108 @@
+"""The store on the operating system's own files."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config.model import Store as Settings
+from agent.model import NS_PER_S
+from agent.store import Store
+from agent.store.fs import RealFileSystem
+
+S = NS_PER_S
+
+
+def open_real(kit, path, run=1, **settings):
+    values = {"journal_bytes": 1 << 20, **settings}
+    return Store.open(Settings(path=str(path), **values), epoch=kit.epoch(run), now_ns=0, merge=kit.merge)
+
+
+def test_the_directory_is_made_and_the_journal_preallocated(kit, tmp_path):
+    directory = tmp_path / "var" / "lib"
+    open_real(kit, directory).close(S)
+    status = (directory / "journal").stat()
+    assert status.st_size == 1 << 20
+    assert status.st_blocks * 512 >= 1 << 20  # really there, no holes
+    assert status.st_mode & 0o777 == 0o600
+
+
+def test_batches_survive_a_restart(kit, tmp_path):
+    store = open_real(kit, tmp_path)
+    for seq in range(300):  # several laps
+        kit.put(store, 1, seq, [seq], at_s=seq, size=9000)
+        store.tick((seq + 3) * S)
+    store.close(400 * S)
+    again = open_real(kit, tmp_path, 2)
+    found = kit.backlog(again)
+    assert [message.key.seq for message in found] == list(range(found[0].key.seq, 300))
+    assert found[-1].payload == kit.message(1, 299, [299], 9000).payload
+    again.close(S)
+
+
+def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    store = open_real(kit, tmp_path / "file" / "store")
+    assert store.stats().alarm
+    kit.put(store, 1, 0)
+    assert store.tick(3 * S) is not None
+    assert store.take_live().key.seq == 0
+    store.close(4 * S)
+
+
+def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is_gone(kit, tmp_path):
+    first = open_real(kit, tmp_path)
+    second = open_real(kit, tmp_path, 2)
+    assert second.stats().alarm
+    first.close(S)
+    second.tick(60 * S)
+    assert second.stats().alarm == ""
+    second.close(61 * S)
+
+
+def test_files_are_closed_and_their_locks_given_back(kit, tmp_path):
+    before = set(Path("/proc/self/fd").iterdir())
+    for run in range(1, 4):
+        open_real(kit, tmp_path, run).close(S)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_smaller_and_a_larger_journal_take_over(kit, tmp_path):
+    store = open_real(kit, tmp_path)
+    for seq in range(20):
+        kit.put(store, 1, seq, size=3000)
+    store.close(S)
+    for run, size in ((2, 2 << 20), (3, 1 << 19)):
+        again = open_real(kit, tmp_path, run, journal_bytes=size)
+        assert [message.key.seq for message in kit.backlog(again)] == list(range(20))
+        again.close(S)
+        assert (tmp_path / "journal").stat().st_size == size
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "schemas"]
+
+
+def test_allocate_writes_zeros_up_to_an_odd_end_and_cuts_back(tmp_path):
+    fs = RealFileSystem()
+    path = tmp_path / "file"
+    path.write_bytes(b"head")
+    file = fs.open(str(path))
+    fs.allocate(file, 2_500_001)
+    assert path.read_bytes() == b"head" + bytes(2_499_997)
+    fs.allocate(file, 2)
+    assert path.read_bytes() == b"he"
+    fs.close(file)
+
+
+def test_rename_replaces(tmp_path):
+    fs = RealFileSystem()
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    fs.rename(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "a"
+    assert not Path(tmp_path / "a").exists()
+
+
+def test_errors_of_the_system_come_through(tmp_path):
+    fs = RealFileSystem()
+    with pytest.raises(FileNotFoundError):
+        fs.open(str(tmp_path / "none" / "file"))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        fs.read(-1, 10, 0)
