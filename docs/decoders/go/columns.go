@@ -14,11 +14,10 @@ type first struct{ mode, v uint64 }
 
 // columns reads the streams of the columns format: open a group, then its times, then its columns in order.
 type columns struct {
-	floats, doubles, heads, steps, text []byte
-	nextFloat, nextDouble               int
-	modes                               []byte
-	kinds                               []uint64
-	firsts                              map[string]first
+	floats, doubles, heads, steps, text, modes []byte
+	nextFloat, nextDouble                      int
+	kinds                                      []uint64
+	firsts                                     map[string]first
 }
 
 func unzigzag(v uint64) uint64 { return v>>1 ^ -(v & 1) }
@@ -74,9 +73,11 @@ func (c *columns) values(place, count int) []any {
 	if kind == f32 || kind == f64 {
 		mode, c.modes = uint64(c.modes[0]), c.modes[1:]
 	}
-	v := c.firsts[slot].v
-	if c.firsts[slot].mode != mode {
-		v = 0
+	v, full := uint64(0), mode == raw && (kind == f32 || kind == f64)
+	if before, known := c.firsts[slot]; known && before.mode == mode {
+		v = before.v
+	} else if full {
+		v = c.firsts[fmt.Sprint(kind, mode)].v
 	}
 	for i := range out {
 		if kind == text {
@@ -85,7 +86,7 @@ func (c *columns) values(place, count int) []any {
 			continue
 		}
 		if v += c.delta(kind, mode, i == 0); i == 0 {
-			c.firsts[slot] = first{mode, v}
+			c.firsts[slot], c.firsts[fmt.Sprint(kind, mode)] = first{mode, v}, first{mode, v}
 		}
 		out[i] = typed(kind, v)
 		if decimal := float64(int64(v)) / math.Pow10(int(mode)-1); mode != raw && kind == f32 {

@@ -33,7 +33,7 @@ func decode(message, body []any) {
 		} else {
 			streams.open(kinds)
 		}
-		step, now, times := int64(0), int64(body[2].(uint64)), make([]int64, rows)
+		step, now, times := int64(0), int64(body[2].(uint64)*1e6), make([]int64, rows)
 		for i := range times {
 			if isPlain {
 				step += int64(parts[4].([]any)[i].(uint64))

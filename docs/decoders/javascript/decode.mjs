@@ -29,10 +29,11 @@ function streams(singles, doubles, ...texts) {
   const values = (kind, place, count) => {
     if (kind === TEXT) return range(count, () => take(text, Number(varint(steps))));
     const [mode, slot] = [kind === F32 || kind === F64 ? modes.shift() : undefined, `${kinds} ${place}`];
-    let v = firsts[slot]?.mode === mode ? firsts[slot]?.v ?? 0n : 0n;
+    const otherwise = mode === 0 ? (firsts[kind] ?? 0n) : 0n;
+    let v = firsts[slot] && firsts[slot].mode === mode ? firsts[slot].v : otherwise;
     return range(count, (i) => {
       v = BigInt.asUintN(64, v + (mode === 0 ? transposed(planes[kind], planes[kind].i++) : varint(i ? steps : heads)));
-      if (i === 0) firsts[slot] = { mode, v };
+      if (i === 0) [firsts[slot], firsts[mode === 0 ? kind : ""]] = [{ mode, v }, v];
       return mode ? pattern(kind, Number(BigInt.asIntN(64, v)) / 10 ** (mode - 1)) : v;
     });
   };
@@ -64,7 +65,7 @@ function* samples([, gateway, epoch, seq, flags, , codec, wrapped], schemas) {
     const [number, rows, there, runs, times, own] = Array.isArray(group) ? group : [next + 1n, group];
     const [columns, kinds] = [columnsOf[(next = number)], columnsOf[number].map((column) => Number(column[1]))];
     if (!plain) reader.open(kinds);
-    let [step, now] = [0n, base];
+    let [step, now] = [0n, base * 1000000n];
     const t = range(rows, (i) => (now += step += plain ? times[i] : reader.time()));
     const cells = range(t.length * kinds.length, (i) => i).filter((i) => !there || (there[i >> 3] >> (i & 7)) & 1);
     const inRuns = runs ?? [0, 0, cells.length]; // quality, detail, count; nothing: all good

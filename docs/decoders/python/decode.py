@@ -33,8 +33,7 @@ class Columns:
 
     def open(self, columns, rows):
         self.types, count = tuple(column[1] for column in columns), sum(column[1] in FLOATS for column in columns)
-        packed = [next(self.heads) for _ in range((count + 1) // 2)]
-        self.modes = iter([mode for byte in packed for mode in (byte & 15, byte >> 4)])
+        self.modes = iter([mode for byte in islice(self.heads, (count + 1) // 2) for mode in (byte & 15, byte >> 4)])
         return [self.varint(self.heads) for _ in range(rows)]
 
     def read(self, place, count):
@@ -42,12 +41,12 @@ class Columns:
         if kind == TEXT:
             return [bytes(islice(self.text, self.varint(self.steps))) for _ in range(count)]
         mode = next(self.modes) if kind in FLOATS else 0
-        v = self.firsts[slot][1] if self.firsts.get(slot, (None,))[0] == mode else 0
+        patterns, before = kind in FLOATS and mode == 0, self.firsts.get(slot, (None, 0))
+        v = before[1] if before[0] == mode else self.firsts.get(kind, 0) if patterns else 0
         for i in range(count):
-            patterns = kind in FLOATS and mode == 0
             v = v + (next(self.planes[kind]) if patterns else self.varint(self.steps if i else self.heads)) & U64
             values.append(v)
-        self.firsts.update({slot: (mode, values[0])} if values else {})
+        self.firsts.update({slot: (mode, values[0]), kind if patterns else None: values[0]} if values else {})
         return [(v - (v >> 63 << 64)) / 10 ** (mode - 1) for v in values] if mode else values
 
 
@@ -70,12 +69,15 @@ def samples(message, schemas):
     floats, doubles, base, hashes, groups, *streams, _, carried = body[:10]
     schemas.update((hashlib.sha256(schema).digest()[:8], schema) for schema in carried or ())
     tables = [t for i in range(0, len(hashes), 8) for t in msgpack.unpackb(schemas[hashes[i : i + 8]])[1]]
+    common = {"gateway": gateway, "seq": seq, "epoch": epoch.hex()} | ({"historical": True} if flags & 1 else {})
     reader, number = Columns(floats, doubles, *streams), -1
     for group in groups:  # a bare number: that many rows of the next group, whole and good
         number, rows, there, runs, *own = group if isinstance(group, list) else (number + 1, group, None, None)
         columns, width, raw = tables[number][1], len(tables[number][1]), {}
         own = [] if streams[0] else own
-        times = list(accumulate(accumulate(own[0] if own else reader.open(columns, rows)), initial=base))[1:]
+        times = list(accumulate(accumulate(own[0] if own else reader.open(columns, rows)), initial=base * 1_000_000))[
+            1:
+        ]
         cells = [i for i in range(rows * width) if there is None or there[i // 8] >> i % 8 & 1]
         runs = runs or [0, 0, len(cells)]
         verdicts = [v for i in range(0, len(runs), 3) for v in [(runs[i], runs[i + 1])] * runs[i + 2]]
@@ -87,10 +89,8 @@ def samples(message, schemas):
             values = accumulate(values) if own and kind not in FLOATS and kind != TEXT else values
             raw.update((i, value(column, v)) for i, v in zip(mine, values, strict=True))
         for i, (q, detail) in zip(cells, verdicts, strict=True):
-            line = {"gateway": gateway, "tag": columns[i % width][0], "t": times[i // width] / 1e6, "v": None}
-            line |= {"q": QUALITIES[q], "unit": columns[i % width][4], "seq": seq, "epoch": epoch.hex()}
-            line |= ({"code": detail} if q == 3 else {}) | ({"historical": True} if flags & 1 else {})
-            yield line | raw.get(i, {})
+            line = common | {"tag": columns[i % width][0], "t": times[i // width] / 1e6, "v": None, "q": QUALITIES[q]}
+            yield line | {"unit": columns[i % width][4]} | ({"code": detail} if q == 3 else {}) | raw.get(i, {})
 
 
 payloads = [(msgpack.unpackb(data), data) for data in (Path(name).read_bytes() for name in sys.argv[1:])]

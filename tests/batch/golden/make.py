@@ -127,7 +127,8 @@ def twins() -> Case:
     cells = []
     for row in range(4):
         for n in (0, 1, 2):
-            raws = (f32(50 + row / 100 + n), f32(230.1 / (1 + row + n)), 1000 * n + row, f64(20.5 + n / 10), n % 2)
+            full = 230.1 / (1 + row + n) + (0 if n == 1 else 1 / 3)  # the middle one's are decimals by chance
+            raws = (f32(50 + row / 100 + n), f32(full), 1000 * n + row, f64(20.5 + n / (7 if row else 10)), n % 2)
             at_us = 1_000_000 * row + 20_000 * n + row * row
             cells += [Cell(5 * n + i, at_us, raw) for i, raw in enumerate(raws) if n < 2 or row != 2]
     return Case("twins", "equal devices whose first values predict each other's", tags, groups, tuple(cells))
