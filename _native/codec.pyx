@@ -18,6 +18,7 @@ from agent._native.codec cimport (
     ft_block_fits,
     ft_block_records,
     ft_crc16,
+    ft_crc_fits,
     ft_decode,
     ft_decode_failed,
     ft_encode_text,
@@ -75,6 +76,12 @@ def crc16(data):
     """Return the CRC-16/MODBUS of `data`; on the wire its low byte comes first."""
     cdef View view = View(data)
     return ft_crc16(view.bytes, view.n)
+
+
+def crc_fits(adu):
+    """Tell whether the last two bytes of `adu` are the CRC of those before."""
+    cdef View view = View(adu)
+    return bool(ft_crc_fits(view.bytes, view.n))
 
 
 def request_length(pdu):
@@ -163,6 +170,11 @@ cdef class Master:
     def heard(self):
         """Bytes since begin that were not the own echo."""
         return self.m.heard
+
+    @property
+    def first_ns(self):
+        """When the first bytes arrived that were not the own echo; 0: none yet."""
+        return self.m.first_ns
 
     @property
     def pdu(self):

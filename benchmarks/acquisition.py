@@ -37,16 +37,12 @@ class Slice(NamedTuple):
     transactions: int
     failures: int
     cpu_s: float
-    elapsed_s: float
+    rate: float  # transactions/s
     calls: int = 0
 
     @property
     def cpu_us(self) -> float:
         return self.cpu_s / max(1, self.transactions) * 1e6
-
-    @property
-    def rate(self) -> float:
-        return self.transactions / self.elapsed_s
 
 
 class Line:

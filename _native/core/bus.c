@@ -33,15 +33,21 @@
 /* A line idle for longer is watched: stale bytes and unplugged adapters show at once. */
 #define FT_WATCH_IDLE_NS (50 * NS_PER_MS)
 
+/* A request may come later by so much of t3.5 where that lets one wake-up serve several buses; buses that were once
+ * served together then stay together. A bus alone never waits for it. */
+#define FT_SLACK_SHARE 16
+
 /* Rhythm. Answers observed before a prediction is trusted; its spread may be 1/128 of the answer's time, so that
  * looking late costs less than 1 % of the bus. */
 #define FT_RHYTHM_TRUST 8
 #define FT_RHYTHM_SHIFT 7
+#define FT_RHYTHM_PIECES_8 12 /* an answer in one and a half pieces */
 #define FT_RHYTHM_LEAST_NS INT64_C(10000)
 #define FT_RHYTHM_SPREAD_NS INT64_C(1000) /* no host's clock and timer are steadier */
-/* One surprise (an answer far later than expected) is forgiven after so many punctual ones; four at a time are not. */
-#define FT_SURPRISE 16
-#define FT_SURPRISE_MAX 64
+/* So many predictions in a row are relied on; then bytes are waited for once, to see whether the device became quicker. */
+#define FT_RHYTHM_CHECK 256
+/* One answer that is far too late counts as no more than this many tolerances: trust is back after ten good ones. */
+#define FT_RHYTHM_SURPRISE 16
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -191,54 +197,54 @@ static int64_t tolerance(const ft_rhythm *rhythm)
 
 static int is_steady(const ft_rhythm *rhythm)
 {
-    return rhythm->observed >= FT_RHYTHM_TRUST && rhythm->spread_ns <= tolerance(rhythm)
-        && rhythm->expected_ns >= FT_WORTH_SLEEPING_NS;
+    return rhythm->observed >= FT_RHYTHM_TRUST && rhythm->pieces_8 >= FT_RHYTHM_PIECES_8
+        && rhythm->spread_ns <= tolerance(rhythm) && rhythm->expected_ns >= FT_WORTH_SLEEPING_NS
+        && rhythm->relied < FT_RHYTHM_CHECK;
 }
 
 /* Bytes woke us when the answer was complete: its time is known exactly. */
-static void observe(ft_rhythm *rhythm, int64_t took)
+static void observe(ft_rhythm *rhythm, int64_t took, int32_t pieces)
 {
     int64_t away = took - rhythm->mean_ns;
     if (rhythm->observed == 0) {
         rhythm->mean_ns = took;
         rhythm->spread_ns = 0;
+        rhythm->pieces_8 = 8 * pieces;
     } else {
         rhythm->mean_ns += away / 4;
         rhythm->spread_ns += (most(away, -away) - rhythm->spread_ns) / 4;
+        rhythm->pieces_8 += pieces - rhythm->pieces_8 / 8;
     }
     rhythm->spread_ns = most(rhythm->spread_ns, FT_RHYTHM_SPREAD_NS);
     rhythm->expected_ns = rhythm->mean_ns + rhythm->spread_ns;
+    rhythm->relied = 0;
     if (rhythm->observed < FT_RHYTHM_TRUST)
         rhythm->observed++;
 }
 
-/* We looked at the expected time: the answer was there (over <= 0), or came `over` later. Sixteen small steps down
- * make up for one step up, so that about 1 look in 17 is too early. */
+/* We looked at the expected time: the answer was there (over <= 0), or came `over` later. Eight small steps down make
+ * up for one step up, so that about 1 look in 9 is too early: a second look costs less than looking late at all others.
+ * Much too late: the spread says that the rhythm is lost. */
 static void adjust(ft_rhythm *rhythm, int64_t over)
 {
     if (over <= 0) {
-        rhythm->expected_ns -= rhythm->spread_ns / 16;
-        rhythm->surprises -= rhythm->surprises > 0;
+        rhythm->expected_ns -= rhythm->spread_ns / 8;
         return;
     }
-    int64_t step = most(least(over, tolerance(rhythm)), FT_RHYTHM_SPREAD_NS);
-    rhythm->expected_ns += step;
-    rhythm->spread_ns += (step - rhythm->spread_ns) / 8;
-    if (over > tolerance(rhythm))
-        rhythm->surprises += FT_SURPRISE;
-    if (rhythm->surprises >= FT_SURPRISE_MAX) {
-        rhythm->surprises = 0;
-        rhythm->observed = 0;
-    }
+    int64_t surprise = least(over, FT_RHYTHM_SURPRISE * tolerance(rhythm));
+    rhythm->expected_ns += most(least(over, tolerance(rhythm)), FT_RHYTHM_SPREAD_NS);
+    rhythm->spread_ns += (most(surprise, FT_RHYTHM_SPREAD_NS) - rhythm->spread_ns) / 8;
 }
 
 static void learn(ft_bus *bus, ft_rhythm *rhythm, int64_t now)
 {
     int64_t took = now - bus->sent_ns;
-    if (!bus->predicted)
-        observe(rhythm, took);
-    else
-        adjust(rhythm, bus->looks == 1 ? 0 : took - rhythm->expected_ns);
+    if (!bus->predicted) {
+        observe(rhythm, took, (int32_t)bus->looks);
+        return;
+    }
+    rhythm->relied++;
+    adjust(rhythm, bus->looks == 1 ? 0 : took - rhythm->expected_ns);
 }
 
 /* --- the end of a transaction ------------------------------------------------------------------------------------ */
@@ -419,7 +425,7 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     if (bus->predicted)
         bus->wake_ns = least(bus->wake_ns, now + turn->rhythm.expected_ns);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->request, .n = block->request_bytes,
-                       .slack_ns = bus->predicted ? tolerance(&turn->rhythm) / 2 : 0};
+                       .slack_ns = bus->predicted ? tolerance(&turn->rhythm) : 0};
     return bus->wake_ns;
 }
 
@@ -485,7 +491,7 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     }
     bus->watching = bus->settling || bus->wake_ns - now > FT_WATCH_IDLE_NS;
     out->watch = bus->watching;
-    out->slack_ns = bus->wire.quiet_ns / 64;
+    out->slack_ns = bus->wire.quiet_ns / FT_SLACK_SHARE;
     return bus->wake_ns;
 }
 

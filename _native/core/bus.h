@@ -12,7 +12,8 @@
  *              stand in front of the answer
  *   late       after a timeout a request that the late answer would fit is held back until it cannot come any more
  *   silence    a device that left FT_DEAD_AFTER polls unanswered is probed with growing back-off
- *   prediction each block learns how long its answer takes; once steady, the line is looked at just then
+ *   prediction each block learns how long its answer takes; once steady, the line is looked at just then instead of
+ *              at every piece; an answer that comes in one piece is best waited for as such
  */
 #ifndef FT_BUS_H
 #define FT_BUS_H
@@ -51,8 +52,9 @@ typedef struct ft_rhythm {
     int64_t mean_ns;      /* of exactly observed answers */
     int64_t spread_ns;    /* their mean distance from the mean */
     int64_t expected_ns;  /* when to look: nearly all answers are complete by then */
-    int32_t observed;     /* exact observations since learning started; FT_RHYTHM_TRUST makes it trusted */
-    int32_t surprises;    /* how much trust is used up by answers that came far too late */
+    int32_t pieces_8;     /* eight times the pieces in which an answer arrives, on average */
+    int32_t observed;     /* exact observations, up to FT_RHYTHM_TRUST */
+    int32_t relied;       /* predictions since the last one of them */
 } ft_rhythm;
 
 /* One block's place in the schedule. */

@@ -13,6 +13,11 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
+/* Sleeps are cut short by the lateness that nine of ten wake-ups exceed, so that those few that come early have
+ * only little time to spin away. */
+#define FT_LATE_STEP_NS 250
+#define FT_LATE_MAX_NS 100000
+
 static int64_t now_ns(void)
 {
     struct timespec t;
@@ -131,19 +136,31 @@ static int64_t next_wake(const ft_loop *loop)
     return wake == INT64_MIN ? FT_NEVER : wake;
 }
 
+static void learn_lateness(ft_loop *loop, int64_t late_ns)
+{
+    loop->late_ns += late_ns > loop->late_ns ? FT_LATE_STEP_NS : -9 * FT_LATE_STEP_NS;
+    if (loop->late_ns < 0)
+        loop->late_ns = 0;
+    if (loop->late_ns > FT_LATE_MAX_NS)
+        loop->late_ns = FT_LATE_MAX_NS;
+}
+
 /* Returns 1 when a line or the mailbox has something. */
 static int sleep_until(ft_loop *loop, int64_t wake_ns)
 {
     struct timespec span = {0, 0};
+    int64_t begin = now_ns();
+    int64_t left = wake_ns == FT_NEVER ? 0 : wake_ns - begin - loop->late_ns;
+    if (left > 0)
+        span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
     for (uint32_t i = 0; i < loop->line_count; i++)
         loop->fds[i].fd = loop->lines[i].watch ? loop->lines[i].fd : FT_NO_FD;
-    if (wake_ns != FT_NEVER) {
-        int64_t left = wake_ns - now_ns();
-        if (left > 0)
-            span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
-    }
     count_call(loop, FT_CALL_POLL);
-    return ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0;
+    if (ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0)
+        return 1;
+    if (left > 0)
+        learn_lateness(loop, now_ns() - begin - left);
+    return 0;
 }
 
 /* --- slots ------------------------------------------------------------------------------------------------------- */

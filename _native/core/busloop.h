@@ -40,6 +40,7 @@ typedef struct ft_loop {
     int mailbox_fd;                    /* eventfd: something is in a slot */
     int consumer_fd;                   /* eventfd: samples wait, see ring.h */
     int supervisor_fd;                 /* eventfd: a port was lost */
+    int64_t late_ns;                   /* by which timers wake us late at least, learned */
     _Atomic int stop;
     _Atomic uint64_t calls[FT_CALL_COUNT];
     uint8_t bytes[FT_READ_BYTES];

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #define NO_ROW UINT32_MAX      /* a piece of text that its first piece speaks for */
+#define US_PER_S 1000000
 #define MOST_VARINT 10         /* bytes of a 64-bit varint */
 /* Decimals only while they are shorter than the mantissa they stand for: large full floats are multiples of 0.0001 by
  * chance, and as integers they would take more bytes than their bit patterns, whose upper bytes repeat. */
@@ -38,13 +39,15 @@ typedef struct state {
     uint64_t *doubles;      /* full floats of all columns */
     uint32_t *floats;
     ft_first *firsts;
+    uint32_t last_float;    /* first value of the full float column before this one: the next phase, often */
+    uint64_t last_double;
     size_t new_count, float_count, double_count;
     uint32_t next_number;   /* of the group after the one that was written last */
     uint8_t *modes;                            /* of one table, two to a byte ... */
     size_t mode_count;                         /* ... and how many it has so far */
     uint8_t *heads, *steps, *text;             /* streams ... */
     uint8_t *heads_end, *steps_end, *text_end; /* ... and how far they are filled */
-    int64_t base_us;
+    int64_t base_s;
     ft_writer out;
 } state;
 
@@ -208,10 +211,11 @@ static uint8_t *put_varint(uint8_t *at, uint64_t v)
     return at;
 }
 
-/* The first value of the same column in the latest table of this shape, or 0; ours takes its place. */
-static uint64_t predict(ft_first *slot, uint32_t mode, uint64_t first)
+/* The first value of the same column in the latest table of this shape, where it was written in the same mode, else
+ * `otherwise`; ours takes its place. */
+static uint64_t predict(ft_first *slot, uint32_t mode, uint64_t first, uint64_t otherwise)
 {
-    uint64_t predicted = slot->mode == mode + 1 ? slot->value : 0;
+    uint64_t predicted = slot->mode == mode + 1 ? slot->value : otherwise;
     slot->mode = mode + 1;
     slot->value = first;
     return predicted;
@@ -220,7 +224,7 @@ static uint64_t predict(ft_first *slot, uint32_t mode, uint64_t first)
 static void put_numbers(state *s, ft_first *slot, uint32_t mode, const uint64_t *values, size_t n)
 {
     uint8_t *at = s->steps_end;
-    s->heads_end = put_varint(s->heads_end, zigzag(values[0] - predict(slot, mode, values[0])));
+    s->heads_end = put_varint(s->heads_end, zigzag(values[0] - predict(slot, mode, values[0], 0)));
     for (size_t i = 1; i < n; i++)
         at = put_varint(at, zigzag(values[i] - values[i - 1]));
     s->steps_end = at;
@@ -228,7 +232,9 @@ static void put_numbers(state *s, ft_first *slot, uint32_t mode, const uint64_t 
 
 static void put_floats(state *s, ft_first *slot, const uint64_t *values, size_t n)
 {
-    uint32_t *at = s->floats + s->float_count, before = (uint32_t)predict(slot, FT_RAW_MODE, values[0]);
+    uint32_t *at = s->floats + s->float_count;
+    uint32_t before = (uint32_t)predict(slot, FT_RAW_MODE, values[0], s->last_float);
+    s->last_float = (uint32_t)values[0];
     for (size_t i = 0; i < n; i++) {
         uint32_t delta = (uint32_t)values[i] - before;
         at[i] = (delta << 1) ^ (0 - (delta >> 31));
@@ -239,7 +245,8 @@ static void put_floats(state *s, ft_first *slot, const uint64_t *values, size_t 
 
 static void put_doubles(state *s, ft_first *slot, const uint64_t *values, size_t n)
 {
-    uint64_t *at = s->doubles + s->double_count, before = predict(slot, FT_RAW_MODE, values[0]);
+    uint64_t *at = s->doubles + s->double_count, before = predict(slot, FT_RAW_MODE, values[0], s->last_double);
+    s->last_double = values[0];
     for (size_t i = 0; i < n; i++) {
         at[i] = zigzag(values[i] - before);
         before = values[i];
@@ -344,7 +351,7 @@ static void put_texts(state *s, const uint32_t *order, size_t n)
             continue;
         size_t bytes = gather_text(s, order[i], s->text_end);
         s->text_end += bytes;
-        s->steps_end = put_varint(s->steps_end, bytes);
+        s->steps_end = put_varint(s->steps_end, zigzag(bytes));
     }
 }
 
@@ -406,7 +413,7 @@ static void put_columns(state *s, const ft_table *table)
 
 static void put_times(state *s, size_t t)
 {
-    int64_t before = s->base_us, step = 0;
+    int64_t before = s->base_s * US_PER_S, step = 0;
     for (uint32_t r = 0; r < s->rows[t]; r++) {
         int64_t now = wall_us(s, s->times[s->row_start[t] + r]);
         s->heads_end = put_varint(s->heads_end, zigzag((uint64_t)now - (uint64_t)before - (uint64_t)step));
@@ -419,7 +426,7 @@ static void put_times(state *s, size_t t)
 
 static void plain_times(state *s, size_t t)
 {
-    int64_t before = s->base_us, step = 0;
+    int64_t before = s->base_s * US_PER_S, step = 0;
     ft_put_array(&s->out, s->rows[t]);
     for (uint32_t r = 0; r < s->rows[t]; r++) {
         int64_t now = wall_us(s, s->times[s->row_start[t] + r]);
@@ -720,7 +727,7 @@ static void put_stream(state *s, const uint8_t *stream, const uint8_t *end)
 
 static void put_base(state *s)
 {
-    ft_put_int(&s->out, s->base_us);
+    ft_put_int(&s->out, s->base_s);
     put_hashes(s);
     put_groups(s);
 }
@@ -805,7 +812,7 @@ int ft_encode(const ft_layout *layout, const ft_encode_job *job, void *scratch, 
         return FT_TOO_MANY;
     sort_by_column(&s);
     sort_times(&s);
-    s.base_us = job->count ? wall_us(&s, job->samples[0].time_ns) : 0;
+    s.base_s = job->count ? wall_us(&s, job->samples[0].time_ns) / US_PER_S : 0;
     return put_body(&s, out, room, result);
 }
 

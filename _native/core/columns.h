@@ -120,7 +120,7 @@ typedef struct ft_body {
     const uint8_t *start;
     const uint8_t *hashes;
     size_t hash_count;
-    int64_t base_us;
+    int64_t base_s;
     int plain;
     size_t groups_left;
     uint64_t next_number;          /* of the group after the one that was read last */
@@ -132,6 +132,7 @@ typedef struct ft_body {
     size_t float_count, float_next;
     const uint8_t *doubles;
     size_t double_count, double_next;
+    uint64_t last_float, last_double; /* first values of the full float columns that were read last */
     size_t extra_at, extra_bytes;  /* gaps and schemas: up to two msgpack items */
 } ft_body;
 

@@ -2,6 +2,7 @@
 #include "core/columns.h"
 
 #define LONGEST_US (INT64_MAX / 1000) /* wall times beyond do not fit in nanoseconds */
+#define US_PER_S 1000000
 #define TEXT_PIECE 8
 
 static int settle(const ft_reader *r, const uint8_t *start, ft_fault *fault)
@@ -98,8 +99,11 @@ static ft_reader read_stream(ft_reader *r, const char *why)
 
 static void read_base(ft_reader *r, ft_body *body)
 {
-    body->base_us = ft_take_int64(r, "the base time is not an integer");
     const uint8_t *at = r->at;
+    body->base_s = ft_take_int64(r, "the base time is not an integer");
+    if (body->base_s > LONGEST_US / US_PER_S || body->base_s < -(LONGEST_US / US_PER_S))
+        ft_fail(r, at, "the base time is beyond what nanoseconds can say");
+    at = r->at;
     ft_item hashes = ft_take_bin(r, "the hashes are not a bin");
     if (hashes.count % FT_HASH_BYTES)
         ft_fail(r, at, "the hashes are not of 8 bytes each");
@@ -278,7 +282,7 @@ static void lay_row(const ft_table *table, const uint8_t *types, const ft_group 
 static void read_rows(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group, ft_sample *cells)
 {
     ft_reader *r = body->plain ? &body->groups : &body->heads;
-    uint64_t now = (uint64_t)body->base_us, step = 0;
+    uint64_t now = (uint64_t)(body->base_s * US_PER_S), step = 0;
     const uint8_t *start = r->at;
     if (body->plain && ft_take_array(r, group->rows, "has fewer times than rows") != group->rows)
         ft_fail(r, start, "has more times than rows");
@@ -353,9 +357,9 @@ static uint64_t count_values(walk w)
     return n;
 }
 
-static uint64_t predicted(const ft_first *slot, uint32_t mode)
+static uint64_t predicted(const ft_first *slot, uint32_t mode, uint64_t otherwise)
 {
-    return slot->mode == mode + 1 ? slot->value : 0;
+    return slot->mode == mode + 1 ? slot->value : otherwise;
 }
 
 static void keep(ft_first *slot, uint32_t mode, uint64_t first)
@@ -381,7 +385,7 @@ static uint64_t decimal_bits(uint16_t type, uint64_t scaled, uint32_t mode)
 static void read_numbers(ft_body *body, walk w, ft_first *slot, uint32_t mode)
 {
     ft_sample *cell = step_on(&w);
-    uint64_t v = predicted(slot, mode);
+    uint64_t v = predicted(slot, mode, 0);
     ft_reader *r = &body->heads;
     for (int first = 1; cell && !r->why; cell = step_on(&w), first = 0) {
         v += unzigzag(take_varint(r));
@@ -397,7 +401,8 @@ static void read_patterns(ft_body *body, walk w, ft_first *slot)
     uint64_t n = count_values(w);
     ft_sample *cell = step_on(&w);
     int wide = cell && cell->type == FT_F64;
-    uint64_t v = predicted(slot, FT_RAW_MODE);
+    uint64_t *last = wide ? &body->last_double : &body->last_float;
+    uint64_t v = predicted(slot, FT_RAW_MODE, *last);
     if (n > (wide ? body->double_count - body->double_next : body->float_count - body->float_next)) {
         ft_fail(&body->heads, body->heads.at, "has fewer floats than its groups say");
         return;
@@ -405,7 +410,7 @@ static void read_patterns(ft_body *body, walk w, ft_first *slot)
     for (int first = 1; cell; cell = step_on(&w), first = 0) {
         v = wide ? v + next_double(body) : (uint32_t)(v + next_float(body));
         if (first)
-            keep(slot, FT_RAW_MODE, v);
+            keep(slot, FT_RAW_MODE, *last = v);
         cell->value = v;
     }
 }
@@ -444,14 +449,14 @@ static void read_float_column(ft_body *body, modes *m, walk w, ft_first *slot)
 
 static void set_text(const ft_body *body, ft_sample *cell, const uint8_t *bytes, uint64_t n)
 {
-    cell->value = (uint64_t)(bytes - body->start);
+    cell->value = n ? (uint64_t)(bytes - body->start) : 0; /* where nothing is, there need be no stream */
     cell->part = (uint32_t)n;
 }
 
 static void read_texts(ft_body *body, walk w)
 {
     for (ft_sample *cell = step_on(&w); cell && !body->steps.why; cell = step_on(&w)) {
-        uint64_t n = take_varint(&body->steps);
+        uint64_t n = unzigzag(take_varint(&body->steps));
         if ((uint64_t)(body->text.end - body->text.at) < n) {
             ft_fail(&body->steps, body->steps.at, "a text is longer than the bytes that are left");
             return;
@@ -596,7 +601,8 @@ static ft_sample *write_text(const uint8_t *text, const ft_sample *cell, ft_samp
         out->value = 0;
         out->detail = (uint8_t)(left < TEXT_PIECE ? left : TEXT_PIECE);
         out->part = (uint32_t)i | (i + 1 == pieces ? FT_TEXT_LAST : 0);
-        memcpy(&out->value, text, out->detail);
+        if (out->detail)
+            memcpy(&out->value, text, out->detail);
         out++;
     }
     return out;

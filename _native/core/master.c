@@ -226,16 +226,15 @@ static void pass(ft_master *m, verdict v)
     m->counted = tcp ? m->scan : m->counted;
 }
 
-static void finish(ft_master *m, enum ft_outcome outcome, int64_t now)
+static void finish(ft_master *m, enum ft_outcome outcome)
 {
     m->outcome = outcome;
-    m->done_ns = now;
     m->wanted = 0;
     m->missing = 0;
     m->arriving = 0;
 }
 
-static void take_answer(ft_master *m, int64_t now, size_t bytes)
+static void take_answer(ft_master *m, size_t bytes)
 {
     int tcp = m->framing == FT_TCP;
     const uint8_t *pdu = m->rx + m->scan + (tcp ? FT_MBAP_BYTES : 1);
@@ -249,18 +248,18 @@ static void take_answer(ft_master *m, int64_t now, size_t bytes)
     m->hunting = 0;
     m->counts.stale_bytes += m->used - m->scan;
     drop(m, m->scan);
-    finish(m, m->answer[0] > FT_EXCEPTION_BIT ? FT_EXCEPTION : FT_ANSWERED, now);
+    finish(m, m->answer[0] > FT_EXCEPTION_BIT ? FT_EXCEPTION : FT_ANSWERED);
 }
 
 /* Try every offset not yet tried until one is the answer, or may be and is incomplete. */
-static void hunt(ft_master *m, int64_t now)
+static void hunt(ft_master *m)
 {
     while (m->scan < m->used) {
         const uint8_t *bytes = m->rx + m->scan;
         size_t available = m->used - m->scan;
         verdict v = m->framing == FT_TCP ? tcp_verdict(m, bytes, available) : rtu_verdict(m, bytes, available);
         if (v.kind == ANSWER) {
-            take_answer(m, now, v.bytes);
+            take_answer(m, v.bytes);
             return;
         }
         if ((v.kind == INCOMPLETE || v.kind == MAYBE_ECHO) && !m->last_call) {
@@ -277,10 +276,10 @@ static void hunt(ft_master *m, int64_t now)
 }
 
 /* Bytes between transactions: RTU has no use for them, TCP follows the frame boundaries through them. */
-static void settle(ft_master *m, int64_t now)
+static void settle(ft_master *m)
 {
     if (m->framing == FT_TCP) {
-        hunt(m, now);
+        hunt(m);
         drop(m, m->scan);
     } else {
         m->used = m->scan = m->counted = 0;
@@ -318,7 +317,7 @@ void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, si
     m->first_ns = 0;
     m->deadline_ns = now + (int64_t)n * m->char_ns + timeout_ns;
     m->rest_ns = (int64_t)longest * m->char_ns + FT_CHUNK_NS;
-    hunt(m, now);
+    hunt(m);
 }
 
 static size_t take_in(ft_master *m, const uint8_t *bytes, size_t n)
@@ -348,7 +347,7 @@ enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, 
         n -= taken;
         if (pending) {
             m->heard += taken;
-            hunt(m, now);
+            hunt(m);
             m->first_ns = m->first_ns == 0 && m->heard > 0 ? now : m->first_ns;
         } else {
             m->counts.stale_bytes += taken;
@@ -356,7 +355,7 @@ enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, 
         if (m->outcome == FT_PENDING) {
             make_room(m);
         } else {
-            settle(m, now);
+            settle(m);
         }
     }
     return m->outcome;
@@ -370,16 +369,16 @@ enum ft_outcome ft_master_expire(ft_master *m, int64_t now)
     size_t cut_short = m->wanted;
     if (m->framing == FT_RTU) {
         m->last_call = 1;
-        hunt(m, now);
+        hunt(m);
     }
     if (m->outcome == FT_PENDING) {
         m->counts.truncated += cut_short > 0;
         if (m->framing == FT_RTU) {
             count_passed(m, m->used, 1);
         }
-        finish(m, FT_TIMED_OUT, now);
+        finish(m, FT_TIMED_OUT);
     }
-    settle(m, now);
+    settle(m);
     return m->outcome;
 }
 

@@ -59,7 +59,6 @@ typedef struct ft_master {
     int64_t deadline_ns;      /* of the answer's first byte */
     int64_t rest_ns;          /* what an answer that has begun gets beyond that */
     int64_t first_ns;         /* when the first bytes that are no echo arrived; 0: none yet */
-    int64_t done_ns;          /* when the outcome was known */
     /* the bytes */
     size_t used;              /* rx[0 .. used) has arrived */
     size_t scan;              /* no answer begins in rx[0 .. scan) */

@@ -576,7 +576,6 @@ static void compose(ft_server *server, const ft_request *request, const job *j, 
         n = damage(server, adu, n);
     }
     add(answer, adu, n);
-    ft_count(&server->counts[FT_COUNT_ANSWERED], 1);
 }
 
 static int is_write(uint8_t function)
@@ -607,6 +606,7 @@ static void answer_unit(ft_server *server, const ft_request *request, job *j, ft
     else
         execute(j);
     compose(server, request, j, answer);
+    ft_count(&server->counts[FT_COUNT_ANSWERED], 1);
 }
 
 void ft_server_answer(ft_server *server, const ft_request *request, int64_t wall_ns, ft_answer *answer)

@@ -41,8 +41,8 @@ _Static_assert(sizeof(ft_faults) == 120, "faults.py packs 120 bytes");
 
 enum ft_server_count {
     FT_COUNT_REQUESTS = 0, /* to units played here */
-    FT_COUNT_ANSWERED,     /* answers given to the line, damaged ones too */
-    FT_COUNT_EXCEPTIONS,   /* of these, exceptions that the request deserved */
+    FT_COUNT_ANSWERED,     /* of these, those that an answer was given to, damaged or not */
+    FT_COUNT_EXCEPTIONS,   /* of these, with an exception that the request deserved */
     FT_COUNT_VALUES,       /* registers and bits in answers */
     FT_COUNT_WRITTEN,      /* registers and coils */
     FT_COUNT_FOREIGN,      /* requests to units that are not played here */

@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -23,6 +24,7 @@ COMMANDS = {  # in the order of the help; the module is agent.cli.NAME
     "store": "look into a store, also after a crash",
     "decode": "turn batches into JSON lines of samples",
 }
+HELP = partial(argparse.HelpFormatter, width=100)  # to ask the terminal argparse imports shutil, for every command
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,10 +51,13 @@ def _run(words: Sequence[str]) -> int:
 
 def _parser(command: str | None, module: ModuleType | None) -> argparse.ArgumentParser:
     """All commands by name; only the one that is wanted knows its arguments."""
-    parser = argparse.ArgumentParser(prog="fieldtap", description="Edge agent for Modbus and other serial devices.")
+    description = "Edge agent for Modbus and other serial devices."
+    parser = argparse.ArgumentParser(prog="fieldtap", description=description, formatter_class=HELP)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog=parser.prog)
     for name, summary in COMMANDS.items():
-        subparser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        subparser = commands.add_parser(
+            name, help=summary, description=summary.capitalize() + ".", formatter_class=HELP
+        )
         if module and name == command:
             module.configure(subparser)
     return parser

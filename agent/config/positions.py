@@ -82,13 +82,14 @@ class _Scanner:
 
     def pair(self, table: Path) -> None:
         """One `key = value`; of a dotted key every part gets its own column."""
-        path, start = table, self.at
-        parts = self.key()
+        path = table
+        *parents, (last, start) = self.key()
         self.at = self.text.index("=", self.at) + 1
         self.skip(_SPACE)
-        for part, start in parts:
+        for part, part_start in parents:
             path = (*path, part)
-            self.note(path, start, start)
+            self.note(path, part_start, part_start)
+        path = (*path, last)
         self.note(path, start, self.at, is_definition=True)
         self.value(path)
 
@@ -148,7 +149,8 @@ class _Scanner:
     def note(self, path: Path, key: int, value: int, *, is_definition: bool = False) -> None:
         """The first mention counts, until the place that defines it comes."""
         if is_definition or path not in self.found:
-            self.found[path] = Position(*self.line_and_column(key), *self.line_and_column(value))
+            place = self.line_and_column(key)
+            self.found[path] = Position(*place, *(place if value == key else self.line_and_column(value)))
 
     def line_and_column(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self.line_starts, offset)

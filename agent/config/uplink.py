@@ -16,7 +16,7 @@ ENCRYPTED = ("mqtts", "wss")
 MAX_PATH = 4096  # PATH_MAX
 MAX_MQTT_TEXT = 65_535  # MQTT's strings carry a 16-bit length
 MAX_MQTT_PAYLOAD = 256 * MIB  # MQTT's remaining length has 28 bits
-PLACEHOLDERS = ("gateway", "kind")
+PLACEHOLDERS = ("gateway", "kind", "bucket")
 JOURNAL_BATCHES = 2  # the one that is being written beside one that waits
 LATER_ENDPOINTS = (
     "aws",
@@ -63,13 +63,11 @@ def topic(node: Node) -> str:
     value = node.value
     if not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_MQTT_TEXT or not value.isprintable():
         unfit('a topic like "fieldtap/{gateway}/{kind}"')
-    if "{bucket}" in value:
-        raise UnfitError("{bucket} is not available in this version, which has {gateway}, {kind}")
     plain = value
     for placeholder in PLACEHOLDERS:
         plain = plain.replace(f"{{{placeholder}}}", "")
     if any(mark in plain for mark in "{}"):
-        unfit("no other braces than {gateway} and {kind}")
+        unfit("no other braces than {gateway}, {kind} and {bucket}")
     if any(mark in plain for mark in "+# "):
         unfit("no '+', '#' or space: it is published to, not subscribed")
     if "{kind}" not in value:

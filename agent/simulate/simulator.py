@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from agent._native.codec import RTU, TCP
 from agent._native.server import SimulatedBus, SimulatorLoop
-from agent.acquire.port import is_tcp, wire_of
+from agent.acquire.port import MODBUS_TCP_PORT, is_tcp, wire_of
 from agent.config.model import Bus, Config
 from agent.errors import BusError, ConfigError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
@@ -110,7 +110,7 @@ class Simulator:
 
     def _listen(self, bus: Bus, opened: ExitStack) -> str:
         url = urlsplit(bus.port)
-        listener = opened.enter_context(_bound(url.hostname or "", url.port or 502))
+        listener = opened.enter_context(_bound(url.hostname or "", MODBUS_TCP_PORT if url.port is None else url.port))
         listener.listen(BACKLOG)
         self._native[bus.name].attach(listener.fileno(), -1)
         host, port = listener.getsockname()

@@ -55,8 +55,7 @@ class Uplink:
         """Handle what the broker said, send what may be sent; never blocks. When to call again; None: on an event."""
         for event in self._link.events():
             self._session.handle(event, now_ns)
-        for action in self._session.step(now_ns):
-            self._link.do(action)
+        self._link.do(self._session.step(now_ns))
         return self._session.deadline_ns()
 
     def stop(self, deadline_ns: int) -> None:
@@ -89,4 +88,4 @@ class Uplink:
             wake_ns = self.pump(now_ns)
             if self._session.drained or now_ns >= until_ns:
                 return
-            waiter.poll((min(until_ns, wake_ns or until_ns) - now_ns) / NS_PER_MS)
+            waiter.poll(max(0, min(until_ns, wake_ns or until_ns) - now_ns) / NS_PER_MS)

@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -81,13 +81,14 @@ class Link:
         """Readable when events() has something."""
         return self._for_agent
 
-    def do(self, action: Action) -> None:
-        """Hand an action to the network thread."""
-        if isinstance(action, Connect):
-            self._number += 1
-        self._command(action)
-        if isinstance(action, Drop):
-            self._number += 1
+    def do(self, actions: Sequence[Action]) -> None:
+        """Hand these to the network thread, and wake it once."""
+        for action in actions:
+            if isinstance(action, Connect | Drop):
+                self._number += 1
+            self._commands.put((self._number, action))
+        if actions:
+            os.eventfd_write(self._for_network, 1)
 
     def events(self) -> list[Event]:
         """What has happened since the last call."""
@@ -103,15 +104,12 @@ class Link:
     def close(self, timeout_s: float) -> None:
         """Say goodbye to the broker and end the thread; one that hangs in a name lookup or connect is left behind."""
         if self._thread.is_alive():
-            self._command(_Quit())
+            self._commands.put((self._number, _Quit()))
+            os.eventfd_write(self._for_network, 1)
             self._thread.join(timeout_s)
         if not self._thread.is_alive():
             os.close(self._for_agent)
             os.close(self._for_network)
-
-    def _command(self, command: _Command) -> None:
-        self._commands.put((self._number, command))
-        os.eventfd_write(self._for_network, 1)
 
     # --- in the network thread
 

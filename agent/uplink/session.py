@@ -191,7 +191,7 @@ class Session:
         times = []
         if self._flights:
             times.append(self._progress_ns + self._limits.ack_timeout_ns)
-        if self._resend:
+        if self._resend and len(self._flights) < self._window:
             times.append(self._pause_until_ns)
         if self._backlog_left and self._has_room_for_backlog():
             times.append(max(self._backlog_pace.ready_ns(), self._pause_until_ns))

@@ -24,11 +24,17 @@ def tls_context(settings: Mqtt) -> ssl.SSLContext:
 
 
 class _NamedContext(ssl.SSLContext):
-    """Asks for, and verifies, `server_name` where it differs from the host that is connected to."""
+    """Asks for, and verifies, `server_name` where it differs from the host; closes the socket when that fails."""
 
     server_name: str | None = None
 
     def wrap_socket(self, sock: Any, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         if self.server_name is not None:
             kwargs["server_hostname"] = self.server_name
-        return super().wrap_socket(sock, *args, **kwargs)
+        wrapped = super().wrap_socket(sock, *args, **kwargs)
+        try:
+            wrapped.do_handshake()  # here, because paho leaves the socket open when it fails
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped

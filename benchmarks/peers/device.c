@@ -141,9 +141,8 @@ static int64_t next_piece(const line *l)
 static void release(line *l)
 {
     size_t left = l->length - l->released;
+    l->last_byte_ns = now_ns(); /* before the write: nobody can have it earlier */
     put(l, left < FIFO_BYTES ? left : FIFO_BYTES);
-    if (l->released == l->length)
-        l->last_byte_ns = now_ns();
 }
 
 static line *first_due(int64_t *due)

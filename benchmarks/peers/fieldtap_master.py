@@ -3,11 +3,12 @@
     python -m benchmarks.peers.fieldtap_master BAUD PORT...      BAUD 0: no gaps, as fast as it goes
 
 For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU
-seconds, seconds, system calls of the loop. A second thread drains the samples when the loop says so, as the agent does.
+seconds, transactions/s, system calls of the loop. Samples are drained when the loop says so, as the agent does.
 """
 
 import resource
 import select
+import struct
 import sys
 import threading
 import time
@@ -17,11 +18,12 @@ from agent._native.samples import Samples
 from agent.acquire.plan import BLOCK, POINT, request_adu
 from agent.acquire.port import open_port, wire_of
 from agent.config.model import Bus
-from agent.model import ValueType
+from agent.model import NS_PER_S, ValueType
 
 RING_BITS = 16
 TIMEOUT_NS = 500_000_000
 ALWAYS_DUE_NS = 1  # a period that has always passed
+SAMPLE_BYTES = 32
 
 
 def main() -> None:
@@ -32,8 +34,7 @@ def main() -> None:
     loop = BusLoop([(*wire_of(bus), RING_BITS) if baud else (False, 0, 0, RING_BITS) for bus in buses])
     for line, bus in enumerate(buses):
         loop.attach(line, open_port(bus))
-    for work in (loop.run, lambda: drain(loop)):
-        threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=loop.run, daemon=True).start()
     print("ready", flush=True)
     for order in sys.stdin:
         seconds, registers = order.split()
@@ -41,29 +42,35 @@ def main() -> None:
     loop.stop()
 
 
-def drain(loop: BusLoop) -> None:
-    """Take the samples when a ring is half full."""
-    bell = select.poll()
-    bell.register(loop.fileno(), select.POLLIN)
-    samples = Samples()
-    while True:
-        loop.drain(samples)
-        samples.clear()
-        bell.poll()
-
-
 def poll(loop: BusLoop, lines: int, seconds: float, registers: int) -> tuple[int, int, float, float, int]:
-    """Poll all lines for a while: transactions, failures, CPU, time, system calls."""
-    calls, before = sum(loop.calls()), totals(loop, lines)
-    cpu, begin = cpu_s(), time.perf_counter()
+    """Poll all lines for a while: transactions, failures, CPU, transactions/s, system calls."""
+    calls, before, cpu = sum(loop.calls()), totals(loop, lines), cpu_s()
     for line in range(lines):
         loop.adopt(line, *plan(registers), 1)
-    time.sleep(seconds)
+    span_ns = drain(loop, seconds)
     for line in range(lines):
         loop.adopt(line, b"", b"", 0)
-    after = totals(loop, lines)
-    elapsed = time.perf_counter() - begin
-    return after[0] - before[0], after[1] - before[1], cpu_s() - cpu, elapsed, sum(loop.calls()) - calls
+    cpu = cpu_s() - cpu
+    done, failed = (after - then for after, then in zip(totals(loop, lines), before, strict=True))
+    return done, failed, cpu, (done - lines) / span_ns * NS_PER_S, sum(loop.calls()) - calls
+
+
+def drain(loop: BusLoop, seconds: float) -> int:
+    """Take the samples when a ring is half full; returns the time from the first to the last of them."""
+    bell = select.poll()
+    bell.register(loop.fileno(), select.POLLIN)
+    samples, first, last = Samples(), 0, 1
+    loop.drain(samples)  # of the slice before
+    samples.clear()
+    end = time.perf_counter() + seconds
+    while (left := end - time.perf_counter()) > 0 or not samples:
+        bell.poll(left * 1000)
+        samples.clear()
+        if loop.drain(samples):
+            times = memoryview(bytes(samples))
+            last = struct.unpack_from("=q", times, len(times) - SAMPLE_BYTES)[0]
+            first = first or struct.unpack_from("=q", times)[0]
+    return last - first
 
 
 def totals(loop: BusLoop, lines: int) -> tuple[int, int]:

@@ -2,7 +2,8 @@
  *
  *   libmodbus_master BAUD PORT...
  *
- * For every line "SECONDS REGISTERS" on stdin: polls so long and prints transactions, failures, CPU seconds, seconds.
+ * For every line "SECONDS REGISTERS" on stdin: polls so long and prints transactions, failures, CPU seconds, and
+ * transactions/s from the first to the last completion of each port.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,6 +21,7 @@ typedef struct master {
     modbus_t *link;
     pthread_t thread;
     uint64_t done, failed;
+    double first, last; /* completions */
 } master;
 
 static master masters[MAX_PORTS];
@@ -46,10 +48,13 @@ static void *poll_port(void *argument)
     master *m = argument;
     uint16_t values[125];
     while (seconds() < stop_at) {
-        if (modbus_read_registers(m->link, 0, registers, values) == registers)
-            m->done++;
-        else
+        if (modbus_read_registers(m->link, 0, registers, values) != registers) {
             m->failed++;
+            continue;
+        }
+        m->last = seconds();
+        if (m->done++ == 0)
+            m->first = m->last;
     }
     return NULL;
 }
@@ -58,6 +63,7 @@ static void slice(int count, double span)
 {
     double begin = seconds();
     double used = cpu();
+    double used_s, rate = 0;
     uint64_t done = 0, failed = 0;
     stop_at = begin + span;
     for (int i = 0; i < count; i++) {
@@ -69,8 +75,11 @@ static void slice(int count, double span)
         done += masters[i].done;
         failed += masters[i].failed;
     }
-    printf("%llu %llu %.9f %.9f\n", (unsigned long long)done, (unsigned long long)failed, cpu() - used,
-           seconds() - begin);
+    used_s = cpu() - used;
+    for (int i = 0; i < count; i++)
+        if (masters[i].done > 1)
+            rate += (double)(masters[i].done - 1) / (masters[i].last - masters[i].first);
+    printf("%llu %llu %.9f %.3f\n", (unsigned long long)done, (unsigned long long)failed, used_s, rate);
 }
 
 int main(int argc, char **argv)

@@ -103,6 +103,13 @@ def test_tags_that_overlap_share_registers(
     assert [item.number for item in blocks[0].wanted] == [2, 0, 1]
 
 
+def test_a_gap_begins_behind_the_tag_that_reaches_farthest(
+    make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
+) -> None:
+    of = wanted(make_tag(Table.HOLDING, 0, ValueType.U64), make_tag(Table.HOLDING, 1), make_tag(Table.HOLDING, 5))
+    assert spans(blocks_of(make_device([], max_gap=1), of, line().transaction_ns)) == [(Table.HOLDING, 0, 6)]
+
+
 def test_a_text_takes_a_register_for_two_bytes(
     make_tag: Tags, make_device: Callable[..., Device], line: Callable[..., Line]
 ) -> None:

@@ -77,11 +77,16 @@ def test_an_unforeseen_error_keeps_its_traceback(fieldtap: Callable, raising: Ca
         fieldtap("version")
 
 
-def test_a_reader_that_has_gone_is_no_error() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_error(unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "version"], stdout=writer, stderr=subprocess.PIPE, check=False
+        [sys.executable, "-m", "agent", "version"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (ExitCode.OK, b"")

@@ -3,9 +3,9 @@
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Callable
 from datetime import date
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,6 @@ import pytest
 import agent
 from agent._native import flavour
 from agent.cli import version
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_it_names_version_build_licence_and_support_end(fieldtap: Callable) -> None:
@@ -36,8 +34,8 @@ def test_as_json_it_is_one_document(fieldtap: Callable) -> None:
 
 
 def test_version_and_licence_are_those_of_the_distribution() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert (project["version"], project["license"]) == (agent.__version__, version.LICENCE)
+    project = metadata("fieldtap")
+    assert (project["Version"], project["License-Expression"]) == (agent.__version__, version.LICENCE)
 
 
 def test_the_mark_in_the_file_is_what_the_compiled_module_says(fieldtap: Callable) -> None:
@@ -62,6 +60,7 @@ HEAVY = {
     "numpy",
     "paho",
     "pymodbus",
+    "shutil",
     "serial",
     "inspect",
     "dataclasses",

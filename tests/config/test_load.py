@@ -123,7 +123,14 @@ def test_times_become_nanoseconds(device: OneDevice, text: str, nanoseconds: int
 
 @pytest.mark.parametrize(
     ("text", "size_bytes"),
-    [("65536", 65536), ('"1 MiB"', 2**20), ('"1.5MiB"', 3 * 2**19), ('"1 GB"', 10**9), ('"500 kB"', 500_000)],
+    [
+        ("65536", 65536),
+        ('"128 KiB"', 131072),
+        ('"1 MiB"', 2**20),
+        ('"1.5MiB"', 3 * 2**19),
+        ('"1 GB"', 10**9),
+        ('"500 kB"', 500_000),
+    ],
 )
 def test_sizes_become_bytes(loaded: Loaded, valid: str, text: str, size_bytes: int) -> None:
     assert loaded(valid, a=f"[store]\njournal_bytes = {text}\n").store.journal_bytes == size_bytes
@@ -283,13 +290,35 @@ def test_a_file_that_is_not_there_is_a_mistake_of_its_own(tmp_path: Path) -> Non
         load_config(f"{tmp_path}/x.toml")
 
 
-def test_a_file_of_the_wrong_kind_is_not_read_to_its_end(
-    written: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+def test_a_file_of_the_wrong_kind_is_not_read_to_its_end() -> None:
+    assert [mistake.message for mistake in check_config("/dev/zero").mistakes] == ["larger than 16777216 bytes"]
+
+
+def test_line_ends_of_another_system_change_nothing(
+    loaded: Loaded, mistakes: Callable[..., list[str]], valid: str
 ) -> None:
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 100)
-    path = written("#" * 101)
-    assert [mistake.message for mistake in check_config(path).mistakes] == ["larger than 100 bytes"]
-    assert check_config(written("#" * 100)).mistakes[0].message.startswith("the configuration has no")
+    text = valid + '[mqtt]\nurl = "mqtt://b"\nalpn = """\nx"""\n'
+    expected = mistakes(text.replace("7", "777"))
+    assert loaded(valid.replace("\n", "\r\n")) == loaded(valid)
+    assert mistakes(text.replace("7", "777").replace("\n", "\r\n")) == expected != []
+
+
+def test_a_journal_of_just_two_batches_will_do(loaded: Loaded, valid: str) -> None:
+    text = '[mqtt]\nurl = "mqtt://b"\nmax_message_bytes = 65536\n[store]\njournal_bytes = "128 KiB"\n'
+    assert loaded(valid, a=text).store.journal_bytes == 131_072
+
+
+def test_a_map_is_read_once_however_many_devices_have_it(
+    loaded: Loaded, valid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    real = files.read_map
+    monkeypatch.setattr(files, "read_map", lambda path, report: read.append(path) or real(path, report))
+    devices = "".join(
+        f'[[bus.device]]\nname = "m{unit}"\nunit = {unit}\ndevice = "eastron-sdm120"\n' for unit in (1, 2, 3)
+    )
+    assert len(loaded(valid + devices).buses[0].devices) == 4
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("which", ["main", "conf.d"])

@@ -411,10 +411,19 @@ def test_a_device_that_jitters_is_watched_so_that_its_answers_are_not_waited_for
     assert rig.counts["ok"] >= 0.95 * ceiling
 
 
+def test_a_device_that_got_quicker_is_learned_anew() -> None:
+    rig = Rig([Poll(period=1)], after(9 * MS)).run(2 * S)
+    rig.answer = after(2 * MS)
+    rig.run(8 * S)  # the next check comes within 256 transactions
+    asked = len(rig.sent)
+    rig.run(18 * S)
+    assert len(rig.sent) - asked >= 0.99 * 10 * S / ((8 + 25) * CHAR_NS + 2 * MS + QUIET_NS)
+
+
 def test_a_device_that_got_slower_is_learned_anew() -> None:
     rig = Rig([Poll(period=1)], after(2 * MS)).run(2 * S)
     rig.answer = after(9 * MS)
-    rig.run(4 * S)
+    rig.run(2 * S + 500 * MS)
     before, asked = rig.looks, len(rig.sent)
     rig.run(10 * S)
     assert (rig.looks - before) / (len(rig.sent) - asked) < 2.3

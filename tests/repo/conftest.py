@@ -17,22 +17,25 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """Run a command with nothing of this Python in its environment; give back what it said, stderr included."""
+    """Run a command with nothing of this test run in its environment; give back what it said, stderr too."""
 
-    def run(*command: str | Path, cwd: Path, **env: str) -> str:
-        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "FIELDTAP_BUILD")}
+    def run(*command: str | Path, cwd: Path, talk: bool = True, **env: str) -> str:
+        ours = ("PYTHONPATH", "FIELDTAP_BUILD", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+        clean = {name: value for name, value in os.environ.items() if name not in ours}
         done = subprocess.run(
             command,
             cwd=cwd,
             env=clean | env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if talk else subprocess.PIPE,
             text=True,
             timeout=INSTALL_TIMEOUT_S,
             check=False,
         )
-        assert done.returncode == 0, f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout[-8000:]}"
+        assert done.returncode == 0, (
+            f"{' '.join(map(str, command))} gave {done.returncode}:\n{(done.stderr or done.stdout)[-8000:]}"
+        )
         return done.stdout
 
     return run

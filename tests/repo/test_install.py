@@ -1,5 +1,6 @@
 """A clone of the repository in, a working command out, however it is installed."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -27,6 +28,14 @@ def test_editable_install_of_a_clone_runs_the_clone_and_sees_new_files(clone, ne
     assert "fieldtap" in run(new_venv / "fieldtap", "version", cwd=tmp_path)
     (clone / "agent" / "added_later.py").write_text("from agent._native import samples\nprint(samples.__file__)\n")
     assert str(clone) in run(new_venv / "python", "-m", "agent.added_later", cwd=tmp_path)
+
+
+def test_make_demo_of_a_clone_prints_one_document_whose_samples_are_all_right(clone, run):
+    shown = run("make", "demo", "ARGS=--duration 3 --json", cwd=clone, talk=False)
+    received = json.loads(shown)["received"]
+    assert received["samples"] > 0
+    assert (received["missing"], received["duplicates"], received["wrong_values"]) == (0, 0, 0)
+    assert run("git", "status", "--porcelain", cwd=clone) == ""
 
 
 def test_sdist_has_every_source_once_and_nothing_generated(distributions):

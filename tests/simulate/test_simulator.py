@@ -48,12 +48,21 @@ class Port:
 
     def __init__(self, path: str) -> None:
         self.is_tcp = path.startswith("tcp://")
+        self._socket = None
         if "://" in path:
             url = urlsplit(path)
             self._socket = socket.create_connection((url.hostname, url.port))
             self.fd = self._socket.fileno()
         else:
             self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+
+    def close(self) -> None:
+        """May be repeated."""
+        if self._socket is not None:
+            self._socket.close()
+        elif self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
     def ask(self, pdu: bytes, unit: int = 7) -> bytes:
         """The answer's PDU."""
@@ -75,16 +84,36 @@ class Port:
         return os.read(self.fd, 1) == b""
 
 
+@pytest.fixture
+def connect():
+    """Open a path that the simulator printed; all are closed in the end."""
+    opened = []
+
+    def run(path):
+        opened.append(Port(path))
+        return opened[-1]
+
+    yield run
+    for port in opened:
+        port.close()
+
+
+@pytest.fixture
+def check(connect, device):
+    """See that the bus at a path serves the device's value of now."""
+
+    def run(simulator, bus):
+        port = connect(simulator.paths[bus])
+        pdu = port.ask(READ_ONE)
+        port.close()
+        assert pdu[:2] == b"\x03\x02"
+        assert is_right(device.tags[0], 7, int.from_bytes(pdu[2:]), time.time_ns(), S)
+
+    return run
+
+
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 # iterdir() is lazy and would count itself
-
-
-def check(simulator, bus, device):
-    """The bus at its path serves the device's value of now."""
-    pdu = Port(simulator.paths[bus]).ask(READ_ONE)
-    value = int.from_bytes(pdu[2:])
-    assert pdu[:2] == b"\x03\x02"
-    assert is_right(device.tags[0], 7, value, time.time_ns(), S)
 
 
 @pytest.mark.parametrize("pace", [False, True])
@@ -99,7 +128,7 @@ def check(simulator, bus, device):
     ],
     ids=["one line", "two lines", "Modbus TCP", "RTU over TCP", "all kinds"],
 )
-def test_every_bus_answers_at_its_path(ports, pace, start, make_config, make_bus, device):
+def test_every_bus_answers_at_its_path(ports, pace, start, make_config, make_bus, device, check):
     buses = [
         make_bus(f"b{n}", device, port=port, protocol="modbus-tcp" if port.startswith("tcp:") else "modbus-rtu")
         for n, port in enumerate(ports)
@@ -107,7 +136,7 @@ def test_every_bus_answers_at_its_path(ports, pace, start, make_config, make_bus
     simulator = start(make_config(*buses), pace=pace)
     assert list(simulator.paths) == [bus.name for bus in buses]
     for bus in buses:
-        check(simulator, bus.name, device)
+        check(simulator, bus.name)
     simulator.stop()
     for counted in simulator.stats().values():
         assert {key: counted[key] for key in ("requests", "answered", "values")} == {
@@ -115,33 +144,33 @@ def test_every_bus_answers_at_its_path(ports, pace, start, make_config, make_bus
         }  # fmt: skip
 
 
-def test_a_loopback_port_of_the_configuration_is_used_when_it_is_free(start, make_config, make_bus, device):
+def test_a_loopback_port_of_the_configuration_is_used_when_it_is_free(start, make_config, make_bus, device, check):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     bus = make_bus("net", device, port=f"tcp://localhost:{port}", protocol="modbus-tcp")
     assert start(make_config(bus)).paths["net"] == f"tcp://127.0.0.1:{port}"
     second = start(make_config(bus))
     assert second.paths["net"] != f"tcp://127.0.0.1:{port}"
-    check(second, "net", device)
+    check(second, "net")
 
 
 def test_lines_are_linked_by_their_names_and_the_links_go_with_the_simulator(
-    tmp_path, start, make_config, make_bus, device
+    tmp_path, start, make_config, make_bus, device, check
 ):
     links = tmp_path / "new" / "folder"
     simulator = start(make_config(make_bus("a", device), make_bus("b", device)), link_dir=links)
     assert simulator.paths == {"a": str(links / "a"), "b": str(links / "b")}
-    check(simulator, "b", device)
+    check(simulator, "b")
     simulator.stop()
     assert list(links.iterdir()) == []
 
 
 def test_a_link_that_is_left_over_is_replaced_and_one_that_is_new_is_left_alone(
-    tmp_path, start, make_config, make_bus, device
+    tmp_path, start, make_config, make_bus, device, check
 ):
     (tmp_path / "a").symlink_to("/dev/pts/left-over")
     simulator = start(make_config(make_bus("a", device)), link_dir=tmp_path)
-    check(simulator, "a", device)
+    check(simulator, "a")
     (tmp_path / "a").unlink()
     (tmp_path / "a").symlink_to("/dev/pts/of-somebody-else")
     simulator.stop()
@@ -157,17 +186,17 @@ def test_a_file_where_the_link_should_be_is_not_touched(tmp_path, make_config, m
     assert open_descriptors() == open_before
 
 
-def test_stopping_gives_all_descriptors_back(make_config, make_bus, device):
+def test_stopping_gives_all_descriptors_back(make_config, make_bus, device, connect):
     open_before = open_descriptors()
     buses = [make_bus("a", device), make_bus("n", device, port="tcp://1.2.3.4:1", protocol="modbus-tcp")]
     simulator = Simulator(make_config(*buses))
     simulator.start()
-    port = Port(simulator.paths["n"])
+    port = connect(simulator.paths["n"])
     port.ask(READ_ONE)
     simulator.stop()
     assert port.is_hung_up()
     del simulator
-    port._socket.close()
+    port.close()
     assert open_descriptors() == open_before
 
 
@@ -180,7 +209,7 @@ def test_stop_succeeds_though_a_master_never_reads_its_answers(lines, make_confi
     until = time.monotonic() + DEADLINE_S
     while simulator.stats()["b0"]["requests"] < 1000 and _can_write(fd) and time.monotonic() < until:
         os.write(fd, request)
-    stopper = threading.Thread(target=simulator.stop)
+    stopper = threading.Thread(target=simulator.stop, daemon=True)
     stopper.start()
     stopper.join(DEADLINE_S)
     assert not stopper.is_alive()
@@ -191,61 +220,72 @@ def _can_write(fd: int) -> bool:
     return bool(select.select([], [fd], [], 0.3)[1])
 
 
-def test_a_line_outlives_its_masters(start, make_config, make_bus, device):
+def test_a_line_outlives_its_masters(start, make_config, make_bus, device, connect):
     simulator = start(make_config(make_bus("b", device)))
     for _ in range(3):
-        port = Port(simulator.paths["b"])
+        port = connect(simulator.paths["b"])
         assert port.ask(READ_ONE)[:2] == b"\x03\x02"
-        os.close(port.fd)
+        port.close()
 
 
-def test_eight_connections_are_served_at_once_and_a_ninth_is_turned_away(start, make_config, make_bus, device):
+def test_eight_connections_are_served_at_once_and_a_ninth_is_turned_away(start, make_config, make_bus, device, connect):
     simulator = start(make_config(make_bus("n", device, port="tcp://1.2.3.4:1", protocol="modbus-tcp")))
-    ports = [Port(simulator.paths["n"]) for _ in range(8)]
+    ports = [connect(simulator.paths["n"]) for _ in range(8)]
     assert all(port.ask(READ_ONE)[:2] == b"\x03\x02" for port in ports)
-    assert Port(simulator.paths["n"]).is_hung_up()
-    ports.pop()._socket.close()
+    assert connect(simulator.paths["n"]).is_hung_up()
+    ports.pop().close()
     assert ports[0].ask(READ_ONE)[:2] == b"\x03\x02"
     assert simulator.stats()["n"]["connections"] == 8
 
 
-def test_who_does_not_speak_modbus_tcp_is_hung_up_on(start, make_config, make_bus, device):
+def test_who_does_not_speak_modbus_tcp_is_hung_up_on(start, make_config, make_bus, device, check, connect):
     simulator = start(make_config(make_bus("n", device, port="tcp://1.2.3.4:1", protocol="modbus-tcp")))
-    port = Port(simulator.paths["n"])
+    port = connect(simulator.paths["n"])
     os.write(port.fd, b"GET / HTTP/1.1\r\n\r\n")
     assert port.is_hung_up()
-    check(simulator, "n", device)
+    check(simulator, "n")
 
 
-def test_requests_sent_ahead_over_tcp_are_all_answered(start, make_config, make_bus, device):
+def test_requests_sent_ahead_over_tcp_are_all_answered(start, make_config, make_bus, device, connect):
     simulator = start(make_config(make_bus("n", device, port="tcp://1.2.3.4:1", protocol="modbus-tcp")))
-    port = Port(simulator.paths["n"])
+    port = connect(simulator.paths["n"])
     os.write(port.fd, b"".join(frame(TCP, number, 7, READ_ONE) for number in range(500)))
     answers = port.read(500 * 11)
     assert [struct.unpack_from(">H", answers, at)[0] for at in range(0, len(answers), 11)] == list(range(500))
 
 
-def test_an_unpaced_line_can_be_late(start, make_config, make_bus, device):
+def test_answers_that_are_due_together_go_to_those_who_asked(start, make_config, make_bus, device, connect):
+    bus = make_bus("n", device, port="tcp://1.2.3.4:1", protocol="modbus-tcp")
+    simulator = start(make_config(bus), faults=["late:1:20"])
+    ports = [connect(simulator.paths["n"]) for _ in range(8)]
+    for turn in range(10):
+        for number, port in enumerate(ports):
+            os.write(port.fd, frame(TCP, 10 * turn + number, 7, READ_ONE))
+        for number, port in enumerate(ports):
+            assert struct.unpack(">H", port.read(11)[:2])[0] == 10 * turn + number
+
+
+def test_an_unpaced_line_can_be_late(start, make_config, make_bus, device, check):
     simulator = start(make_config(make_bus("b", device)), faults=["late:1:30"])
     before = time.monotonic()
-    check(simulator, "b", device)
+    check(simulator, "b")
     assert time.monotonic() - before > 0.03
 
 
-def test_a_paced_answer_takes_its_time_on_the_line(start, make_config, make_bus, device):
+def test_a_paced_answer_takes_its_time_on_the_line(start, make_config, make_bus, device, check):
     simulator = start(make_config(make_bus("b", device, baud=1200)), pace=True)
     before = time.monotonic()
-    check(simulator, "b", device)
+    check(simulator, "b")
     characters = 8 + 3.5 + 7
     assert time.monotonic() - before > characters * 10 / 1200
 
 
-def test_faults_can_be_limited_to_one_bus(start, make_config, make_bus, device):
+def test_faults_can_be_limited_to_one_bus(start, make_config, make_bus, device, check, connect):
     simulator = start(make_config(make_bus("a", device), make_bus("b", device)), faults=["a=exception:1:4"])
-    port = Port(simulator.paths["a"])
+    port = connect(simulator.paths["a"])
     os.write(port.fd, frame(RTU, 0, 7, READ_ONE))
     assert port.read(5)[1:3] == b"\x83\x04"
-    check(simulator, "b", device)
+    check(simulator, "b")
     assert [simulator.stats()[bus]["faults"]["exception"] for bus in ("a", "b")] == [1, 0]
 
 

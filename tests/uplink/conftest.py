@@ -3,7 +3,6 @@
 import datetime
 import ipaddress
 import select
-import selectors
 import socket
 import struct
 import threading
@@ -16,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tcp_proxy import Proxy
 
 from agent.clock import boot_ns
 from agent.config.model import Mqtt
@@ -122,96 +122,34 @@ class Driver:
             self.uplink.stop(boot_ns() + int(timeout_s * 1e9))
 
 
-class Proxy:
-    """A TCP proxy in front of a broker: refuses, forwards, stalls or cuts, as the test says."""
-
-    def __init__(self, port):
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._peers = {}
-        self._lock = threading.Lock()
-        self.refusing = False
-        self.stalled = False
-        self.accepted = 0
-        self.cuts = 0
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def cut(self):
-        """Reset every connection, as a dying modem does."""
-        with self._lock:
-            self.cuts += 1
-            for sock in list(self._peers):
-                self._drop(sock)
-
-    def close(self):
-        self._ending = True
-        self._thread.join()
-        self.cut()
-        self._listener.close()
-        self._selector.close()
-
-    def _run(self):
-        while not self._ending:
-            for key, _ in self._selector.select(0.02):
-                with self._lock:
-                    if key.fileobj is self._listener:
-                        self._accept()
-                    elif key.fileobj in self._peers:
-                        self._forward(key.fileobj)
-
-    def _accept(self):
-        client, _ = self._listener.accept()
-        self.accepted += 1
-        try:
-            assert not self.refusing
-            broker = socket.create_connection(("127.0.0.1", self._target), timeout=1)
-        except (OSError, AssertionError):
-            client.close()
-            return
-        for sock, other in ((client, broker), (broker, client)):
-            self._peers[sock] = other
-            self._selector.register(sock, selectors.EVENT_READ)
-
-    def _forward(self, sock):
-        if self.stalled:
-            return time.sleep(0.001)  # the bytes stay where they are; only keeps this loop from spinning
-        try:
-            data = sock.recv(65536)
-            if data:
-                return self._peers[sock].sendall(data)
-        except OSError:
-            pass
-        return self._drop(sock)
-
-    def _drop(self, sock):
-        if sock not in self._peers:
-            return
-        for end in (sock, self._peers[sock]):
-            del self._peers[end]
-            self._selector.unregister(end)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            end.close()
-
-
 class ScriptedBroker:
     """Just enough MQTT 5 to say what real brokers rarely say.
 
     `answer(topic, payload)` is the PUBACK's reason code, None for no PUBACK, or "hang up". With `hold` PUBACKs wait
-    until so many are due, or until nothing more comes.
+    until so many are due, or until nothing more comes. `greet(level, number)` False: hang up on this CONNECT. With
+    `tls`, an SSLContext, `behind_connack` follows CONNACK in the same TLS record.
     """
 
-    def __init__(self, *, properties=b"", connack=0, answer=lambda topic, payload: 0, hold=1, hang_up_code=0x95):
-        self._connack = bytes([0x20, 3 + len(properties), 0, connack, len(properties)]) + properties
+    def __init__(
+        self,
+        *,
+        properties=b"",
+        connack=0,
+        behind_connack=b"",
+        answer=lambda topic, payload: 0,
+        hold=1,
+        hang_up_code=0x95,
+        greet=lambda level, number: True,
+        tls=None,
+    ):
+        self._connack = bytes([0x20, 3 + len(properties), 0, connack, len(properties)]) + properties + behind_connack
+        self._greet = greet
+        self._tls = tls
         self._answer = answer
         self._hold = hold
         self._hang_up_code = hang_up_code
         self._due = []
-        self.connects = []
+        self.connects = []  # the protocol level of each
         self.published = []  # topic, payload, retain, answer
         self.most_unacknowledged = 0
         self.disconnects = 0
@@ -231,8 +169,8 @@ class ScriptedBroker:
             except OSError:
                 return
             self._due.clear()
-            with connection:
-                self._serve(connection)
+            with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as stream:
+                self._serve(stream)
             self.left.set()
 
     def _serve(self, connection):
@@ -267,8 +205,10 @@ class ScriptedBroker:
     def _packet(self, connection, header, body):
         kind = header >> 4
         if kind == 1:
-            self.connects.append(body)
-            connection.sendall(self._connack)
+            self.connects.append(body[6])
+            if not self._greet(self.connects[-1], len(self.connects)):
+                return False
+            connection.sendall(self._connack if self.connects[-1] == 5 else b"\x20\x02\0\0")
         elif kind == 3:
             return self._publish(connection, header, body)
         elif kind == 12:
@@ -279,14 +219,16 @@ class ScriptedBroker:
 
     def _publish(self, connection, header, body):
         topic_end = 2 + int.from_bytes(body[:2])
-        topic, payload = body[2:topic_end].decode(), body[topic_end + 3 :]  # no properties: one zero byte
+        properties = self.connects[-1] == 5  # none: one zero byte
+        topic, payload = body[2:topic_end].decode(), body[topic_end + 2 + properties :]
         answer = self._answer(topic, payload)
         self.published.append((topic, payload, header & 1, answer))
         if answer == "hang up":
             connection.sendall(bytes([0xE0, 1, self._hang_up_code]))
             return False
         if answer is not None:
-            self._due.append(struct.pack(">BB2sBB", 0x40, 4, body[topic_end : topic_end + 2], answer, 0))
+            reason = bytes([answer, 0]) if properties else b""
+            self._due.append(bytes([0x40, 2 + len(reason)]) + body[topic_end : topic_end + 2] + reason)
         self.most_unacknowledged = max(self.most_unacknowledged, len(self._due))
         if len(self._due) >= self._hold:
             self._send_due(connection)

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_a_link_that_is_cut_again_and_again_keeps_order_and_repeats_at_most_a_wi
     assert first == list(range(2000))
     assert len(seen) - len(first) <= 4 * Limits().window
     assert driver.stats.reconnects == 4
-    assert "cut" in driver.stats.last_error or "closed" in driver.stats.last_error
+    assert "cut by the other side" in driver.stats.last_error
 
 
 def test_a_stalled_link_is_dropped_and_replaced(new_broker, new_proxy, drive, outbox):
@@ -179,13 +180,16 @@ def test_a_server_that_is_no_broker_is_named(drive):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up():
-            for _ in range(2):
-                listener.accept()[0].close()
+            with suppress(OSError):  # the test is over
+                while True:
+                    listener.accept()[0].close()
 
         threading.Thread(target=hang_up, daemon=True).start()
         driver = drive(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")
         driver.until(lambda: driver.stats.last_error)
         assert "is it a broker" in driver.stats.last_error
+        driver.stop()
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_user_name_and_password_are_checked_and_a_wrong_one_is_named(new_broker, drive, outbox):

@@ -1,9 +1,18 @@
 """What real brokers rarely say, said by a scripted MQTT 5 broker."""
 
+import os
+import select
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
+from agent.config.model import Mqtt
 from agent.model import NS_PER_S
-from agent.uplink.session import Limits
+from agent.uplink.mqtt import Link
+from agent.uplink.session import Connect, Connected, Drop, Limits, Terms
 
 MAXIMUM_PACKET_SIZE_400 = b"\x27\x00\x00\x01\x90"
 NO_RETAIN = b"\x25\x00"
@@ -120,7 +129,8 @@ def test_a_broker_that_hangs_up_over_one_message_gets_the_others(new_scripted_br
     ],
 )
 def test_a_refusal_is_told_in_words(new_scripted_broker, drive, code, words):
-    driver = drive(url(new_scripted_broker(connack=code)))
+    broker = new_scripted_broker(connack=code, greet=lambda level, number: level == 5)
+    driver = drive(url(broker))
     driver.until(lambda: driver.stats.last_error)
     assert words in driver.stats.last_error
 
@@ -141,3 +151,74 @@ def test_goodbye_is_said_on_stop(new_scripted_broker, drive):
     driver.stop()
     assert broker.left.wait(5)
     assert broker.disconnects == 1
+
+
+def test_a_broker_that_hangs_up_on_mqtt_5_is_asked_in_3_1_1(new_scripted_broker, drive, outbox):
+    broker = new_scripted_broker(greet=lambda level, number: level == 4)
+    driver = drive(url(broker), schemas=SCHEMAS)
+    outbox.put(5)
+    driver.until_acknowledged()
+    assert broker.connects == [5, 4]
+
+
+def test_a_broker_that_has_spoken_mqtt_5_is_not_asked_in_3_1_1_because_it_once_hung_up(
+    new_scripted_broker, drive, outbox
+):
+    broker = new_scripted_broker(greet=lambda level, number: number != 2, answer=lambda *_: answers.pop())
+    answers = [0, "hang up"]
+    driver = drive(url(broker))
+    outbox.put(1)
+    driver.until(lambda: len(broker.connects) == 3 and driver.stats.connected)
+    assert broker.connects == [5, 5, 5]
+
+
+def test_a_dropped_connection_reports_nothing_more(new_scripted_broker):
+    broker = new_scripted_broker(answer=lambda *_: None)
+    link = Link(Mqtt(url=url(broker)), "gw1")
+    link.start()
+    for _ in range(20):
+        link.do([Connect()])
+        assert wait_for_events(link) == [Connected(Terms())]
+        link.do([Drop()])
+    link.do([Connect()])
+    assert wait_for_events(link) == [Connected(Terms())]
+    link.close(5)
+
+
+def wait_for_events(link):
+    poller = select.poll()
+    poller.register(link.fileno(), select.POLLIN)
+    for _ in range(100):
+        assert poller.poll(5000), "nothing in 5 s"
+        events = link.events()
+        if events:
+            return events
+    raise AssertionError("woken 100 times for nothing")
+
+
+def test_what_follows_in_the_same_tls_record_is_read_at_once(new_scripted_broker, new_authority, drive):
+    authority = new_authority()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("scripted"))
+    broker = new_scripted_broker(tls=tls, behind_connack=b"\xe0\x01\x8e")
+    driver = drive(url(broker).replace("mqtt", "mqtts"), ca=str(authority.ca))
+    driver.until(lambda: driver.stats.last_error, timeout_s=5)
+    assert "another client has taken our id" in driver.stats.last_error
+
+
+def test_small_packets_are_not_held_back_by_the_kernel(new_scripted_broker, drive):
+    broker = new_scripted_broker()
+    driver = drive(url(broker))
+    driver.until(lambda: driver.stats.connected)
+    assert nodelay_of_connections_to(broker.port) == [1]
+
+
+def nodelay_of_connections_to(port):
+    """TCP_NODELAY of every socket of this process whose peer has this port."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        if path.is_socket():
+            with socket.socket(fileno=os.dup(int(path.name))) as sock, suppress(OSError, IndexError):
+                if sock.getpeername()[1] == port:
+                    found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    return found

@@ -33,7 +33,8 @@ static void *produce(void *unused)
     unsigned state = 1;
     memset(samples, 0, sizeof samples);
     for (uint64_t next = 0; next < SAMPLES;) {
-        size_t n = 1 + next_random(&state) % 4;
+        size_t left = SAMPLES - next;
+        size_t n = 1 + next_random(&state) % (left < 4 ? left : 4);
         for (size_t i = 0; i < n; i++) {
             samples[i].value = next + i;
             samples[i].time_ns = (int64_t)~(next + i);

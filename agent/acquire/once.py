@@ -1,0 +1,95 @@
+"""Single requests to a device in, their answers out: the port is opened for them and closed after."""
+
+import os
+import select
+from types import TracebackType
+
+from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master
+from agent.acquire.port import open_port, wire_of
+from agent.clock import boot_ns
+from agent.config.model import Bus
+from agent.errors import BusError, DeviceError
+from agent.model import NS_PER_MS
+
+READ_BYTES = 512  # more than the longest frame
+EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, section 7
+    1: "it does not know this function",
+    2: "it has no such register",
+    3: "it does not accept this quantity or value",
+    4: "it failed while trying",
+    5: "it has begun and will take long",
+    6: "it is busy",
+    8: "its memory has a parity error",
+    10: "the gateway has no path to it",
+    11: "the gateway heard nothing from it",
+}
+
+
+class Line:
+    """One port, open within a `with` block, on which requests are made one by one."""
+
+    def __init__(self, bus: Bus) -> None:
+        wire = wire_of(bus)
+        self._bus = bus
+        self._unit_at = 6 if wire.tcp else 0
+        self._master = Master(TCP if wire.tcp else RTU, wire.char_ns)
+
+    def __enter__(self) -> "Line":
+        """Open the port. Raises BusError or NotPermittedError."""
+        self._fd = open_port(self._bus)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the port."""
+        os.close(self._fd)
+
+    def ask(self, adu: bytes, answer_bytes: int) -> bytes:
+        """The PDU that answers the whole frame `adu`; its frame will be `answer_bytes` long unless it is an exception.
+
+        Raises DeviceError when the device refuses and BusError when nothing comes of it.
+        """
+        try:
+            self._send(adu, answer_bytes)
+            while self._master.outcome == PENDING:
+                self._listen()
+        except OSError as error:
+            raise BusError(f"{self._bus.port}: {error.strerror}") from error
+        return self._answer(adu[self._unit_at])
+
+    def _send(self, adu: bytes, answer_bytes: int) -> None:
+        os.write(self._fd, adu)
+        self._master.begin(boot_ns(), adu, answer_bytes, self._bus.timeout_ns)
+
+    def _listen(self) -> None:
+        left_ms = (self._master.deadline_ns - boot_ns()) // NS_PER_MS + 1
+        if not self._poll.poll(max(0, left_ms)):
+            self._master.expire(boot_ns())
+            return
+        data = os.read(self._fd, READ_BYTES)
+        if not data:
+            raise BusError(f"{self._bus.port}: the other side hung up")
+        self._master.feed(boot_ns(), data)
+
+    def _answer(self, unit: int) -> bytes:
+        where = f"unit {unit} at {self._bus.port}"
+        if self._master.outcome == TIMED_OUT:
+            raise BusError(f"{where} did not answer within {self._bus.timeout_ns // NS_PER_MS} ms{self._what_came()}")
+        if self._master.outcome == EXCEPTION:
+            code = self._master.pdu[1]
+            raise DeviceError(f"{where} answered exception {code}: {EXCEPTIONS.get(code, 'a code of its own')}", code)
+        return self._master.pdu
+
+    def _what_came(self) -> str:
+        """What was heard instead of an answer: it tells a silent line from a wrong setting."""
+        if not self._master.heard:
+            return "; nothing was heard at all"
+        counts = self._master.counts
+        seen = {
+            "a wrong CRC": counts["crc_errors"],
+            "another's answer": counts["foreign"],
+            "a part": counts["truncated"],
+        }
+        words = ", ".join(word for word, times in seen.items() if times) or "baud rate or parity may differ"
+        return f"; {self._master.heard} bytes were heard: {words}"

@@ -1,0 +1,158 @@
+"""`fieldtap read`: registers of one device in words, their values out, once."""
+
+import argparse
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator
+from ctypes import c_float
+from typing import TypeVar
+
+from agent._native.codec import decode
+from agent._native.samples import Samples
+from agent.acquire.once import Line
+from agent.acquire.plan import BLOCK, compile_plan
+from agent.batch import RECORD, TEXT_LAST, number_value, text_value
+from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
+from agent.config.nodes import Node, Place
+from agent.config.registers import ADDRESSES, Form, form, register, registers_of
+from agent.config.values import UnfitError
+from agent.errors import ExitCode, UsageError
+from agent.model import NS_PER_MS, NS_PER_S, Order, Quality, ValueType
+
+BIT_TABLES = (Table.COIL, Table.DISCRETE)
+MAX_COUNT = 10_000  # values: more than a device holds, few enough to print
+MAX_TIMEOUT_MS = 60_000
+
+Parsed = TypeVar("Parsed")
+Reading = tuple[str, int | float | str | None, Quality]  # register, value, whether there is one
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
+    parser.add_argument("register", metavar="REGISTER[:COUNT]", help="holding:100, input:0x64:8, coil:5, 40101")
+    parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
+    parser.add_argument("--type", metavar="T", help="u16 (registers), bool (bits), i16 u32 f32 ... string:N bits:N@K")
+    parser.add_argument("--order", choices=[order.name for order in Order], default="ABCD", help="bytes on the wire")
+    parser.add_argument("--base", type=int, choices=(0, 1), default=0, help="what the first register is called")
+    parser.add_argument("--baud", type=int, default=19200)
+    parser.add_argument("--parity", choices=("N", "E", "O"), default="E")
+    parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--timeout", metavar="MS", type=int, default=1000, help="until the answer begins")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, print; exit code 1 when a value does not fit its type."""
+    readings = list(read(_bus(args)))
+    if args.json:
+        values = [{"register": place, "v": value, "q": quality.label} for place, value, quality in readings]
+        print(json.dumps({"target": args.target, "unit": args.unit, "values": values}))
+    else:
+        for place, value, quality in readings:
+            print(place, value if quality.has_value else quality.label)
+    return ExitCode.OK if all(quality.has_value for _, _, quality in readings) else ExitCode.FAILURE
+
+
+def read(bus: Bus) -> Iterator[Reading]:
+    """Every tag of the bus, in order, in as few requests as can be."""
+    plan = compile_plan(Config(gateway=Gateway(id="read"), mqtt=None, store=Store(), buses=(bus,)))
+    [part] = plan.buses
+    samples = Samples()
+    with Line(bus) as line:
+        for block in (part.blocks[at : at + BLOCK.size] for at in range(0, len(part.blocks), BLOCK.size)):
+            *_, request_bytes, answer_bytes, _, _, _, _, request = BLOCK.unpack(block)
+            pdu = line.ask(request[:request_bytes], answer_bytes)
+            decode(block, part.points, pdu[2:], 0, samples)
+    yield from _readings(samples, [tag for device in bus.devices for tag in device.tags])
+
+
+def _readings(samples: Samples, tags: list[Tag]) -> Iterator[Reading]:
+    text = b""
+    for _, raw, number, _, kind, quality, detail, part in RECORD.iter_unpack(bytes(samples)):
+        tag, verdict = tags[number], Quality(quality)
+        value: int | float | str | None = None
+        if verdict.has_value and tag.type is ValueType.TEXT:
+            text += struct.pack("=Q", raw)[:detail]
+            if not part & TEXT_LAST:
+                continue
+            value, text = text_value(text), b""
+        elif verdict.has_value:
+            value = _shortest(number_value(ValueType(kind), raw), tag.type)
+        yield f"{tag.table}:{tag.address}", value, verdict
+
+
+def _shortest(value: float, kind: ValueType) -> int | float:
+    """A number with no more digits than it takes to tell it from its neighbours: 0.1 as f32 is not 0.10000000149."""
+    if kind is not ValueType.F32 or not math.isfinite(value):
+        return value
+    candidates = (float(f"{value:.{digits}g}") for digits in range(1, 10))
+    return next(short for short in candidates if c_float(short).value == value)
+
+
+# --- the words of the command line as a bus with one device ---
+
+
+def _bus(args: argparse.Namespace) -> Bus:
+    is_modbus_tcp = args.target.startswith("tcp://")
+    if not (0 if is_modbus_tcp else 1) <= args.unit <= 255:
+        raise UsageError(f"--unit {args.unit}: a device's is 1 to 255" + (", or 0" if is_modbus_tcp else ""))
+    if not 1 <= args.timeout <= MAX_TIMEOUT_MS:
+        raise UsageError(f"--timeout {args.timeout}: milliseconds from 1 to {MAX_TIMEOUT_MS}")
+    return Bus(
+        name="read",
+        port=args.target,
+        protocol="modbus-tcp" if is_modbus_tcp else "modbus-rtu",
+        baud=args.baud,
+        parity=args.parity,
+        stop_bits=args.stop_bits,
+        timeout_ns=args.timeout * NS_PER_MS,
+        devices=(Device(name="device", unit=args.unit, tags=_tags(args)),),
+    )
+
+
+def _tags(args: argparse.Namespace) -> tuple[Tag, ...]:
+    written, count = _counted(args.register)
+    table, number, is_reference = _understood(register, written)
+    form_ = _form(args.type, table)
+    address = number - (1 if is_reference else args.base)
+    size = registers_of(form_.type, form_.length)
+    if address < 0 or address + count * size > ADDRESSES:
+        raise UsageError(f"{args.register}: registers are {args.base} to {ADDRESSES - 1 + args.base}")
+    return tuple(_tag(table, address + at * size, form_, Order[args.order]) for at in range(count))
+
+
+def _tag(table: Table, address: int, form_: Form, order: Order) -> Tag:
+    return Tag(name=str(address), table=table, address=address, order=order, every_ns=NS_PER_S, **form_._asdict())
+
+
+def _counted(words: str) -> tuple[str, int]:
+    """`holding:100:4` -> `holding:100`, 4; `40101:4` -> `40101`, 4; without a number of values: 1."""
+    parts = words.split(":")
+    words_of_register = 1 if parts[0].isdecimal() else 2
+    written, rest = ":".join(parts[:words_of_register]), parts[words_of_register:]
+    if not rest:
+        return written, 1
+    if len(rest) > 1 or not rest[0].isdecimal() or not 1 <= int(rest[0]) <= MAX_COUNT:
+        raise UsageError(f"{words}: after the register comes the number of values, 1 to {MAX_COUNT}")
+    return written, int(rest[0])
+
+
+def _form(written: str | None, table: Table) -> Form:
+    is_bit = table in BIT_TABLES
+    form_: Form = _understood(form, written or ("bool" if is_bit else "u16"))
+    if is_bit and form_.type is not ValueType.BOOL:
+        raise UsageError(f"--type {written}: a {table} holds one bit")
+    if not is_bit and form_.type is ValueType.BOOL:
+        raise UsageError(f"--type {written}: one bit of a register is bits:1@K")
+    return form_
+
+
+def _understood(parse: Callable[[Node], Parsed], written: str) -> Parsed:
+    """What the configuration's notation makes of a word of the command line."""
+    place = Place("command line")
+    try:
+        return parse(Node(written, place, place))
+    except UnfitError as error:
+        raise UsageError(f"{written}: {error}") from None

@@ -1,0 +1,33 @@
+"""Every number of the README, one table after the other: `python -m benchmarks [--quick] [NAME ...]`."""
+
+import argparse
+import subprocess
+import sys
+
+TABLES = {
+    "acquisition": "time per transaction, use of paced lines; beside libmodbus, pymodbus, minimalmodbus",
+    "batch_sizes": "bytes per sample and encoding time; beside JSON, msgpack rows and Sparkplug B",
+    "store": "commits, write amplification, restart with a full journal",
+    "end_to_end": "from device to broker, beside pymodbus + paho",
+    "footprint": "start, memory",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=[[], *TABLES], help="which tables (default: all)")
+    parser.add_argument("--quick", action="store_true", help="few short rounds: does it work at all")
+    args = parser.parse_args()
+    codes = [table(name, quick=args.quick) for name in args.names or TABLES]
+    return max(codes)
+
+
+def table(name: str, *, quick: bool) -> int:
+    """One table in a process of its own, so that none warms the other's caches or carries its memory."""
+    print(f"\n== {name}: {TABLES[name]}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+module fieldtap-decode
+
+go 1.21

@@ -1,0 +1,181 @@
+"""pymodbus's server as an independent device for our master: `fieldtap read`, and the bus loop over line and socket."""
+
+import asyncio
+import json
+import os
+import select
+import struct
+import threading
+import time
+import tty
+
+import pytest
+from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+
+from agent._native.samples import Samples
+from agent.acquire.bus import Acquisition
+from agent.acquire.plan import compile_plan
+from agent.cli import main
+from agent.config.model import Table, Tag
+from agent.model import Order, Quality, ValueType
+
+S = 1_000_000_000
+DEADLINE_S = 15.0
+UNIT = 17
+RECORD = struct.Struct("=qQIIHBBI")
+HOLDING = [7 * at % 65536 for at in range(200)]  # address 0 on
+INPUT = [65535 - 11 * at for at in range(200)]
+COILS = [at % 3 == 0 for at in range(300)]
+
+
+def context():
+    """pymodbus's blocks count from 1."""
+    tables = {"hr": HOLDING, "ir": INPUT, "co": COILS, "di": [not coil for coil in COILS]}
+    blocks = {name: ModbusSequentialDataBlock(1, list(values)) for name, values in tables.items()}
+    return ModbusServerContext(devices={UNIT: ModbusDeviceContext(**blocks)}, single=False)
+
+
+class Pump:
+    """Two ptys as one line: what is written to one end comes out of the other."""
+
+    def __init__(self):
+        self.masters, self.paths, self.slaves = [], [], []
+        for _ in range(2):
+            master, slave = os.openpty()
+            tty.setraw(slave)
+            self.masters.append(master)
+            self.slaves.append(slave)  # kept open: no hang-up between one reader and the next
+            self.paths.append(os.ttyname(slave))
+        self.wake_read, self.wake_write = os.pipe()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        ways = dict(zip(self.masters, reversed(self.masters), strict=True))
+        while True:
+            ready, _, _ = select.select([*self.masters, self.wake_read], [], [])
+            if self.wake_read in ready:
+                return
+            for fd in ready:
+                os.write(ways[fd], os.read(fd, 512))
+
+    def close(self):
+        os.write(self.wake_write, b"!")
+        self.thread.join(DEADLINE_S)
+        for fd in (*self.masters, *self.slaves, self.wake_read, self.wake_write):
+            os.close(fd)
+
+
+class Serving:
+    """A pymodbus server on an event loop of its own."""
+
+    def __init__(self, make_server):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.server = self.call(self.started(make_server))
+
+    def call(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE_S)
+
+    async def started(self, make_server):
+        server = make_server()
+        await server.serve_forever(background=True)
+        return server
+
+    async def ended(self):
+        await self.server.shutdown()
+        for _ in range(3):
+            await asyncio.sleep(0)  # turns of the loop for what close() has left for it
+
+    def stop(self):
+        self.call(self.ended())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(DEADLINE_S)
+        self.loop.close()
+
+
+@pytest.fixture
+def line_device():
+    pump = Pump()
+    serving = Serving(lambda: ModbusSerialServer(context(), port=pump.paths[0], baudrate=115200, parity="N"))
+    yield pump.paths[1]
+    serving.stop()
+    pump.close()
+
+
+@pytest.fixture
+def tcp_device():
+    serving = Serving(lambda: ModbusTcpServer(context(), address=("127.0.0.1", 0)))
+    host, port = serving.server.transport.sockets[0].getsockname()
+    yield f"tcp://{host}:{port}"
+    serving.stop()
+
+
+@pytest.fixture(params=["line", "tcp"])
+def device(request):
+    """Where pymodbus serves unit 17."""
+    return request.getfixturevalue(f"{request.param}_device")
+
+
+def read(capsys, device, *words):
+    code = main(["read", device, "--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000", *words])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["holding:5:4"], HOLDING[5:9]),
+        (["input:0:199"], INPUT[:199]),
+        (["coil:3:10"], [int(coil) for coil in COILS[3:13]]),
+        (["discrete:0:3"], [0, 1, 1]),
+        (["holding:10:2", "--type", "u32", "--order", "CDAB"], [(77 << 16) + 70, (91 << 16) + 84]),
+    ],
+)
+def test_fieldtap_read_reads_what_pymodbus_serves(words, values, device, capsys):
+    code, out, err = read(capsys, device, *words, "--json")
+    assert (code, err) == (0, "")
+    assert [value["v"] for value in json.loads(out)["values"]] == values
+
+
+def test_fieldtap_read_tells_what_pymodbus_refuses(device, capsys):
+    code, _, err = read(capsys, device, "holding:5000")
+    assert code == 1
+    assert "answered exception 2: it has no such register" in err
+
+
+TAGS = (
+    Tag(name="h", table=Table.HOLDING, address=9, type=ValueType.U16, every_ns=S // 50),
+    Tag(name="w", table=Table.HOLDING, address=20, type=ValueType.U32, length=2, order=Order.CDAB, every_ns=S // 50),
+    Tag(name="i", table=Table.INPUT, address=150, type=ValueType.I16, every_ns=S // 50),
+    Tag(name="c", table=Table.COIL, address=6, type=ValueType.BOOL, every_ns=S // 50),
+    Tag(name="d", table=Table.DISCRETE, address=6, type=ValueType.BOOL, every_ns=S // 50),
+)
+VALUES = [HOLDING[9], (HOLDING[21] << 16) + HOLDING[20], (INPUT[150] - 65536) % (1 << 64), 1, 0]
+
+
+def test_the_bus_loop_reads_what_pymodbus_serves(device, make_config):
+    config = make_config(device, TAGS, timeout_ns=5 * S)
+    acquisition = Acquisition(config.buses, compile_plan(config))
+    samples = Samples()
+    acquisition.start()
+    try:
+        until = time.monotonic() + DEADLINE_S
+        while acquisition.stats()["bus"].counts.ok < 40 and time.monotonic() < until:
+            select.select([acquisition.fileno()], [], [], 0.05)
+            acquisition.drain(samples)
+    finally:
+        acquisition.stop()
+    acquisition.drain(samples)
+    good = [
+        (tag, value)
+        for _, value, tag, _, _, quality, _, _ in RECORD.iter_unpack(bytes(samples))
+        if quality == Quality.GOOD
+    ]
+    assert len(good) >= 40
+    assert set(good) == set(enumerate(VALUES))
+    counts = acquisition.stats()["bus"].counts
+    assert (counts.crc_errors, counts.exceptions) == (0, 0)
