@@ -12,7 +12,7 @@ from agent._native.samples import Samples
 from agent.clock import WallClock
 from agent.errors import FormatError
 from agent.model import BatchKey, Gap, Group, Message, Quality, Tag, ValueType
-from agent.schema import Column, SchemaBook, Table, describe, native_layout, schema_hash
+from agent.schema import UNPACK_ERRORS, Column, SchemaBook, Table, describe, native_layout, schema_hash
 
 VERSION = 1
 CODEC_NONE, CODEC_ZLIB = 0, 1
@@ -318,7 +318,7 @@ def _pack_extras(gaps: Sequence[Gap], messages: Sequence[bytes]) -> bytes:
 def _extras(extra: bytes) -> tuple[tuple[Gap, ...], tuple[bytes, ...]]:
     try:
         extras = _extras_decoder.decode(extra)
-    except msgspec.MsgspecError as error:
+    except UNPACK_ERRORS as error:
         raise FormatError(f"gaps or schemas: {error}") from error
     gaps = tuple(Gap(gap.epoch, gap.first_seq, gap.last_seq, gap.samples, gap.reason) for gap in extras.gaps)
     return gaps, extras.schemas

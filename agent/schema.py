@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from itertools import accumulate, chain
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ SCHEMA_BYTES = 16_384  # a schema takes further groups up to here: few hashes in
 VIEWS = 64  # combinations of schemas kept ready to read with; a gateway has one or two
 COLUMN = struct.Struct("=III")  # ft_column: table, place in the row of all columns, type
 TABLE = struct.Struct("=IIIII")  # ft_table: first, columns, twin, schema, number
+
+# What msgspec raises on bytes from anywhere; the last two are not its own.
+UNPACK_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -63,7 +66,7 @@ def read_schema(message: bytes) -> Schema:
     """A schema message, checked. Raises FormatError."""
     try:
         schema = _schema_decoder.decode(message)
-    except msgspec.MsgspecError as error:
+    except UNPACK_ERRORS as error:
         raise FormatError(f"not a schema message: {error}") from error
     if schema.version != VERSION:
         raise FormatError(f"a schema of version {schema.version}, which this reader does not know")
@@ -97,6 +100,10 @@ class SchemaBook:
         if key not in self._schemas:
             self._schemas[key] = read_schema(message)
         return key
+
+    def keys(self) -> KeysView[bytes]:
+        """The hashes of all known schemas."""
+        return self._schemas.keys()
 
     def tables(self, key: bytes) -> tuple[Table, ...]:
         """The groups of a known schema."""

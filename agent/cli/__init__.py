@@ -21,6 +21,7 @@ COMMANDS = {  # in the order of the help; the module is agent.cli.NAME
     "demo": "simulated bus, agent, broker and receiver in one, with a verdict",
     "simulate": "play every device of a configuration on ptys and loopback",
     "read": "read registers once",
+    "store": "look into a store, also after a crash",
     "decode": "turn batches into JSON lines of samples",
 }
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask the terminal argparse imports shutil, for every command

@@ -101,3 +101,19 @@ class RealFileSystem:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+class ReadOnlyFileSystem(RealFileSystem):
+    """For looking into a store, also one that an agent has open: nothing is locked, nothing can be changed."""
+
+    def open(self, path: str) -> int:
+        """Open for reading."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def allocate(self, file: int, size: int) -> None:
+        """Refused."""
+        raise OSError(errno.EROFS, f"file {file} was opened to look at, not to make it {size} bytes")
+
+    def write(self, file: int, data: bytes, offset: int) -> None:
+        """Refused."""
+        raise OSError(errno.EROFS, f"file {file} was opened to look at, not to write {len(data)} bytes at {offset}")

@@ -217,6 +217,15 @@ def open_journal(fs: FileSystem, path: str, geometry: Geometry, kind: FileKind) 
     return journal, survey
 
 
+def look_into(fs: FileSystem, path: str, kind: FileKind) -> tuple[Journal, Survey]:
+    """The file as it is, whatever its geometry; nothing is changed."""
+    file = fs.open(path)
+    survey = _best_survey(fs, file, Geometry(PAGE_SIZES[0], fs.size(file) // PAGE_SIZES[0]), kind)
+    journal = Journal(fs, path, file, survey.geometry, kind)
+    journal.resume(survey)
+    return journal, survey
+
+
 def fits(journal: Journal, survey: Survey, geometry: Geometry) -> bool:
     """Whether the journal can go on in its file, or must be copied into one of this geometry."""
     return not survey.good or (survey.in_place and journal.geometry == geometry)

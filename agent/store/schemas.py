@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from agent.store.fs import FileSystem
-from agent.store.journal import Journal, Survey, fits, new_journal, open_journal
+from agent.store.journal import Journal, Survey, fits, look_into, new_journal, open_journal
 from agent.store.pages import FIRST, FileKind, Geometry, Kind, Place, Record, Stamp
 
 SCHEMA_BYTES = 1 << 20  # about 80 configurations of 200 tags; the oldest that this run does not use go first
@@ -37,6 +37,13 @@ class SchemaBook:
         journal.close()
         self._places.clear()  # so that the next write() puts them all into the new file
         self._journal = new_journal(self._fs, self._path, self._geometry, FileKind.SCHEMAS)
+
+    def look(self) -> dict[bytes, bytes]:
+        """What the file holds, without changing it."""
+        journal, survey = look_into(self._fs, self._path, FileKind.SCHEMAS)
+        self._read_all(journal, survey)
+        journal.close()
+        return self.all()
 
     def put(self, schemas: Mapping[bytes, bytes]) -> None:
         """Schemas of this run."""

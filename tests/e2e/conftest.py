@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tcp_proxy import Proxy
 
 from agent.config import load_config
 from agent.simulate.broker import Broker
@@ -71,7 +72,10 @@ class Plant:
         self.links = folder / "bus"
         self.links.mkdir()
         self.config_path = folder / "agent.toml"
-        places = {"url": self.broker.url, "store": folder / "store", "port": self.links / "line"}
+        # The receiver talks to the broker directly: the agent's way there can be closed until the receiver listens.
+        self.proxy = Proxy(self.broker.port)
+        self._stack.callback(self.proxy.close)
+        places = {"url": f"mqtt://127.0.0.1:{self.proxy.port}", "store": folder / "store", "port": self.links / "line"}
         self.config_path.write_text(CONFIG.format(**places, batch_s=batch_s, format=batch_format))
         self.config = load_config(str(self.config_path))
         self.faults = faults
@@ -91,6 +95,17 @@ class Plant:
         self.simulator.stop()
         counts, self.simulator = self.simulator.stats()["line"], None
         return counts
+
+    def kill_broker(self):
+        """SIGKILL; it forgets its subscribers."""
+        self.proxy.refusing = True
+        self.broker.kill()
+
+    def revive_broker(self):
+        """It is back, and hears from the agent when somebody listens: what it has taken it would lose otherwise."""
+        self.broker.start()
+        assert self.receiver.wait_subscribed(DEADLINE_S)
+        self.proxy.refusing = False
 
     def start_agent(self):
         """`fieldtap run`, as its own process."""

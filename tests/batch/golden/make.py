@@ -275,7 +275,8 @@ def extended(data: bytes, schemas: list[bytes]) -> bytes:
     message = msgpack.unpackb(data)
     body = msgpack.unpackb(zlib.decompress(message[7])) if message[6] else message[7]
     wider = [_wider_schema(msgpack.unpackb(schema)) for schema in schemas]
-    body = [*body[:8], *[None] * (8 - len(body))] + [[[EPOCH, 1, 2, 3, "damaged", "new"]], wider, ["new", None, 1.5]]
+    padding = [None] * (8 - len(body))
+    body = [*body[:8], *padding, [[EPOCH, 1, 2, 3, "damaged", "new"]], wider, ["new", None, 1.5]]
     body[3] = b"".join(hashlib.sha256(schema).digest()[:8] for schema in wider)
     body[4] = [[*group, ["new"]] if isinstance(group, list) else group for group in body[4]]
     message[5] += ["new"]

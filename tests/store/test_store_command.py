@@ -1,0 +1,89 @@
+"""fieldtap store: looks into a store without changing it."""
+
+import json
+
+import pytest
+
+from agent.cli import main
+from agent.config.model import Store as Settings
+from agent.model import NS_PER_S
+from agent.store import Store
+
+S = NS_PER_S
+
+
+@pytest.fixture
+def directory(kit, tmp_path):
+    """Four pending batches, one of which is two fragments, and a schema, left by an agent that was killed."""
+    path = tmp_path / "store"
+    store = Store.open(Settings(path=str(path), journal_bytes=1 << 20), epoch=kit.epoch(1), now_ns=0, merge=kit.merge)
+    store.put_schemas({b"hash0001": b"schema"})
+    for seq in range(3):
+        kit.put(store, 1, seq, [seq, seq], size=3500)
+    store.tick(3 * S)
+    for at_s in range(2):
+        store.checkpoint(kit.message(1, 3, [at_s]), at_s * S, at_s * S)
+    store.tick(6 * S)
+    yield path
+    store.close(7 * S)
+
+
+def document(capsys, *words):
+    code = main(["store", *map(str, words), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_inspect_counts_what_is_pending_while_the_agent_runs(kit, directory, capsys):
+    before = (directory / "journal").read_bytes()
+    code, found = document(capsys, "inspect", directory)
+    assert code == 0
+    assert found["pending_batches"] == 4
+    assert found["pending_samples"] == 8
+    assert found["epochs"] == {kit.epoch(1).hex(): {"batches": 4, "samples": 8, "first_seq": 0, "last_seq": 3}}
+    assert found["journal_bytes"] == 1 << 20
+    assert found["schemas"] == [b"hash0001".hex()]
+    assert found["gaps"] == [
+        {"epoch": kit.epoch(1).hex(), "first_seq": 4, "last_seq": 3, "samples": 0, "reason": "restart"}
+    ]
+    assert (directory / "journal").read_bytes() == before
+
+
+def test_inspect_prints_lines_for_people(directory, capsys):
+    assert main(["store", "inspect", str(directory)]) == 0
+    out = capsys.readouterr().out
+    assert "pending_batches  4" in out
+    assert "first_seq 0, last_seq 3" in out
+    assert "reason restart" in out
+
+
+def test_verify_reads_every_batch_and_fails_on_damage(directory, capsys):
+    code, found = document(capsys, "verify", directory)
+    assert (code, found["batches_read"], found["damaged_pages"]) == (0, 5, 0)
+    with (directory / "journal").open("r+b") as journal:
+        journal.seek(2 * 4096 + 1000)
+        journal.write(b"!")
+    code, found = document(capsys, "verify", directory)
+    assert code == 1
+    assert found["damaged_pages"] == 1
+    assert found["pages"]["damaged"] == 1
+
+
+def test_export_writes_every_payload_as_a_file(kit, directory, tmp_path, capsys):
+    code, found = document(capsys, "export", directory, "--to", tmp_path / "out")
+    assert code == 0
+    written = sorted((tmp_path / "out").iterdir())
+    assert sorted(found["files"]) == [str(path) for path in written]
+    epoch = kit.epoch(1).hex()
+    assert [path.name for path in written] == [
+        *(f"batch-{epoch}-{seq:010}.msgpack" for seq in range(3)),
+        f"batch-{epoch}-0000000003-0000.msgpack",
+        f"batch-{epoch}-0000000003-0001.msgpack",
+        f"schema-{b'hash0001'.hex()}.msgpack",
+    ]
+    assert written[1].read_bytes() == kit.message(1, 1, [1, 1], 3500).payload
+
+
+def test_a_directory_without_a_store_is_an_io_error(tmp_path, capsys):
+    assert main(["store", "inspect", str(tmp_path)]) == 74
+    assert "has no journal that can be read" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
