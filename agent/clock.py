@@ -11,11 +11,10 @@ class WallClock(NamedTuple):
     """How boot time maps to the wall: wall_ns = boot_ns + offset_ns, true within error_ms."""
 
     offset_ns: int
-    source: int  # 0 unknown (never synchronised since boot), 1 RTC, 2 NTP or better
+    source: int  # 0 unknown, 1 set but not synchronised (RTC or by hand), 2 NTP or better
     error_ms: int
 
 
-UNSYNCHRONISED = WallClock(0, 0, 0)
 STA_UNSYNC = 0x0040  # linux/timex.h
 TIMEX_BYTES = 208  # sizeof(struct timex) on 64-bit Linux; 128 on 32-bit
 MAX_ERROR_US = 16_000_000  # the kernel stops counting here
@@ -50,8 +49,11 @@ class _Timex(ctypes.Structure):
     )
 
 
+_libc = ctypes.CDLL(None)
+
+
 def _adjtimex() -> tuple[int, int]:
     timex = _Timex()
-    if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) < 0:
+    if _libc.adjtimex(ctypes.byref(timex)) < 0:
         return STA_UNSYNC, MAX_ERROR_US
     return timex.status, timex.maxerror

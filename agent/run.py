@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from agent import summary
 from agent._native.samples import Samples
-from agent.acquire.bus import Acquisition, BusStats
+from agent.acquire.bus import Acquisition
 from agent.acquire.plan import Plan
 from agent.batch import Encoder, merge
 from agent.clock import boot_ns, wall_clock
@@ -42,6 +42,8 @@ class Gateway:
     def __init__(self, config: Config, plan: Plan) -> None:
         now_ns = boot_ns()
         batching = config.mqtt or Mqtt(url="")
+        self.name = config.gateway.id
+        self.plan_size = len(plan.tags), len(plan.groups), len(plan.buses)
         self.started_ns = now_ns
         self.epoch = os.urandom(8)
         self.acquisition = Acquisition(config.buses, plan)
@@ -54,11 +56,13 @@ class Gateway:
         self.store.put_schemas(encoder.schemas())
         self.uplink = Uplink(config.mqtt, config.gateway.id, self.store, self.store.schemas) if config.mqtt else None
         self.fresh = Samples()
-        self.samples_read = self.samples_kept = self.batches = self.gaps_told = self.dropped_told = 0
+        self.counts = summary.Counts()
+        self.dropped_told = 0
 
     def run(self, stop: "StopSignal", duration_ns: int | None = None) -> None:
         """Work until `stop` is raised or `duration_ns` have passed, then hand over what is left and end."""
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
+        log.info("%s: %d tags in %d requests on %d buses", self.name, *self.plan_size)
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()
@@ -85,9 +89,9 @@ class Gateway:
     def collect(self, now_ns: int) -> None:
         """Rings -> filter -> open batch."""
         self.acquisition.drain(self.fresh)
-        self.samples_read += self.fresh.values()
+        self.counts.samples_read += self.fresh.values()
         self.filter.apply(self.fresh)
-        self.samples_kept += self.fresh.values()
+        self.counts.samples_kept += self.fresh.values()
         self.batch.add(self.fresh, now_ns)
         self.fresh.clear()
 
@@ -101,8 +105,8 @@ class Gateway:
         if len(messages) > 1:
             # Fragments stand for the first of them only: none goes out before all are as safe as the fragments were.
             self.store.tick(now_ns)
-        self.gaps_told += len(gaps)
-        self.batches += len(messages)
+        self.counts.gaps += len(gaps)
+        self.counts.batches += len(messages)
 
     def save_fragment(self, now_ns: int) -> None:
         """What the loss window would give up -> store."""
@@ -123,28 +127,17 @@ class Gateway:
         if self.uplink:
             self.uplink.stop(boot_ns() + FLUSH_NS)
         self.store.close(boot_ns())
+        log.info("%s: ended, %d batches wait in the store", self.name, self.store.stats().pending_batches)
 
     def summary(self) -> dict[str, Any]:
         """The summary document of the contract, as it stands now."""
-        store, uplink = self.store.stats(), self.uplink.stats() if self.uplink else None
-        return {
-            "duration_s": round((boot_ns() - self.started_ns) / NS_PER_S, 3),
-            "buses": {name: _bus_summary(bus) for name, bus in self.acquisition.stats().items()},
-            "samples_read": self.samples_read,
-            "samples_kept": self.samples_kept,
-            "batches": self.batches,
-            "bytes_sent": uplink.bytes_sent if uplink else 0,
-            "messages_sent": uplink.messages_sent if uplink else 0,
-            "messages_acked": uplink.messages_acked if uplink else 0,
-            "store": {
-                "bytes_written": store.bytes_written,
-                "pending_batches": store.pending_batches,
-                "evicted": store.evicted,
-            },
-            "gaps": self.gaps_told,
-            "rss_bytes": summary.resident_bytes(),
-            "cpu_s": round(summary.cpu_s(), 4),
-        }
+        return summary.document(
+            boot_ns() - self.started_ns,
+            self.counts,
+            self.acquisition.stats(),
+            self.store.stats(),
+            self.uplink.stats() if self.uplink else None,
+        )
 
     def _overrun(self) -> list[Gap]:
         """Samples that full rings had to drop since the last batch, as a gap; they never had a batch number."""
@@ -163,19 +156,6 @@ class Gateway:
 
 def _merge(parts: Sequence[bytes], schemas: Mapping[bytes, bytes]) -> bytes:
     return merge(parts, SchemaBook(schemas.values()))
-
-
-def _bus_summary(bus: BusStats) -> dict[str, Any]:
-    counts = bus.counts
-    return {
-        "transactions": counts.transactions,
-        "ok": counts.ok,
-        "timeouts": counts.timeouts,
-        "crc_errors": counts.crc_errors,
-        "exceptions": counts.exceptions,
-        "stale_discarded": counts.stale_discarded,
-        "utilisation": round(bus.utilisation, 4),
-    }
 
 
 class StopSignal:

@@ -1,14 +1,52 @@
 """Counters of every stage in, the summary document of `run --summary` and `demo --json` out."""
 
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agent.acquire.bus import BusStats
 from agent.errors import StoreError
+from agent.model import NS_PER_S
+from agent.store import StoreStats
+from agent.uplink import UplinkStats
 
 PAGE_BYTES = resource.getpagesize()
+
+
+class Counts(msgspec.Struct):
+    """What the agent's loop itself counts, since the start."""
+
+    samples_read: int = 0
+    samples_kept: int = 0
+    batches: int = 0
+    gaps: int = 0  # told to the receiver
+
+
+def document(
+    elapsed_ns: int, counts: Counts, buses: Mapping[str, BusStats], store: StoreStats, uplink: UplinkStats | None
+) -> dict[str, Any]:
+    """The summary document as the contract names its parts."""
+    return {
+        "duration_s": round(elapsed_ns / NS_PER_S, 3),
+        "buses": {name: _bus(stats) for name, stats in buses.items()},
+        "samples_read": counts.samples_read,
+        "samples_kept": counts.samples_kept,
+        "batches": counts.batches,
+        "bytes_sent": uplink.bytes_sent if uplink else 0,
+        "messages_sent": uplink.messages_sent if uplink else 0,
+        "messages_acked": uplink.messages_acked if uplink else 0,
+        "store": {
+            "bytes_written": store.bytes_written,
+            "pending_batches": store.pending_batches,
+            "evicted": store.evicted,
+        },
+        "gaps": counts.gaps,
+        "rss_bytes": resident_bytes(),
+        "cpu_s": round(cpu_s(), 4),
+    }
 
 
 def resident_bytes() -> int:
@@ -35,3 +73,16 @@ def write(path: Path, document: str) -> None:
 def as_json(document: dict[str, Any]) -> str:
     """One line of JSON."""
     return msgspec.json.encode(document).decode()
+
+
+def _bus(stats: BusStats) -> dict[str, Any]:
+    counts = stats.counts
+    return {
+        "transactions": counts.transactions,
+        "ok": counts.ok,
+        "timeouts": counts.timeouts,
+        "crc_errors": counts.crc_errors,
+        "exceptions": counts.exceptions,
+        "stale_discarded": counts.stale_discarded,
+        "utilisation": round(stats.utilisation, 4),
+    }

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, wire, work; the exit code says how it ended."""
     from agent import summary
+    from agent.acquire.admission import overloads
     from agent.acquire.plan import compile_plan
     from agent.config import load_config
     from agent.run import Gateway, StopSignal
@@ -32,13 +34,16 @@ def run(args: argparse.Namespace) -> int:
         level=logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    config = load_config(args.config)
+    config = load_config(str(args.config))
+    plan = compile_plan(config)
+    for warning in (*config.warnings, *overloads(plan)):
+        logging.getLogger("fieldtap").warning("%s", warning)
     with StopSignal() as stop:
-        gateway = Gateway(config, compile_plan(config))
+        gateway = Gateway(config, plan)
         gateway.run(stop, None if args.duration is None else int(args.duration * NS_PER_S))
     document = summary.as_json(gateway.summary())
     if args.summary:
         summary.write(args.summary, document)
     if args.json:
         print(document)
-    return ExitCode.OK
+    return ExitCode.INTERRUPTED if stop.raised == signal.SIGINT else ExitCode.OK

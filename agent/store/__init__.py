@@ -226,7 +226,6 @@ class Store:
 
     def close(self, now_ns: int) -> None:
         """Write everything that is not acknowledged, and that this run ended well."""
-        self.give_back()
         if self._usable(now_ns):
             self._store([*self._queue.live(), *self._fragments], now_ns)
             self._upkeep_bytes += self._schemas.write(self._stamp(now_ns))
@@ -493,7 +492,7 @@ class Store:
 
     def _take_over(self, journal: Journal, survey: Survey, now_ns: int) -> None:
         """Go on where the last run, or this one before its medium failed, came to an end."""
-        found = survivors(journal, survey, self._epoch)
+        found = survivors(journal, survey)
         journal.samples = found.samples
         self._acknowledged = found.acknowledged
         self._reported = found.reported

@@ -24,8 +24,8 @@ class Survivors(NamedTuple):
     samples: int  # fresh samples in all records so far
 
 
-def survivors(journal: Journal, survey: Survey, epoch: bytes) -> Survivors:
-    """Read the journal from the first place that is needed; `epoch` is that of the run that asks."""
+def survivors(journal: Journal, survey: Survey) -> Survivors:
+    """Read the journal from the first place that is needed."""
     wrote, state = _newest_state(journal, survey)
     recovery = Recovery(wrote, state)
     first = state.needed.sequence if state else survey.tail
@@ -36,14 +36,14 @@ def survivors(journal: Journal, survey: Survey, epoch: bytes) -> Survivors:
     acknowledged = Acknowledged()
     for span in state.acknowledged:
         acknowledged.add(span, journal.sequence)
-    stored = [one for one in stored if one.places[0] >= state.needed and not acknowledged.holds(Range.of(one.key))]
+    stored = [one for one in stored if not acknowledged.holds(Range.of(one.key))]
     damage = [
         hole
         for hole in recovery.holes
         if hole.pages not in state.reported and not acknowledged.holds(Range(hole.epoch, hole.first_seq, hole.last_seq))
     ]
     gaps = [*state.gaps, *(hole.gap() for hole in damage)]
-    if recovery.epoch not in (b"", epoch) and not (state.clean and wrote == recovery.epoch):
+    if recovery.epoch and not (state.clean and wrote == recovery.epoch):
         gaps.append(_restart_gap(recovery, state if wrote == recovery.epoch else State(), stored))
     known = {hole.pages for hole in recovery.holes}
     reported = [pages for pages in state.reported if pages in known] + [hole.pages for hole in damage]

@@ -13,8 +13,6 @@ from agent.store.pages import FileKind
 from agent.store.schemas import SchemaBook
 from agent.store.survivors import Survivors, survivors
 
-NOBODY = bytes(8)  # the epoch of one who only looks
-
 
 class Part(NamedTuple):
     """A batch of the journal, or one fragment of a batch that was still open."""
@@ -36,7 +34,7 @@ class View:
             self.schemas = self._schemas(directory)
         except OSError as error:
             raise StoreError(f"{directory} has no journal that can be read: {error.strerror or error}") from error
-        self.survivors: Survivors = survivors(self._journal, self.survey, NOBODY)
+        self.survivors: Survivors = survivors(self._journal, self.survey)
         self.damaged: list[BatchKey] = []  # batches that parts() could not read
 
     def parts(self) -> Iterator[Part]:

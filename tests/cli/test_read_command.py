@@ -135,8 +135,9 @@ def test_a_register_that_is_no_bcd_number_is_a_failure(target, read):
 @pytest.mark.parametrize(
     ("code", "told"), [(2, "it has no such register"), (6, "it is busy"), (99, "a code of its own")]
 )
-def test_an_exception_is_told_in_words(code, told, target, read):
-    path = target(faults=[f"exception:1:{code}"])
+@pytest.mark.parametrize("port", ["/dev/ttyS99", "tcp://127.0.0.1:0"])
+def test_an_exception_is_told_in_words(port, code, told, target, read):
+    path = target(port, faults=[f"exception:1:{code}"])
     assert read(path, "holding:1") == (1, "", f"fieldtap: unit 7 at {path} answered exception {code}: {told}\n")
 
 

@@ -139,6 +139,21 @@ def test_a_value_torn_over_two_reads_is_wrong(kind, unit, tick, address, apart):
     assert not is_right(tag, unit, torn, tick * TICK_NS, 10 * S)
 
 
+def test_every_part_of_a_block_is_read_as_it_stands_in_the_whole(make_tag):
+    tags = [make_tag("f", Table.HOLDING, 1, ValueType.F64), make_tag("i", Table.HOLDING, 5, ValueType.U32)]
+    tags += [make_tag("s", Table.HOLDING, 9, ValueType.TEXT, length=7), make_tag("n", Table.HOLDING, 20, ValueType.F32)]
+    signals, _ = arrange([Device(name="d", unit=1, tags=tuple(tags))])
+    bus = SimulatedBus(1, unit_bits([1]), signals, bytes(120))
+
+    def read(address: int, quantity: int) -> bytes:
+        bus.feed(struct.pack(">HHHBBHH", 0, 0, 6, 1, 3, address, quantity), 0, WALL_NS)
+        return bus.release(0)[9:]
+
+    whole = read(0, 24)
+    parts = [(first, last) for first in range(24) for last in range(first + 1, 25)]
+    assert all(read(first, last - first) == whole[2 * first : 2 * last] for first, last in parts)
+
+
 def test_floats_are_quarters_that_differ_from_tick_to_tick(make_tag):
     tag = make_tag("t", Table.INPUT, 1, ValueType.F32)
     raws = [raw_at(tag, 9, tick).to_bytes(4) for tick in range(1 << 23, (1 << 23) + 10_000)]

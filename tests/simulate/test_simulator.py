@@ -209,7 +209,7 @@ def test_stop_succeeds_though_a_master_never_reads_its_answers(lines, make_confi
     until = time.monotonic() + DEADLINE_S
     while simulator.stats()["b0"]["requests"] < 1000 and _can_write(fd) and time.monotonic() < until:
         os.write(fd, request)
-    stopper = threading.Thread(target=simulator.stop)
+    stopper = threading.Thread(target=simulator.stop, daemon=True)
     stopper.start()
     stopper.join(DEADLINE_S)
     assert not stopper.is_alive()
@@ -252,6 +252,17 @@ def test_requests_sent_ahead_over_tcp_are_all_answered(start, make_config, make_
     os.write(port.fd, b"".join(frame(TCP, number, 7, READ_ONE) for number in range(500)))
     answers = port.read(500 * 11)
     assert [struct.unpack_from(">H", answers, at)[0] for at in range(0, len(answers), 11)] == list(range(500))
+
+
+def test_answers_that_are_due_together_go_to_those_who_asked(start, make_config, make_bus, device, connect):
+    bus = make_bus("n", device, port="tcp://1.2.3.4:1", protocol="modbus-tcp")
+    simulator = start(make_config(bus), faults=["late:1:20"])
+    ports = [connect(simulator.paths["n"]) for _ in range(8)]
+    for turn in range(10):
+        for number, port in enumerate(ports):
+            os.write(port.fd, frame(TCP, 10 * turn + number, 7, READ_ONE))
+        for number, port in enumerate(ports):
+            assert struct.unpack(">H", port.read(11)[:2])[0] == 10 * turn + number
 
 
 def test_an_unpaced_line_can_be_late(start, make_config, make_bus, device, check):

@@ -89,19 +89,47 @@ def scan(fs, page):
     return native.scan(bytes(fs.files[JOURNAL][page * PAGE : page * PAGE + PAGE]), PAGE)
 
 
-def test_a_lost_fragment_whose_batch_is_intact_is_missed_by_nobody(kit):
+@pytest.mark.parametrize("older_pending", [False, True])  # then the fragments stand where recovery looks
+def test_a_lost_fragment_whose_batch_is_intact_is_missed_by_nobody(kit, older_pending):
     fs = kit.FaultyFileSystem()
     store = kit.open_store(fs, journal_bytes=RING)
+    if older_pending:
+        kit.put(store, 1, 0)
     for at_s in range(3):
-        store.checkpoint(kit.message(1, 0, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S, at_s * S)
         store.tick((at_s + 2) * S)
-    kit.put(store, 1, 0, [0, 1, 2, 3], at_s=3)
+    kit.put(store, 1, 1, [0, 1, 2, 3], at_s=3)
     store.close(10 * S)
     fs = fs.after_kill()
     spoil(fs, 3)
     store, found = reopened(kit, fs)
-    assert found == [0]
+    assert found == ([0, 1] if older_pending else [1])
     assert store.recovered_gaps == []
+
+
+def test_acknowledged_batches_on_a_lost_page_are_not_counted(kit):
+    fs = kit.FaultyFileSystem()
+    store = kit.open_store(fs, journal_bytes=RING)
+    for seq in range(3):
+        kit.put(store, 1, seq, range(10), size=500)
+    store.tick(3 * S)
+    for message in kit.backlog(store)[:2]:
+        store.acknowledge(message.key)
+    store.close(4 * S)
+    fs = fs.after_kill()
+    spoil(fs, 2)
+    store, found = reopened(kit, fs)
+    assert found == []
+    assert store.recovered_gaps == [Gap(kit.epoch(1), 2, 2, 10, "damaged")]
+
+
+def test_a_commit_that_was_cut_short_counts_the_batch_that_began(kit):
+    fs = filled(kit, sizes=(100, 20_000), clean=False)
+    for page in (6, 7, 8):
+        spoil(fs, page)
+    store, found = reopened(kit, fs)
+    assert found == [0]
+    assert store.recovered_gaps == [Gap(kit.epoch(1), 1, 1, 10, "damaged"), Gap(kit.epoch(1), 2, 1, 0, "restart")]
 
 
 def test_a_lost_fragment_without_its_batch_is_counted(kit):

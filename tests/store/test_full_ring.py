@@ -109,3 +109,12 @@ def test_a_batch_larger_than_the_ring_stays_in_memory(kit, fs):
     assert store.take_live().key.seq == 3
     assert len(kit.backlog(store)) == 3
     assert store.stats().evicted == 0
+
+
+def test_a_stop_that_cannot_store_everything_is_not_a_clean_one(kit, fs):
+    store = kit.open_store(fs, journal_bytes=RING, when_full="drop-newest")
+    fill(kit, store, 60, size=5000)
+    assert store.stats().memory_bytes > 0
+    store.close(100 * S)
+    again = kit.open_store(fs.after_kill(), 2, journal_bytes=RING, when_full="drop-newest")
+    assert [gap.reason for gap in again.recovered_gaps] == ["restart"]

@@ -236,24 +236,28 @@ def test_a_whole_batch_supersedes_its_fragments(kit, fs):
 
 def test_fragments_protect_their_batch_so_it_is_not_written_before_its_newest_sample_is_old(kit, fs):
     store = kit.open_store(fs)
-    checkpoint(kit, store, 0, [1, 2], 0)
+    store.checkpoint(kit.message(1, 0, [1, 2]), 0, 1 * S)  # all samples up to second 1
     store.tick(2 * S)
     written = store.stats().bytes_written
-    store.put(kit.message(1, 0, [1, 2, 3]), 0, 3 * S)
-    assert store.tick(int(1.9 * S)) == 2 * S
-    store.tick(2 * S)
+    store.put(kit.message(1, 0, [1, 2, 3]), 0, 2 * S)
+    assert store.tick(int(2.9 * S)) == 3 * S
+    assert store.stats().bytes_written == written
+    store.tick(3 * S)
     assert store.stats().bytes_written == written + 4096
 
 
-def test_fragments_of_an_acknowledged_batch_are_gone(kit, fs):
+@pytest.mark.parametrize("older_pending", [False, True])  # then the fragments stand where recovery looks
+def test_fragments_of_an_acknowledged_batch_are_gone(kit, fs, older_pending):
     store = kit.open_store(fs)
-    checkpoint(kit, store, 0, [1, 2], 0)
+    if older_pending:
+        kit.put(store, 1, 0)
+    checkpoint(kit, store, 1, [1, 2], 0)
     store.tick(2 * S)
-    kit.put(store, 1, 0, [1, 2, 3], at_s=2)
-    kit.put(store, 1, 1, [4], at_s=2)
+    kit.put(store, 1, 1, [1, 2, 3], at_s=2)
+    kit.put(store, 1, 2, [4], at_s=2)
     store.acknowledge(store.take_live().key)
     store.close(3 * S)
-    assert seqs(kit.backlog(kit.open_store(fs.after_kill(), 2))) == [1]
+    assert seqs(kit.backlog(kit.open_store(fs.after_kill(), 2))) == ([0, 2] if older_pending else [2])
 
 
 # ---- restarts --------------------------------------------------------------------------------------------------
@@ -280,6 +284,20 @@ def test_an_unclean_stop_is_a_gap_after_the_last_batch_known(kit, fs):
 def test_an_unclean_stop_before_anything_was_written_is_a_gap_too(kit, fs):
     kit.open_store(fs)
     assert kit.open_store(fs.after_kill(), 2).recovered_gaps == [Gap(kit.epoch(1), 0, -1, 0, "restart")]
+
+
+def test_an_unclean_stop_counts_from_the_last_batch_that_was_acknowledged_if_the_journal_knows_it(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0)
+    kit.put(store, 1, 1)
+    store.tick(3 * S)
+    store.acknowledge(kit.backlog(store)[1].key)
+    for seq in range(2, 5):
+        kit.put(store, 1, seq, at_s=3)
+        store.acknowledge(store.take_live().key)
+    store.tick(4 * S)
+    store.tick(4 * S + CURSOR_LAG_NS)
+    assert kit.open_store(fs.after_kill(), 2).recovered_gaps == [Gap(kit.epoch(1), 5, 4, 0, "restart")]
 
 
 def test_gaps_are_told_until_the_batch_that_carries_them_is_acknowledged(kit, fs):
