@@ -18,13 +18,11 @@ from agent import summary
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import Plan
-from agent.batch import Encoder, merge
+from agent.batch import Encoder, OpenBatch, SchemaBook, merge
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Config, Mqtt
 from agent.model import NS_PER_MS, NS_PER_S, Gap
-from agent.open_batch import OpenBatch
 from agent.process.filters import compile_filter
-from agent.schema import SchemaBook
 from agent.store import Store
 from agent.uplink import Uplink
 

@@ -24,7 +24,8 @@ import msgpack
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from agent._native.samples import Samples
-from agent.batch import RECORD, Encoder
+from agent.batch import Encoder
+from agent.batch.record import RECORD
 from agent.clock import WallClock
 from agent.model import Group, Tag, ValueType
 

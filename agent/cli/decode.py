@@ -10,10 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from agent._native.columns import message_end
-from agent.batch import Batch, Sample, UnknownSchemaError, decode
+from agent.batch import Batch, Sample, SchemaBook, UnknownSchemaError, decode, is_schema
 from agent.errors import ExitCode, FormatError
 from agent.model import Gap, ValueType
-from agent.schema import SchemaBook, is_schema
 
 US_PER_S = 1_000_000
 

@@ -12,7 +12,7 @@ from agent._native.codec import decode
 from agent._native.samples import Samples
 from agent.acquire.once import Line
 from agent.acquire.plan import BLOCK, compile_plan
-from agent.batch import RECORD, TEXT_LAST, number_value, text_value
+from agent.batch.record import RECORD, TEXT_LAST, number_value, text_value
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.config.nodes import Node, Place
 from agent.config.registers import ADDRESSES, Form, form, register, registers_of

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agent.batch import Sample, UnknownSchemaError, decode
+from agent.batch import Sample, SchemaBook, UnknownSchemaError, decode, is_schema
 from agent.config.model import Config, Tag
 from agent.model import NS_PER_S, BatchKey, Gap
-from agent.schema import SchemaBook, is_schema
 from agent.simulate.signal import is_right
 
 # Is this sample's value one that its tag can have had at its time?

@@ -12,9 +12,8 @@ from types import ModuleType
 import msgpack
 import pytest
 
-from agent.batch import decode
+from agent.batch import SchemaBook, decode
 from agent.cli.decode import sample_json
-from agent.schema import SchemaBook
 
 DECODERS = Path(__file__).parents[2] / "docs" / "decoders"
 MOST_LINES = 100  # the contract: a reader of batches is a page

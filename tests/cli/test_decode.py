@@ -10,7 +10,8 @@ import msgpack
 import pytest
 
 from agent._native.samples import Samples
-from agent.batch import RECORD, Encoder
+from agent.batch import Encoder
+from agent.batch.record import RECORD
 from agent.cli import main
 from agent.clock import WallClock
 from agent.errors import ExitCode

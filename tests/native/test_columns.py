@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from agent._native.columns import Layout, message_end, read_envelope, read_head, read_samples, split
 from agent._native.samples import Samples
-from agent.batch import MAX_BODY_BYTES, RECORD, decode
+from agent.batch import SchemaBook, decode
+from agent.batch.message import MAX_BODY_BYTES
+from agent.batch.record import RECORD
+from agent.batch.schema import read_schema
 from agent.errors import FormatError
-from agent.schema import SchemaBook, read_schema
 
 GOLDEN = sorted((Path(__file__).parents[1] / "batch" / "golden").glob("*.json"))
 EPOCH = bytes(8)

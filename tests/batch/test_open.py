@@ -1,17 +1,14 @@
 """When a batch closes, when a fragment is saved, and that neither loses a sample; in virtual time."""
 
-import struct
-
 import pytest
 
 from agent._native.samples import Samples
-from agent.batch import Encoder, decode
+from agent.batch import Encoder, OpenBatch, SchemaBook, decode
+from agent.batch.open import SAMPLES_MAX, SCHEMA_REPEAT_NS
+from agent.batch.record import RECORD
 from agent.clock import WallClock
 from agent.model import NS_PER_S, Gap, Group, Tag, ValueType
-from agent.open_batch import SAMPLES_MAX, SCHEMA_REPEAT_NS, OpenBatch
-from agent.schema import SchemaBook
 
-SAMPLE = struct.Struct("=qQIIHBBI")
 TAGS = [Tag(0, "b/d/t", ValueType.U16)]
 CLOCK = WallClock(1_700_000_000 * NS_PER_S, 2, 1)
 EPOCH = b"epoch-01"
@@ -27,7 +24,7 @@ def seconds(value):
 
 
 def samples(*times_s):
-    rows = [SAMPLE.pack(seconds(t), int(t * t * 7919) % 65536, 0, 0, ValueType.U16, 0, 0, 0) for t in times_s]
+    rows = [RECORD.pack(seconds(t), int(t * t * 7919) % 65536, 0, 0, ValueType.U16, 0, 0, 0) for t in times_s]
     return Samples(b"".join(rows))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agent._native.samples import Samples
-from agent.batch import Encoder
+from agent.batch.encoder import Encoder
 from agent.clock import WallClock
 from agent.model import NS_PER_S, Gap, Message
 
