@@ -5,7 +5,9 @@ import errno
 import pytest
 
 from agent.model import NS_PER_S
-from agent.store import MAX_READ_FAILURES, MEMORY_BYTES, RETRY_NS
+from agent.store import MEMORY_BYTES
+from agent.store.reader import MAX_READ_FAILURES
+from agent.store.writer import RETRY_NS
 
 S = NS_PER_S
 WRITING = ("write", "sync", "allocate", "rename")

@@ -3,7 +3,8 @@
 import pytest
 
 from agent.model import NS_PER_S, Gap
-from agent.store import CURSOR_LAG_NS, MEMORY_BYTES
+from agent.store import MEMORY_BYTES
+from agent.store.writer import CURSOR_LAG_NS
 
 S = NS_PER_S
 
