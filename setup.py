@@ -17,7 +17,7 @@ MODULES: dict[str, list[str]] = {
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
-    "busloop": ["busloop", "bus", "master", "modbus", "crc", "decode", "ring"],
+    "busloop": ["busloop", "bus", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
     "server": ["server", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": ["columns", "columns_read", "mpack"],

@@ -1,9 +1,9 @@
 #include "bus.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "decode.h"
+#include "ns.h"
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S INT64_C(1000000000)
@@ -24,8 +24,6 @@
 /* A line that never falls silent is sent on all the same: the failure then shows in the samples. */
 #define FT_BABBLE_NS (500 * NS_PER_MS)
 
-/* Shorter sleeps cost more than the wake-ups they save. */
-#define FT_WORTH_SLEEPING_NS INT64_C(50000)
 /* UARTs hand over their 16-byte FIFO at a time: so few missing characters come in one piece. */
 #define FT_FIFO_CHARS 16
 /* Beyond the wire time of missing characters, for the host on the other side. */
@@ -37,119 +35,13 @@
  * served together then stay together. A bus alone never waits for it. */
 #define FT_SLACK_SHARE 16
 
-/* Rhythm. Answers observed before a prediction is trusted; its spread may be 1/128 of the answer's time, so that
- * looking late costs less than 1 % of the bus. */
-#define FT_RHYTHM_TRUST 8
-#define FT_RHYTHM_SHIFT 7
-#define FT_RHYTHM_PIECES_8 12 /* an answer in one and a half pieces */
-#define FT_RHYTHM_LEAST_NS INT64_C(10000)
-#define FT_RHYTHM_SPREAD_NS INT64_C(1000) /* no host's clock and timer are steadier */
-/* So many predictions in a row are relied on; then bytes are waited for once, to see whether the device became quicker. */
-#define FT_RHYTHM_CHECK 256
-/* One answer that is far too late counts as no more than this many tolerances: trust is back after ten good ones. */
-#define FT_RHYTHM_SURPRISE 16
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* --- plan -------------------------------------------------------------------------------------------------------- */
-
-static int block_is_sound(const ft_block *block, const ft_point *points, uint32_t point_count, uint32_t device_count)
-{
-    return block->period_ns > 0 && block->phase_ns >= 0 && block->timeout_ns > 0 && block->gap_ns >= 0
-        && block->device < device_count && block->function >= FT_READ_COILS && block->function <= FT_READ_INPUT
-        && block->request_bytes > 0 && block->request_bytes <= FT_MAX_REQUEST && block->response_bytes <= FT_MAX_TCP
-        && ft_block_fits(block, points, point_count);
-}
-
-/* The first unsound block, or -1. */
-static int64_t first_unsound(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
-                             uint32_t device_count)
-{
-    for (uint32_t i = 0; i < block_count; i++)
-        if (!block_is_sound(&blocks[i], points, point_count, device_count))
-            return i;
-    return -1;
-}
-
-static uint32_t most_records(const ft_block *blocks, uint32_t block_count, const ft_point *points)
-{
-    size_t most_so_far = 1;
-    for (uint32_t i = 0; i < block_count; i++) {
-        size_t records = ft_block_records(&blocks[i], points);
-        if (records > most_so_far)
-            most_so_far = records;
-    }
-    return (uint32_t)most_so_far;
-}
-
-ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
-                     uint32_t device_count, int64_t *bad)
-{
-    *bad = first_unsound(blocks, block_count, points, point_count, device_count);
-    if (*bad >= 0)
-        return NULL;
-    ft_plan *plan = calloc(1, sizeof *plan);
-    if (!plan)
-        return NULL;
-    plan->block_count = block_count;
-    plan->point_count = point_count;
-    plan->device_count = device_count;
-    plan->most_records = most_records(blocks, block_count, points);
-    plan->blocks = calloc(block_count + 1u, sizeof *plan->blocks);
-    plan->points = calloc(point_count + 1u, sizeof *plan->points);
-    plan->turns = calloc(block_count + 1u, sizeof *plan->turns);
-    plan->devices = calloc(device_count + 1u, sizeof *plan->devices);
-    plan->scratch = calloc(plan->most_records, sizeof *plan->scratch);
-    if (!plan->blocks || !plan->points || !plan->turns || !plan->devices || !plan->scratch) {
-        ft_plan_free(plan);
-        return NULL;
-    }
-    if (block_count)
-        memcpy(plan->blocks, blocks, block_count * sizeof *blocks);
-    if (point_count)
-        memcpy(plan->points, points, point_count * sizeof *points);
-    return plan;
-}
-
-void ft_plan_free(ft_plan *plan)
-{
-    if (!plan)
-        return;
-    free(plan->blocks);
-    free(plan->points);
-    free(plan->turns);
-    free(plan->devices);
-    free(plan->scratch);
-    free(plan);
-}
-
 /* --- counters ---------------------------------------------------------------------------------------------------- */
-
-static void add(ft_counts *counts, enum ft_counter which, uint64_t n)
-{
-    uint64_t before = atomic_load_explicit(&counts->n[which], memory_order_relaxed);
-    atomic_store_explicit(&counts->n[which], before + n, memory_order_relaxed);
-}
 
 static void count(ft_bus *bus, uint32_t device, enum ft_counter which, uint64_t n)
 {
-    add(&bus->counts, which, n);
+    ft_counts_add(&bus->counts, which, n);
     if (bus->plan && device < bus->plan->device_count)
-        add(&bus->plan->devices[device].counts, which, n);
-}
-
-void ft_counts_read(const ft_counts *counts, uint64_t out[FT_N_COUNT])
-{
-    for (int i = 0; i < FT_N_COUNT; i++)
-        out[i] = atomic_load_explicit(&counts->n[i], memory_order_relaxed);
+        ft_counts_add(&bus->plan->devices[device].counts, which, n);
 }
 
 static void count_stale(ft_bus *bus)
@@ -188,65 +80,6 @@ static void fail_device(ft_bus *bus, uint32_t device, uint32_t except, int64_t n
     }
 }
 
-/* --- rhythm ------------------------------------------------------------------------------------------------------ */
-
-static int64_t tolerance(const ft_rhythm *rhythm)
-{
-    return most(rhythm->mean_ns >> FT_RHYTHM_SHIFT, FT_RHYTHM_LEAST_NS);
-}
-
-static int is_steady(const ft_rhythm *rhythm)
-{
-    return rhythm->observed >= FT_RHYTHM_TRUST && rhythm->pieces_8 >= FT_RHYTHM_PIECES_8
-        && rhythm->spread_ns <= tolerance(rhythm) && rhythm->expected_ns >= FT_WORTH_SLEEPING_NS
-        && rhythm->relied < FT_RHYTHM_CHECK;
-}
-
-/* Bytes woke us when the answer was complete: its time is known exactly. */
-static void observe(ft_rhythm *rhythm, int64_t took, int32_t pieces)
-{
-    int64_t away = took - rhythm->mean_ns;
-    if (rhythm->observed == 0) {
-        rhythm->mean_ns = took;
-        rhythm->spread_ns = 0;
-        rhythm->pieces_8 = 8 * pieces;
-    } else {
-        rhythm->mean_ns += away / 4;
-        rhythm->spread_ns += (most(away, -away) - rhythm->spread_ns) / 4;
-        rhythm->pieces_8 += pieces - rhythm->pieces_8 / 8;
-    }
-    rhythm->spread_ns = most(rhythm->spread_ns, FT_RHYTHM_SPREAD_NS);
-    rhythm->expected_ns = rhythm->mean_ns + rhythm->spread_ns;
-    rhythm->relied = 0;
-    if (rhythm->observed < FT_RHYTHM_TRUST)
-        rhythm->observed++;
-}
-
-/* We looked at the expected time: the answer was there (over <= 0), or came `over` later. Eight small steps down make
- * up for one step up, so that about 1 look in 9 is too early: a second look costs less than looking late at all others.
- * Much too late: the spread says that the rhythm is lost. */
-static void adjust(ft_rhythm *rhythm, int64_t over)
-{
-    if (over <= 0) {
-        rhythm->expected_ns -= rhythm->spread_ns / 8;
-        return;
-    }
-    int64_t surprise = least(over, FT_RHYTHM_SURPRISE * tolerance(rhythm));
-    rhythm->expected_ns += most(least(over, tolerance(rhythm)), FT_RHYTHM_SPREAD_NS);
-    rhythm->spread_ns += (most(surprise, FT_RHYTHM_SPREAD_NS) - rhythm->spread_ns) / 8;
-}
-
-static void learn(ft_bus *bus, ft_rhythm *rhythm, int64_t now)
-{
-    int64_t took = now - bus->sent_ns;
-    if (!bus->predicted) {
-        observe(rhythm, took, (int32_t)bus->looks);
-        return;
-    }
-    rhythm->relied++;
-    adjust(rhythm, bus->looks == 1 ? 0 : took - rhythm->expected_ns);
-}
-
 /* --- the end of a transaction ------------------------------------------------------------------------------------ */
 
 /* Keep the grid, but forget what was missed: the latest due time that is not in the future. */
@@ -264,7 +97,7 @@ static void settle(ft_bus *bus, int64_t until, int64_t now)
 {
     bus->settling = 1;
     bus->free_ns = until;
-    bus->babble_ns = most(until, now + FT_BABBLE_NS);
+    bus->babble_ns = ft_most(until, now + FT_BABBLE_NS);
 }
 
 /* +-1/8, so that devices that died together are not probed together for ever. */
@@ -281,9 +114,9 @@ static void fell_silent(ft_bus *bus, const ft_block *block, int64_t now)
         return;
     if (device->backoff_ns == 0) {
         fail_device(bus, block->device, bus->current, now);
-        device->backoff_ns = least(FT_PROBE_SHARE * block->timeout_ns, FT_PROBE_MAX_NS);
+        device->backoff_ns = ft_least(FT_PROBE_SHARE * block->timeout_ns, FT_PROBE_MAX_NS);
     } else {
-        device->backoff_ns = least(2 * device->backoff_ns, FT_PROBE_MAX_NS);
+        device->backoff_ns = ft_least(2 * device->backoff_ns, FT_PROBE_MAX_NS);
     }
     device->not_before_ns = now + jittered(bus, device->backoff_ns);
 }
@@ -308,7 +141,7 @@ static void unanswered(ft_bus *bus, const ft_block *block, int damaged, int64_t 
         return;
     count(bus, block->device, FT_N_TIMEOUTS, 1);
     if (bus->wire.framing == FT_RTU) { /* in TCP the transaction id tells late answers */
-        device->late_until_ns = now + most(block->timeout_ns, FT_LATE_NS);
+        device->late_until_ns = now + ft_most(block->timeout_ns, FT_LATE_NS);
         device->late_function = block->function;
         device->late_bytes = block->response_bytes;
     }
@@ -316,6 +149,17 @@ static void unanswered(ft_bus *bus, const ft_block *block, int damaged, int64_t 
         fell_silent(bus, block, now);
     else
         answered(bus, block, now);
+}
+
+static void learn(ft_bus *bus, ft_rhythm *rhythm, int64_t now)
+{
+    int64_t took = now - bus->sent_ns;
+    if (!bus->predicted) {
+        ft_rhythm_observe(rhythm, took, (int32_t)bus->looks);
+        return;
+    }
+    rhythm->relied++;
+    ft_rhythm_adjust(rhythm, bus->looks == 1 ? 0 : took - rhythm->expected_ns);
 }
 
 static void finish(ft_bus *bus, int64_t now, enum ft_outcome outcome)
@@ -326,7 +170,7 @@ static void finish(ft_bus *bus, int64_t now, enum ft_outcome outcome)
     size_t pdu_bytes;
 
     bus->free_ns = now + bus->wire.quiet_ns;
-    device->not_before_ns = most(device->not_before_ns, now + block->gap_ns);
+    device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
     if (damaged)
         count(bus, block->device, FT_N_CRC_ERRORS, damaged);
     if (outcome == FT_TIMED_OUT) {
@@ -354,7 +198,7 @@ static int64_t give_up_at(const ft_bus *bus)
     int64_t deadline = ft_master_deadline(&bus->master);
     if (bus->master.counts.crc_errors == bus->crc_before)
         return deadline;
-    return least(deadline, bus->heard_ns + most(FT_DAMAGE_QUIET_NS, bus->wire.quiet_ns));
+    return ft_least(deadline, bus->heard_ns + ft_most(FT_DAMAGE_QUIET_NS, bus->wire.quiet_ns));
 }
 
 /* What was heard may end the transaction: 1 if so. */
@@ -386,7 +230,7 @@ static int64_t await_rest(ft_bus *bus, int64_t now, size_t n, ft_action *out)
     bus->watching = n == 0 || missing <= FT_FIFO_CHARS || rest < FT_WORTH_SLEEPING_NS;
     bus->wake_ns = give_up_at(bus);
     if (!bus->watching)
-        bus->wake_ns = least(bus->wake_ns, now + rest + FT_TAIL_NS);
+        bus->wake_ns = ft_least(bus->wake_ns, now + rest + FT_TAIL_NS);
     out->watch = bus->watching;
     return bus->wake_ns;
 }
@@ -419,13 +263,13 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     bus->settling = 0;
     bus->looks = 0;
     bus->crc_before = bus->master.counts.crc_errors;
-    bus->predicted = bus->wire.framing == FT_RTU && is_steady(&turn->rhythm);
+    bus->predicted = bus->wire.framing == FT_RTU && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
     bus->wake_ns = ft_master_deadline(&bus->master);
     if (bus->predicted)
-        bus->wake_ns = least(bus->wake_ns, now + turn->rhythm.expected_ns);
+        bus->wake_ns = ft_least(bus->wake_ns, now + turn->rhythm.expected_ns);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->request, .n = block->request_bytes,
-                       .slack_ns = bus->predicted ? tolerance(&turn->rhythm) : 0};
+                       .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0};
     return bus->wake_ns;
 }
 
@@ -447,9 +291,9 @@ static int64_t ready_at(const ft_plan *plan, uint32_t i)
 {
     const ft_block *block = &plan->blocks[i];
     const ft_device *device = &plan->devices[block->device];
-    int64_t at = most(plan->turns[i].due_ns, device->not_before_ns);
+    int64_t at = ft_most(plan->turns[i].due_ns, device->not_before_ns);
     if (block->function == device->late_function && block->response_bytes == device->late_bytes)
-        at = most(at, device->late_until_ns);
+        at = ft_most(at, device->late_until_ns);
     return at;
 }
 
@@ -461,9 +305,9 @@ static uint32_t choose(const ft_plan *plan, int64_t at, int64_t *first_ready)
     *first_ready = FT_NEVER;
     for (uint32_t i = 0; i < plan->block_count; i++) {
         int64_t ready = ready_at(plan, i);
-        int64_t deadline = plan->turns[i].due_ns + least(plan->blocks[i].period_ns, FT_PATIENCE_NS);
+        int64_t deadline = plan->turns[i].due_ns + ft_least(plan->blocks[i].period_ns, FT_PATIENCE_NS);
         if (ready > at) {
-            *first_ready = least(*first_ready, ready);
+            *first_ready = ft_least(*first_ready, ready);
         } else if (deadline < earliest) {
             earliest = deadline;
             chosen = i;
@@ -479,7 +323,7 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     out->watch = bus->watching;
     if (!bus->attached || !bus->plan)
         return FT_NEVER;
-    int64_t at = most(now, bus->free_ns);
+    int64_t at = ft_most(now, bus->free_ns);
     uint32_t i = choose(bus->plan, at, &bus->wake_ns);
     if (i != FT_NO_BLOCK && at == now && looked)
         return send(bus, i, now, out);

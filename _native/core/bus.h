@@ -18,78 +18,16 @@
 #ifndef FT_BUS_H
 #define FT_BUS_H
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "busplan.h"
+#include "counts.h"
 #include "master.h"
 #include "modbus.h"
-#include "plan.h"
 #include "ring.h"
-#include "sample.h"
 
 #define FT_NEVER INT64_MAX
-
-/* Written by the thread that steps the bus, read by any. */
-enum ft_counter {
-    FT_N_TRANSACTIONS = 0, /* requests sent */
-    FT_N_OK,
-    FT_N_TIMEOUTS,
-    FT_N_CRC_ERRORS,
-    FT_N_EXCEPTIONS,
-    FT_N_STALE,    /* bytes that belonged to no transaction and were thrown away */
-    FT_N_OVERRUNS, /* polls skipped because the bus or the device was not ready in their period */
-    FT_N_BUSY_NS,  /* time the line was taken: request, answer or timeout, and the gap behind it */
-    FT_N_COUNT
-};
-
-typedef struct ft_counts {
-    _Atomic uint64_t n[FT_N_COUNT];
-} ft_counts;
-
-/* How long the answer of one block takes, from the write on. */
-typedef struct ft_rhythm {
-    int64_t mean_ns;      /* of exactly observed answers */
-    int64_t spread_ns;    /* their mean distance from the mean */
-    int64_t expected_ns;  /* when to look: nearly all answers are complete by then */
-    int32_t pieces_8;     /* eight times the pieces in which an answer arrives, on average */
-    int32_t observed;     /* exact observations, up to FT_RHYTHM_TRUST */
-    int32_t relied;       /* predictions since the last one of them */
-} ft_rhythm;
-
-/* One block's place in the schedule. */
-typedef struct ft_turn {
-    int64_t due_ns;
-    ft_rhythm rhythm;
-} ft_turn;
-
-typedef struct ft_device {
-    int64_t not_before_ns;  /* its gap or its back-off */
-    int64_t backoff_ns;     /* 0: alive */
-    int64_t late_until_ns;  /* until then a late answer of this shape may still come: */
-    uint16_t late_bytes;
-    uint8_t late_function;
-    uint32_t silent;        /* polls in a row without a byte of an answer */
-    ft_counts counts;
-} ft_device;
-
-/* A plan and what was learned while it ran; one piece of memory. */
-typedef struct ft_plan {
-    uint32_t block_count;
-    uint32_t point_count;
-    uint32_t device_count;
-    uint32_t most_records;  /* an answer or a failure of any block gives no more samples than this */
-    ft_block *blocks;
-    ft_point *points;
-    ft_turn *turns;         /* one for each block */
-    ft_device *devices;
-    ft_sample *scratch;     /* most_records */
-} ft_plan;
-
-/* A copy of the arrays, or NULL: no memory, or (*bad >= 0) block number *bad would read or write out of bounds. */
-ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
-                     uint32_t device_count, int64_t *bad);
-void ft_plan_free(ft_plan *plan);
 
 /* The properties of a line that the bus must respect. */
 typedef struct ft_wire {
@@ -153,7 +91,5 @@ void ft_bus_detach(ft_bus *bus, int64_t now);
 /* `bytes`: all that waited on the line at `now`, non-NULL also if that was nothing; NULL: nobody looked.
  * Returns when it wants to be called again, FT_NEVER if only bytes (where watched) or attach matter. */
 int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out);
-
-void ft_counts_read(const ft_counts *counts, uint64_t out[FT_N_COUNT]);
 
 #endif

@@ -1,0 +1,17 @@
+/* Two times or spans in, the earlier or shorter, the later or longer one out. */
+#ifndef FT_NS_H
+#define FT_NS_H
+
+#include <stdint.h>
+
+static inline int64_t ft_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t ft_most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+#endif
