@@ -18,7 +18,7 @@ MODULES: dict[str, list[str]] = {
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
     "busloop": ["busloop", "bus", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
-    "server": ["server", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
+    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": ["columns", "columns_read", "mpack"],
     "page": ["page", "crc32c"],

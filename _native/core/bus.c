@@ -252,8 +252,7 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     memcpy(bus->request, block->request, FT_MAX_REQUEST);
     if (bus->wire.framing == FT_TCP) {
         bus->transaction++;
-        bus->request[0] = (uint8_t)(bus->transaction >> 8);
-        bus->request[1] = (uint8_t)bus->transaction;
+        ft_put_u16(bus->request, bus->transaction);
     }
     ft_master_begin(&bus->master, now, bus->request, block->request_bytes, block->response_bytes, block->timeout_ns);
     count(bus, block->device, FT_N_TRANSACTIONS, 1);

@@ -275,19 +275,13 @@ int ft_crc_fits(const uint8_t *adu, size_t n)
     return adu[n - 2] == (crc & 0xFF) && adu[n - 1] == crc >> 8;
 }
 
-static void put_u16(uint8_t *out, size_t value)
-{
-    out[0] = (uint8_t)(value >> 8);
-    out[1] = (uint8_t)value;
-}
-
 size_t ft_frame(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,
                 uint8_t *out)
 {
     if (framing == FT_TCP) {
-        put_u16(out, transaction);
-        put_u16(out + 2, 0);
-        put_u16(out + 4, n + 1);
+        ft_put_u16(out, transaction);
+        ft_put_u16(out + 2, 0);
+        ft_put_u16(out + 4, (uint16_t)(n + 1));
         out[6] = unit;
         memcpy(out + FT_MBAP_BYTES, pdu, n);
         return FT_MBAP_BYTES + n;

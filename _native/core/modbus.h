@@ -54,4 +54,10 @@ static inline uint16_t ft_u16(const uint8_t *bytes) /* a 16-bit field as Modbus 
     return (uint16_t)((bytes[0] << 8) | bytes[1]);
 }
 
+static inline void ft_put_u16(uint8_t *bytes, uint16_t value)
+{
+    bytes[0] = (uint8_t)(value >> 8);
+    bytes[1] = (uint8_t)value;
+}
+
 #endif

@@ -1,168 +1,24 @@
-/* Bytes of requests in, bytes of answers out: every unit of one bus, with its faults. */
 #include "server.h"
 
 #include <string.h>
 
-#include "decode.h"
 #include "sample.h"
-
-#define UNIT_BYTES 1
-#define MIN_RTU (UNIT_BYTES + 1 + FT_CRC_BYTES)
-#define MBAP_LENGTH_AT 4
-#define MBAP_UNCOUNTED (FT_MBAP_BYTES - UNIT_BYTES) /* the length field counts what follows it */
-
-/* ---- requests out of a stream -------------------------------------------------------------------------------- */
-
-void ft_stream_init(ft_stream *stream)
-{
-    memset(stream, 0, sizeof *stream);
-}
-
-static void drop_garbage(ft_stream *stream, size_t n)
-{
-    stream->taken += n;
-    stream->garbage += n;
-}
-
-size_t ft_stream_feed(ft_stream *stream, enum ft_framing framing, int64_t now_ns, const uint8_t *bytes, size_t n)
-{
-    size_t waiting = stream->filled - stream->taken;
-    if (framing == FT_RTU && waiting > 0 && now_ns - stream->last_ns > FT_FRAME_SILENCE_NS) {
-        drop_garbage(stream, waiting);
-        waiting = 0;
-    }
-    memmove(stream->bytes, stream->bytes + stream->taken, waiting);
-    if (waiting == 0)
-        stream->first_ns = now_ns;
-    if (n > FT_STREAM_BYTES - waiting)
-        n = FT_STREAM_BYTES - waiting;
-    memcpy(stream->bytes + waiting, bytes, n);
-    stream->taken = 0;
-    stream->filled = waiting + n;
-    stream->last_ns = now_ns;
-    return n;
-}
-
-static void take(ft_stream *stream, ft_request *request, size_t adu_bytes)
-{
-    request->first_ns = stream->first_ns;
-    request->adu = stream->bytes + stream->taken;
-    request->adu_bytes = adu_bytes;
-    stream->taken += adu_bytes;
-    stream->first_ns = stream->last_ns;
-}
-
-/* Length of the RTU request at `bytes`; 0: cannot tell yet; -1: none starts here. What the table refuses is still a
- * request when everything that came is one frame: it deserves its exception, or is a long loop-back. */
-static int rtu_request_length(const uint8_t *bytes, size_t n)
-{
-    int pdu = n > UNIT_BYTES ? ft_request_length(bytes + UNIT_BYTES, n - UNIT_BYTES) : 0;
-    size_t whole = UNIT_BYTES + (size_t)(pdu > 0 ? pdu : 0) + FT_CRC_BYTES;
-    if (pdu == 0 || (pdu > 0 && n < whole))
-        return 0;
-    if (pdu > 0 && ft_crc_fits(bytes, whole))
-        return (int)whole;
-    return n >= MIN_RTU && n <= FT_MAX_RTU && ft_crc_fits(bytes, n) ? (int)n : -1;
-}
-
-static int next_rtu(ft_stream *stream, ft_request *request)
-{
-    while (stream->taken < stream->filled) {
-        int length = rtu_request_length(stream->bytes + stream->taken, stream->filled - stream->taken);
-        if (length == 0)
-            return 0;
-        if (length < 0) {
-            drop_garbage(stream, 1);
-            continue;
-        }
-        take(stream, request, (size_t)length);
-        request->transaction = 0;
-        request->unit = request->adu[0];
-        request->pdu = request->adu + UNIT_BYTES;
-        request->pdu_bytes = request->adu_bytes - UNIT_BYTES - FT_CRC_BYTES;
-        return 1;
-    }
-    return 0;
-}
-
-static int next_tcp(ft_stream *stream, ft_request *request)
-{
-    const uint8_t *head = stream->bytes + stream->taken;
-    size_t waiting = stream->filled - stream->taken;
-    if (waiting < FT_MBAP_BYTES)
-        return 0;
-    size_t length = ft_u16(head + MBAP_LENGTH_AT);
-    if (ft_u16(head + 2) != 0 || length <= UNIT_BYTES || length > UNIT_BYTES + FT_MAX_PDU)
-        return -1;
-    if (waiting < MBAP_UNCOUNTED + length)
-        return 0;
-    take(stream, request, MBAP_UNCOUNTED + length);
-    request->transaction = ft_u16(head);
-    request->unit = head[MBAP_UNCOUNTED];
-    request->pdu = head + FT_MBAP_BYTES;
-    request->pdu_bytes = length - UNIT_BYTES;
-    return 1;
-}
-
-int ft_stream_next(ft_stream *stream, enum ft_framing framing, ft_request *request)
-{
-    return framing == FT_TCP ? next_tcp(stream, request) : next_rtu(stream, request);
-}
-
-/* ---- what the registers hold --------------------------------------------------------------------------------- */
 
 static int has_unit(const uint8_t units[FT_UNITS / 8], uint8_t unit)
 {
     return units[unit / 8] >> (unit % 8) & 1;
 }
 
-/* Orders signals; only holding (0) and input (1) registers have any. */
-static uint32_t place(const ft_signal *signal)
-{
-    return (uint32_t)signal->unit << 17 | (uint32_t)signal->table << 16 | signal->address;
-}
-
-static int fits(const ft_signal *signal)
-{
-    uint8_t registers[2 * FT_SIGNAL_MAX_REGISTERS];
-    if (signal->table > FT_INPUT || signal->registers == 0 || signal->registers > FT_SIGNAL_MAX_REGISTERS)
-        return 0;
-    if ((uint32_t)signal->address + signal->registers > 0x10000)
-        return 0;
-    if (signal->type == FT_TEXT)
-        return signal->text_bytes > 0 && signal->registers == (signal->text_bytes + 1) / 2;
-    return ft_encode_value(signal->type, signal->order, 0, registers) == signal->registers;
-}
-
-static int all_fit(const ft_signal *signals, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!fits(&signals[i]))
-            return 0;
-        if (i + 1 < count && place(&signals[i]) + signals[i].registers > place(&signals[i + 1]))
-            return 0;
-    }
-    return 1;
-}
-
 int ft_server_init(ft_server *server, enum ft_framing framing, const uint8_t units[FT_UNITS / 8],
                    const ft_signal *signals, size_t count, const ft_faults *faults, uint64_t seed)
 {
-    uint32_t at = 0;
     memset(server, 0, sizeof *server);
-    if (!all_fit(signals, count))
+    if (ft_bank_init(&server->bank, signals, count) != 0)
         return -1;
     server->framing = framing;
     memcpy(server->units, units, sizeof server->units);
-    server->signals = signals;
     server->faults = *faults;
     server->random = seed;
-    for (uint32_t home = 0; home < FT_UNITS * 2; home++) {
-        server->first[home] = at;
-        while (at < count && place(&signals[at]) >> 16 == home)
-            at++;
-    }
-    server->first[FT_UNITS * 2] = at;
     return 0;
 }
 
@@ -179,99 +35,23 @@ typedef struct job {
 
 enum { ILLEGAL_FUNCTION = 1, ILLEGAL_ADDRESS = 2, ILLEGAL_VALUE = 3, DEVICE_FAILURE = 4, NO_PATH = 0x0B };
 
-static void put_u16(uint8_t *bytes, uint16_t value)
-{
-    bytes[0] = (uint8_t)(value >> 8);
-    bytes[1] = (uint8_t)value;
-}
-
-static uint32_t written_key(uint8_t unit, uint8_t table, uint16_t address)
-{
-    return UINT32_C(1) << 31 | (uint32_t)unit << 18 | (uint32_t)table << 16 | address; /* never 0 */
-}
-
-/* The slot of a written register or coil, or the free one where it would go. */
-static ft_written *written_slot(ft_server *server, uint32_t key)
-{
-    uint32_t at = key * UINT32_C(2654435761) >> 20; /* multiplicative hash, 12 bits: FT_WRITTEN_SLOTS */
-    while (server->written[at].key != 0 && server->written[at].key != key)
-        at = (at + 1) % FT_WRITTEN_SLOTS;
-    return &server->written[at];
-}
-
 static int write_value(const job *j, uint8_t table, uint16_t address, uint16_t value)
 {
-    uint32_t key = written_key(j->unit, table, address);
-    ft_written *slot = written_slot(j->server, key);
-    if (slot->key == 0) {
-        if (j->server->written_count >= FT_WRITTEN_SLOTS / 2)
-            return DEVICE_FAILURE;
-        j->server->written_count++;
-        slot->key = key;
-    }
-    slot->value = value;
+    if (ft_bank_write(&j->server->bank, j->unit, table, address, value) != 0)
+        return DEVICE_FAILURE;
     ft_count(&j->server->counts[FT_COUNT_WRITTEN], 1);
     return 0;
 }
 
-/* Where the first signal stands that reaches past `address`. */
-static uint32_t first_signal_past(const ft_server *server, uint32_t home, uint16_t address)
-{
-    uint32_t low = server->first[home];
-    uint32_t high = server->first[home + 1];
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        const ft_signal *signal = &server->signals[middle];
-        if ((uint32_t)signal->address + signal->registers <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The part of `signal` that lies in [address, address + quantity), copied to its place in `out`. */
-static void overlay_signal(const ft_signal *signal, int64_t tick, uint32_t address, uint32_t quantity, uint8_t *out)
-{
-    uint8_t registers[2 * FT_SIGNAL_MAX_REGISTERS];
-    uint32_t from = signal->address > address ? signal->address : address;
-    uint32_t signal_end = (uint32_t)signal->address + signal->registers;
-    uint32_t to = signal_end < address + quantity ? signal_end : address + quantity;
-    ft_signal_registers(signal, tick, registers);
-    memcpy(out + 2 * (from - address), registers + 2 * (from - signal->address), 2 * (to - from));
-}
-
-static void overlay_written(const job *j, uint8_t table, uint16_t address, uint16_t quantity, uint8_t *out)
-{
-    for (uint16_t i = 0; i < quantity; i++) {
-        const ft_written *slot = written_slot(j->server, written_key(j->unit, table, (uint16_t)(address + i)));
-        if (slot->key != 0)
-            put_u16(out + 2 * i, slot->value);
-    }
-}
-
 static void fill_registers(const job *j, uint8_t table, uint16_t address, uint16_t quantity, uint8_t *out)
 {
-    const ft_server *server = j->server;
-    uint32_t home = (uint32_t)j->unit * 2 + table;
-    uint32_t end = server->first[home + 1];
-    for (uint16_t i = 0; i < quantity; i++)
-        put_u16(out + 2 * i, (uint16_t)(ft_signal_identity(j->unit, table, (uint16_t)(address + i)) + (uint64_t)j->tick));
-    for (uint32_t i = first_signal_past(server, home, address);
-         i < end && server->signals[i].address < (uint32_t)address + quantity; i++)
-        overlay_signal(&server->signals[i], j->tick, address, quantity, out);
-    if (server->written_count > 0)
-        overlay_written(j, table, address, quantity, out);
+    ft_range range = {.unit = j->unit, .table = table, .address = address, .quantity = quantity};
+    ft_bank_registers(&j->server->bank, &range, j->tick, out);
 }
 
 static int bit_at(const job *j, uint8_t table, uint16_t address)
 {
-    if (j->server->written_count > 0) {
-        const ft_written *slot = written_slot(j->server, written_key(j->unit, table, address));
-        if (slot->key != 0)
-            return slot->value != 0;
-    }
-    return (int)ft_signal_value(FT_BOOL, ft_signal_identity(j->unit, table, address), j->tick);
+    return ft_bank_bit(&j->server->bank, j->unit, table, address, j->tick);
 }
 
 /* ---- one function code each: 0, or the exception ------------------------------------------------------------- */
@@ -413,8 +193,8 @@ static int diagnostics(job *j)
 
 static int event_counter(job *j)
 {
-    put_u16(j->out + 1, 0);
-    put_u16(j->out + 3, (uint16_t)atomic_load_explicit(&j->server->counts[FT_COUNT_ANSWERED], memory_order_relaxed));
+    ft_put_u16(j->out + 1, 0);
+    ft_put_u16(j->out + 3, (uint16_t)atomic_load_explicit(&j->server->counts[FT_COUNT_ANSWERED], memory_order_relaxed));
     j->out_bytes = 5;
     return 0;
 }

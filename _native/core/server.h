@@ -1,6 +1,6 @@
-/* The device side of Modbus, sans-IO: a stream of bytes in, requests out of it, answers to them. One ft_server plays
- * every unit of one bus; each byte stream to it (a serial line, a TCP connection) is an ft_stream. No allocation;
- * time is an argument. What the registers hold: core/signal.h. */
+/* The device side of Modbus, sans-IO: requests in, answers to them out, with their faults. One ft_server plays every
+ * unit of one bus; each byte stream to it (a serial line, a TCP connection) is an ft_stream. No allocation; time is an
+ * argument. Requests out of bytes: core/requests.h. What the registers hold: core/bank.h. */
 #ifndef FT_SERVER_H
 #define FT_SERVER_H
 
@@ -8,13 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bank.h"
 #include "modbus.h"
+#include "requests.h"
 #include "signal.h"
 
-#define FT_STREAM_BYTES 1024              /* three of the longest requests: what a client may send ahead */
-#define FT_FRAME_SILENCE_NS INT64_C(50000000) /* ends a request that stopped short; no master pauses so long in one */
-#define FT_UNITS 256
-#define FT_WRITTEN_SLOTS 4096             /* power of two; half of it may be used: 2048 written registers and coils */
 #define FT_ALWAYS (UINT64_C(1) << 32)     /* a fault's chance is a part of this */
 #define FT_GLITCH_BYTES 3                 /* noise on a line that is turned round is this long at most */
 #define FT_ANSWER_BYTES (2 * FT_MAX_TCP + FT_GLITCH_BYTES) /* an echo of the request, noise, the answer */
@@ -49,43 +47,15 @@ enum ft_server_count {
     FT_SERVER_COUNTS
 };
 
-typedef struct ft_written {
-    uint32_t key; /* 0: free */
-    uint16_t value;
-} ft_written;
-
 typedef struct ft_server {
     enum ft_framing framing;
     uint8_t units[FT_UNITS / 8];      /* bit per unit played */
-    const ft_signal *signals;         /* sorted by unit, table, address; none overlaps another */
-    uint32_t first[FT_UNITS * 2 + 1]; /* signals of (unit, holding or input) start here */
+    ft_bank bank;
     ft_faults faults;
     uint64_t random;
-    uint32_t written_count;
-    ft_written written[FT_WRITTEN_SLOTS];
     ft_counter counts[FT_SERVER_COUNTS];
     ft_counter faults_applied[FT_FAULT_COUNT];
 } ft_server;
-
-typedef struct ft_stream {
-    int64_t first_ns; /* arrival of the oldest byte */
-    int64_t last_ns;
-    size_t taken; /* bytes[taken .. filled) wait */
-    size_t filled;
-    size_t garbage; /* bytes that belonged to no request, ever */
-    uint8_t bytes[FT_STREAM_BYTES];
-} ft_stream;
-
-/* Points into its stream: valid until the stream is fed again. */
-typedef struct ft_request {
-    int64_t first_ns; /* arrival of its first byte */
-    const uint8_t *adu;
-    size_t adu_bytes;
-    const uint8_t *pdu;
-    size_t pdu_bytes;
-    uint16_t transaction;
-    uint8_t unit;
-} ft_request;
 
 typedef struct ft_answer {
     int64_t late_ns; /* wait this long on top of the device's usual delay */
@@ -96,12 +66,6 @@ typedef struct ft_answer {
 /* `signals` must outlive the server. Returns 0, or -1 when they are not sorted, overlap or leave their table. */
 int ft_server_init(ft_server *server, enum ft_framing framing, const uint8_t units[FT_UNITS / 8],
                    const ft_signal *signals, size_t count, const ft_faults *faults, uint64_t seed);
-
-void ft_stream_init(ft_stream *stream);
-/* Bytes that arrived at `now_ns`. Takes at most the room there is; returns how many. */
-size_t ft_stream_feed(ft_stream *stream, enum ft_framing framing, int64_t now_ns, const uint8_t *bytes, size_t n);
-/* 1: `request` is the next one; 0: more bytes are needed; -1: this is no Modbus TCP, close the connection. */
-int ft_stream_next(ft_stream *stream, enum ft_framing framing, ft_request *request);
 
 /* The bytes that `request` provokes when the device looks at its registers at `wall_ns`. */
 void ft_server_answer(ft_server *server, const ft_request *request, int64_t wall_ns, ft_answer *answer);
