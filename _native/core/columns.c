@@ -11,11 +11,6 @@
 #define NO_ROW UINT32_MAX      /* a piece of text that its first piece speaks for */
 #define US_PER_S 1000000
 #define MOST_VARINT 10         /* bytes of a 64-bit varint */
-/* Decimals only while they are shorter than the mantissa they stand for: large full floats are multiples of 0.0001 by
- * chance, and as integers they would take more bytes than their bit patterns, whose upper bytes repeat. */
-#define F32_MOST 1048576.0        /* 2^20 of 2^24 */
-#define F64_MOST 70368744177664.0 /* 2^46 of 2^53 */
-
 typedef struct state {
     const ft_layout *layout;
     const ft_encode_job *job;
@@ -247,78 +242,19 @@ static void put_doubles(state *s, ft_first *slot, const uint64_t *values, size_t
     s->double_count += n;
 }
 
-/* ---- floats that are decimals ---- */
-
-static double f32_value(uint64_t bits)
-{
-    uint32_t low = (uint32_t)bits;
-    float v;
-    memcpy(&v, &low, sizeof v);
-    return (double)v;
-}
-
-static double f64_value(uint64_t bits)
-{
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-static int64_t nearest(double v)
-{
-    return (int64_t)(v + (v < 0 ? -0.5 : 0.5));
-}
-
-/* `scaled` becomes values * 10^decimals where that is an integer that gives back every bit; else 0. */
-static int scale_f32(const uint64_t *values, size_t n, unsigned decimals, uint64_t *scaled)
-{
-    for (size_t i = 0; i < n; i++) {
-        double product = f32_value(values[i]) * FT_POWERS[decimals];
-        if (!(fabs(product) < F32_MOST))
-            return 0;
-        int64_t integer = nearest(product);
-        float back = (float)((double)integer / FT_POWERS[decimals]);
-        uint32_t bits = (uint32_t)values[i];
-        if (memcmp(&back, &bits, sizeof back) != 0)
-            return 0;
-        scaled[i] = (uint64_t)integer;
-    }
-    return 1;
-}
-
-static int scale_f64(const uint64_t *values, size_t n, unsigned decimals, uint64_t *scaled)
-{
-    for (size_t i = 0; i < n; i++) {
-        double product = f64_value(values[i]) * FT_POWERS[decimals];
-        if (!(fabs(product) < F64_MOST))
-            return 0;
-        int64_t integer = nearest(product);
-        double back = (double)integer / FT_POWERS[decimals];
-        if (memcmp(&back, &values[i], sizeof back) != 0)
-            return 0;
-        scaled[i] = (uint64_t)integer;
-    }
-    return 1;
-}
-
-static int scale(state *s, uint32_t type, size_t n, unsigned decimals)
-{
-    return type == FT_F32 ? scale_f32(s->values, n, decimals, s->scaled) : scale_f64(s->values, n, decimals, s->scaled);
-}
+/* ---- columns ---- */
 
 /* The fewest decimals that do; but those of the column's twin if they do, so that its first value predicts ours. */
 static uint32_t pick_mode(state *s, uint32_t type, const ft_first *slot, size_t n)
 {
     uint32_t twin = slot->mode > 1 ? slot->mode - 1 : FT_RAW_MODE;
-    if (twin != FT_RAW_MODE && scale(s, type, n, twin - 1))
+    if (twin != FT_RAW_MODE && ft_scale(type, s->values, n, twin - 1, s->scaled))
         return twin;
-    for (unsigned decimals = 0; decimals <= FT_MAX_DECIMALS; decimals++)
-        if (scale(s, type, n, decimals))
+    for (uint32_t decimals = 0; decimals <= FT_MAX_DECIMALS; decimals++)
+        if (ft_scale(type, s->values, n, decimals, s->scaled))
             return 1 + decimals;
     return FT_RAW_MODE;
 }
-
-/* ---- columns ---- */
 
 static size_t text_piece(const ft_sample *piece, uint8_t *out)
 {
@@ -456,7 +392,7 @@ static void plain_floats(state *s, uint32_t type, size_t n)
     unsigned width = type == FT_F32 ? 4 : 8;
     int nan = 0;
     for (size_t i = 0; i < n && !nan; i++)
-        nan = isnan(type == FT_F32 ? f32_value(s->values[i]) : f64_value(s->values[i]));
+        nan = isnan(type == FT_F32 ? ft_f32_value(s->values[i]) : ft_f64_value(s->values[i]));
     if (nan)
         ft_put_bin_head(&s->out, n * width);
     else

@@ -4,21 +4,21 @@
  * together: rows are instants, columns are tags) and writes one body. It allocates nothing: the caller brings
  * scratch memory and room for the body, and brings more when it is told FT_MORE_ROOM.
  *
- * Reading: ft_read_envelope() and ft_read_body() find the parts, ft_read_group() fills one table at a time,
- * ft_write_samples() turns it into samples. All of them stay inside the bytes they are given, whatever these say. */
+ * Reading: ft_read_body() finds the parts of what core/envelope.h found in a message, ft_read_group() fills one table
+ * at a time, ft_write_samples() turns it into samples. All of them stay inside the bytes they are given, whatever these
+ * say. */
 #ifndef FT_COLUMNS_H
 #define FT_COLUMNS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/decimals.h"
+#include "core/envelope.h"
 #include "core/mpack.h"
 #include "core/sample.h"
 
-#define FT_FORMAT_VERSION 1
-#define FT_EPOCH_BYTES 8
 #define FT_HASH_BYTES 8
-#define FT_MAX_DECIMALS 4                  /* more never paid: such columns are full floats */
 #define FT_LEAST_ITEMS 5                   /* of a body's array: up to the groups ... */
 #define FT_BODY_ITEMS 10                   /* ... and with streams, gaps and schemas */
 #define FT_GROUP_ITEMS 4                   /* of a group's array: its head ... */
@@ -26,8 +26,6 @@
 #define FT_RAW_MODE 0                      /* a float column's mode: 0 bit patterns, else 1 + decimals */
 #define FT_MAX_CELLS ((size_t)1 << 20)     /* rows x columns of one body: bounds what a reader must hold (32 MiB) */
 #define FT_MAX_BODY_BYTES ((size_t)1 << 23) /* of one body, inflated: the same bound for its bytes */
-
-static const double FT_POWERS[FT_MAX_DECIMALS + 1] = {1.0, 10.0, 100.0, 1000.0, 10000.0};
 
 enum ft_encode_result {
     FT_ENCODED = 0,
@@ -91,29 +89,7 @@ int ft_encode(const ft_layout *layout, const ft_encode_job *job, void *scratch, 
  * last before it; 0 when there is none. */
 size_t ft_split(const ft_sample *samples, size_t count, size_t near);
 
-typedef struct ft_envelope {
-    const uint8_t *gateway;
-    size_t gateway_bytes;
-    const uint8_t *epoch; /* FT_EPOCH_BYTES */
-    uint64_t seq;
-    uint8_t flags;
-    size_t flags_at;      /* offset of the flags byte in the message: it may be patched in place */
-    uint64_t source;
-    uint64_t error_ms;
-    uint8_t codec;        /* 0 none, 1 zlib */
-    const uint8_t *body;  /* codec 0: one msgpack array; 1: what zlib made of it */
-    size_t body_bytes;
-    size_t bytes;         /* of the whole message; more may follow */
-} ft_envelope;
-
-/* What readers say when bytes are not what FORMAT.md draws. */
-typedef struct ft_fault {
-    const char *why; /* NULL: nothing is wrong */
-    size_t at;       /* offset in the bytes that were read */
-} ft_fault;
-
 /* All readers return 0, or -1 with the fault filled in. */
-int ft_read_envelope(const uint8_t *bytes, size_t n, ft_envelope *envelope, ft_fault *fault);
 
 /* A body that is being read: the streams move on as groups are taken. */
 typedef struct ft_body {

@@ -1,83 +1,9 @@
-/* One message in, its samples out, table by table; whatever the bytes say, nothing outside them is touched. */
+/* One body in, its samples out, table by table; whatever the bytes say, nothing outside them is touched. */
 #include "core/columns.h"
 
 #define LONGEST_US (INT64_MAX / 1000) /* wall times beyond do not fit in nanoseconds */
 #define US_PER_S 1000000
 #define TEXT_PIECE 8
-
-static int settle(const ft_reader *r, const uint8_t *start, ft_fault *fault)
-{
-    if (!r->why)
-        return 0;
-    fault->why = r->why;
-    fault->at = (size_t)(r->at - start);
-    return -1;
-}
-
-/* ---- envelope ---- */
-
-static void read_key(ft_reader *r, const uint8_t *start, ft_envelope *e)
-{
-    const uint8_t *at = r->at;
-    ft_item item = ft_take(r);
-    if (item.kind != FT_STR)
-        ft_fail(r, at, "the gateway is not a string");
-    e->gateway = item.bytes;
-    e->gateway_bytes = (size_t)item.count;
-    at = r->at;
-    item = ft_take_bin(r, "the epoch is not 8 bytes");
-    if (item.kind != FT_BIN || item.count != FT_EPOCH_BYTES)
-        ft_fail(r, at, "the epoch is not 8 bytes");
-    e->epoch = item.bytes;
-    e->seq = ft_take_count(r, UINT64_MAX, "the seq is not a count");
-    e->flags_at = (size_t)(r->at - start);
-    at = r->at;
-    e->flags = (uint8_t)ft_take_uint(r, 1);
-    if (e->flags > 0x7f)
-        ft_fail(r, at, "the flags are not a number below 128");
-}
-
-static void read_clock(ft_reader *r, ft_envelope *e)
-{
-    size_t items = ft_take_array(r, 2, "the clock is not [source, error_ms]");
-    e->source = ft_take_count(r, UINT64_MAX, "the clock's source is not a count");
-    e->error_ms = ft_take_count(r, UINT64_MAX, "the clock's error_ms is not a count");
-    for (; items > 2 && !r->why; items--)
-        ft_skip(r);
-}
-
-static void read_payload(ft_reader *r, ft_envelope *e)
-{
-    e->codec = (uint8_t)ft_take_count(r, 1, "the codec is neither 0 (none) nor 1 (zlib)");
-    e->body = r->at;
-    if (e->codec == 0) {
-        ft_skip(r);
-        e->body_bytes = (size_t)(r->at - e->body);
-        return;
-    }
-    ft_item item = ft_take_bin(r, "the compressed body is not a bin");
-    e->body = item.bytes;
-    e->body_bytes = (size_t)item.count;
-}
-
-int ft_read_envelope(const uint8_t *bytes, size_t n, ft_envelope *e, ft_fault *fault)
-{
-    ft_reader r = {.at = bytes, .end = bytes + n};
-    *e = (ft_envelope){0};
-    size_t items = ft_take_array(&r, 2, "is not a batch: no msgpack array of 8");
-    const uint8_t *at = r.at;
-    if (!r.why && ft_take_count(&r, UINT64_MAX, "the version is not a count") != FT_FORMAT_VERSION)
-        ft_fail(&r, at, "is of a version that this reader does not know");
-    if (items < 8)
-        ft_fail(&r, bytes, "is not a batch: no msgpack array of 8");
-    read_key(&r, bytes, e);
-    read_clock(&r, e);
-    read_payload(&r, e);
-    for (; items > 8 && !r.why; items--)
-        ft_skip(&r);
-    e->bytes = (size_t)(r.at - bytes);
-    return settle(&r, bytes, fault);
-}
 
 /* ---- body ---- */
 
@@ -148,7 +74,7 @@ int ft_read_body(const uint8_t *bytes, size_t n, ft_body *body, ft_fault *fault)
         read_rest(&r, body, items);
     if (!r.why && r.at != r.end)
         ft_fail(&r, r.at, "bytes follow the body");
-    return settle(&r, bytes, fault);
+    return ft_settle(&r, bytes, fault);
 }
 
 /* ---- group ---- */
@@ -216,7 +142,7 @@ int ft_read_group(ft_body *body, const ft_table *tables, size_t table_count, ft_
         read_missing(r, group);
         read_runs(r, group);
     }
-    return settle(r, body->start, fault);
+    return ft_settle(r, body->start, fault);
 }
 
 /* ---- streams ---- */
@@ -368,20 +294,6 @@ static void keep(ft_first *slot, uint32_t mode, uint64_t first)
     slot->value = first;
 }
 
-static uint64_t decimal_bits(uint16_t type, uint64_t scaled, uint32_t mode)
-{
-    double v = (double)(int64_t)scaled / FT_POWERS[mode - 1];
-    uint64_t bits = 0;
-    if (type == FT_F64) {
-        memcpy(&bits, &v, sizeof v);
-        return bits;
-    }
-    float narrow = (float)v;
-    uint32_t narrow_bits;
-    memcpy(&narrow_bits, &narrow, sizeof narrow);
-    return narrow_bits;
-}
-
 static void read_numbers(ft_body *body, walk w, ft_first *slot, uint32_t mode)
 {
     ft_sample *cell = step_on(&w);
@@ -391,7 +303,7 @@ static void read_numbers(ft_body *body, walk w, ft_first *slot, uint32_t mode)
         v += unzigzag(take_varint(r));
         if (first)
             keep(slot, mode, v);
-        cell->value = mode == FT_RAW_MODE ? v : decimal_bits(cell->type, v, mode);
+        cell->value = mode == FT_RAW_MODE ? v : ft_decimal_bits(cell->type, v, mode - 1);
         r = &body->steps;
     }
 }
@@ -547,8 +459,8 @@ static void stream_columns(ft_body *body, const ft_table *table, const uint8_t *
 static int all_well(const ft_body *body, const ft_group *group, ft_fault *fault)
 {
     const uint8_t *start = body->start;
-    return settle(&group->runs, start, fault) || settle(&body->groups, start, fault) ||
-           settle(&body->heads, start, fault) || settle(&body->steps, start, fault);
+    return ft_settle(&group->runs, start, fault) || ft_settle(&body->groups, start, fault) ||
+           ft_settle(&body->heads, start, fault) || ft_settle(&body->steps, start, fault);
 }
 
 int ft_read_cells(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group, ft_first *firsts,
