@@ -8,9 +8,10 @@
 
 #include <math.h>
 
-#define NO_ROW UINT32_MAX      /* a piece of text that its first piece speaks for */
+#define NO_ROW UINT32_MAX /* a piece of text that its first piece speaks for */
 #define US_PER_S 1000000
-#define MOST_VARINT 10         /* bytes of a 64-bit varint */
+#define MOST_VARINT 10 /* bytes of a 64-bit varint */
+
 typedef struct state {
     const ft_layout *layout;
     const ft_encode_job *job;

@@ -11,9 +11,11 @@ import time
 import tty
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from layouts import Sample, records
+from wire import with_crc
 
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
@@ -21,39 +23,14 @@ from agent.acquire.plan import compile_plan
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.model import NS_PER_MS, NS_PER_S, ValueType
 
-SAMPLE = struct.Struct("=qQIIHBBI")
 DEADLINE_S = 10.0
-
-
-class Sample(NamedTuple):
-    time_ns: int
-    value: int
-    tag: int
-    group: int
-    type: int
-    quality: int
-    detail: int
-    part: int
-
-
-def records(samples: Samples) -> list[Sample]:
-    return [Sample(*each) for each in SAMPLE.iter_unpack(bytes(samples))]
-
-
-def crc(frame: bytes) -> bytes:
-    value = 0xFFFF
-    for byte in frame:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xA001 if value & 1 else 0)
-    return struct.pack("<H", value)
 
 
 def registers(unit: int, function: int, address: int, count: int) -> bytes:
     """Every register holds its own address."""
     payload = b"".join(struct.pack(">H", address + at) for at in range(count))
     frame = bytes([unit, function, len(payload)]) + payload
-    return frame + crc(frame)
+    return with_crc(frame)
 
 
 class PtyDevice:

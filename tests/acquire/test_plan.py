@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layouts import records
 
 from agent._native.codec import decode
 from agent._native.samples import Samples
@@ -202,7 +203,7 @@ def test_the_compiled_decoder_takes_every_block_and_gives_every_tag(
         packed = bus.blocks[at * BLOCK.size : (at + 1) * BLOCK.size]
         payload = bytes(data_bytes(bus.block_info[at].table, block["quantity"]))
         decode(packed, bus.points, payload, 0, samples)
-    assert sorted(sample[2] for sample in struct.iter_unpack("=qQIIHBBI", bytes(samples))) == list(range(len(tags)))
+    assert sorted(sample.tag for sample in records(samples)) == list(range(len(tags)))
 
 
 def test_settings_of_a_tag_reach_the_stages_behind(

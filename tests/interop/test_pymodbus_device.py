@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import select
-import struct
 import threading
 import time
 import tty
 
 import pytest
+from layouts import records
 from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
@@ -23,7 +23,6 @@ from agent.model import Order, Quality, ValueType
 S = 1_000_000_000
 DEADLINE_S = 15.0
 UNIT = 17
-RECORD = struct.Struct("=qQIIHBBI")
 HOLDING = [7 * at % 65536 for at in range(200)]  # address 0 on
 INPUT = [65535 - 11 * at for at in range(200)]
 COILS = [at % 3 == 0 for at in range(300)]
@@ -170,11 +169,7 @@ def test_the_bus_loop_reads_what_pymodbus_serves(device, make_config):
     finally:
         acquisition.stop()
     acquisition.drain(samples)
-    good = [
-        (tag, value)
-        for _, value, tag, _, _, quality, _, _ in RECORD.iter_unpack(bytes(samples))
-        if quality == Quality.GOOD
-    ]
+    good = [(sample.tag, sample.value) for sample in records(samples) if sample.quality == Quality.GOOD]
     assert len(good) >= 40
     assert set(good) == set(enumerate(VALUES))
     counts = acquisition.stats()["bus"].counts

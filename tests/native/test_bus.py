@@ -7,6 +7,8 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import BLOCK, POINT, Sample, records
+from wire import with_crc
 
 from agent._native.busloop import BLOCK_BYTES, COUNTERS, POINT_BYTES, VirtualBus
 from agent._native.samples import Samples
@@ -20,22 +22,8 @@ FIFO_BYTES = 16
 U16 = 1
 GOOD, COMM_FAIL, EXCEPTION = 0, 2, 3
 
-BLOCK = struct.Struct("=qqqqIIIIHHBBHH22s")
-POINT = struct.Struct("=IHHBBBB")
-SAMPLE = struct.Struct("=qQIIHBBI")
 
 Answer = Callable[[bytes, int], list[tuple[int, bytes]]]
-
-
-class Sample(NamedTuple):
-    time_ns: int
-    value: int
-    tag: int
-    group: int
-    type: int
-    quality: int
-    detail: int
-    part: int
 
 
 class Poll(NamedTuple):
@@ -51,22 +39,13 @@ class Poll(NamedTuple):
     device: int | None = None
 
 
-def crc(frame: bytes) -> bytes:
-    value = 0xFFFF
-    for byte in frame:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xA001 if value & 1 else 0)
-    return struct.pack("<H", value)
-
-
 def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]:
     blocks, points = [], []
     units = sorted({poll.unit for poll in polls})
     for group, poll in enumerate(polls):
         pdu = struct.pack(">BHH", 3, poll.address, poll.quantity)
         request = bytes([poll.unit]) + pdu
-        adu = struct.pack(">HHH", 0, 0, 6) + request if tcp else request + crc(request)
+        adu = struct.pack(">HHH", 0, 0, 6) + request if tcp else with_crc(request)
         blocks.append(
             BLOCK.pack(
                 poll.period,
@@ -95,7 +74,7 @@ def answer_to(request: bytes, value: Callable[[int, int], int] = lambda unit, ad
     unit, function, address, quantity = struct.unpack_from(">BBHH", request)
     payload = b"".join(struct.pack(">H", value(unit, address + at)) for at in range(quantity))
     frame = bytes([unit, function, len(payload)]) + payload
-    return frame + crc(frame)
+    return with_crc(frame)
 
 
 def after(delay_ns: int) -> Answer:
@@ -179,7 +158,7 @@ class Rig:
     def _drain(self) -> None:
         samples = Samples()
         self.bus.drain(samples)
-        self.samples += [Sample(*each) for each in SAMPLE.iter_unpack(bytes(samples))]
+        self.samples += records(samples)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -283,7 +262,7 @@ def test_a_babbling_line_is_waited_for_but_not_for_ever() -> None:
 
 
 def test_an_exception_is_told_with_its_code_and_costs_no_timeout() -> None:
-    refusal = bytes([1, 0x83, 2]) + crc(bytes([1, 0x83, 2]))
+    refusal = with_crc(bytes([1, 0x83, 2]))
     rig = Rig([Poll(period=10 * MS)], lambda *_: paced(refusal, QUIET_NS)).run(S)
     assert {(sample.quality, sample.detail, sample.value) for sample in rig.samples} == {(EXCEPTION, 2, 0)}
     assert rig.counts["exceptions"] == 100

@@ -5,21 +5,17 @@ import math
 import struct
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import BLOCK, POINT, TEXT_LAST, Sample, records
 
 from agent._native import codec
 from agent._native.samples import Samples
 from agent.model import Order, Quality, ValueType
 
 FAMILY = json.loads((Path(__file__).parents[1] / "vectors" / "filters.json").read_text())["families"]["decode"]
-BLOCK = struct.Struct("=qqqqIIIIHHBBHH22s")
-POINT = struct.Struct("=IHHBBBB")
-RECORD = struct.Struct("=qQIIHBBI")
-TEXT_LAST = 0x80000000
 TIME_NS = 123_456_789
 GROUP = 7
 REGISTERS = {
@@ -38,17 +34,6 @@ REGISTERS = {
 SIGNED = {ValueType.I16, ValueType.I32, ValueType.I64}
 
 
-class Sample(NamedTuple):
-    time_ns: int
-    value: int
-    tag: int
-    group: int
-    type: int
-    quality: int
-    detail: int
-    part: int
-
-
 def point(tag, at, value_type, order=Order.ABCD, *, length=None, bits=0, shift=0):
     registers = length if length is not None else REGISTERS.get(value_type, 1)
     return POINT.pack(tag, at, registers, value_type, order, bits, shift)
@@ -64,7 +49,7 @@ def decoded(points, data, function=3, quantity=None):
     count = codec.decode(block(points, quantity, function), b"".join(points), data, TIME_NS, samples)
     assert count == len(samples)
     assert count <= codec.block_records(block(points, quantity, function), b"".join(points))
-    return [Sample(*record) for record in RECORD.iter_unpack(bytes(samples))]
+    return records(samples)
 
 
 def text_of(samples):
@@ -312,7 +297,7 @@ def test_a_failed_block_says_why_once_for_each_tag():
     samples = Samples()
     args = (block(points, 30), b"".join(points), Quality.EXCEPTION, 2, TIME_NS, samples)
     assert codec.decode_failed(*args) == 2
-    first, second = (Sample(*record) for record in RECORD.iter_unpack(bytes(samples)))
+    first, second = records(samples)
     assert first == Sample(TIME_NS, 0, 1, GROUP, ValueType.U16, Quality.EXCEPTION, 2, 0)
     assert second == Sample(TIME_NS, 0, 2, GROUP, ValueType.TEXT, Quality.EXCEPTION, 2, TEXT_LAST)
 
@@ -355,7 +340,7 @@ def test_a_block_finds_its_points_behind_those_of_others():
     points = [point(1, 5, ValueType.U16), point(2, 0, ValueType.U16)]
     samples = Samples()
     codec.decode(block(points[1:], 1, first_point=1), b"".join(points), b"\x00\x07", 0, samples)
-    assert [Sample(*record).tag for record in RECORD.iter_unpack(bytes(samples))] == [2]
+    assert [sample.tag for sample in records(samples)] == [2]
 
 
 @pytest.mark.parametrize("size", [3, 5])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wire import with_crc
 
 from agent._native import codec
 from agent._native.codec import ANSWERED, EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master
@@ -18,15 +19,6 @@ VECTORS = json.loads((HERE.parent / "vectors" / "serial_frames.json").read_text(
 CHAR_NS = 1_000_000  # 10 bits at about 9600 baud
 TIMEOUT_NS = 100_000_000
 CHUNK_NS = 50_000_000  # FT_CHUNK_NS
-
-
-def with_crc(data: bytes) -> bytes:
-    crc = 0xFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
-    return data + crc.to_bytes(2, "little")
 
 
 def bytes_of(script: str) -> bytes:

@@ -2,18 +2,17 @@
 
 import os
 import select
-import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import RECORD, records
 
 from agent._native.ring import Ring
 from agent._native.samples import Samples
 
-RECORD = struct.Struct("=qQIIHBBI")
 C_TESTS = Path(__file__).parent / "c"
 NATIVE = Path(__file__).parents[2] / "_native"
 
@@ -24,7 +23,7 @@ def samples(first, count):
 
 
 def values(popped):
-    return [record[1] for record in RECORD.iter_unpack(bytes(popped))]
+    return [sample.value for sample in records(popped)]
 
 
 def popped_from(ring, at_most=1000):

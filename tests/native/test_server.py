@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire import crc, with_crc
 
 from agent._native.server import FAULTS, SimulatedBus
 from agent.simulate.faults import pack_faults, parse_fault
@@ -18,18 +19,9 @@ MS = 1_000_000
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "server_answers.json").read_text())
 
 
-def crc(data: bytes) -> bytes:
-    value = 0xFFFF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xA001 if value & 1 else 0)
-    return struct.pack("<H", value)
-
-
 def rtu(unit: int, pdu: bytes) -> bytes:
     frame = bytes([unit]) + pdu
-    return frame + crc(frame)
+    return with_crc(frame)
 
 
 def tcp(transaction: int, unit: int, pdu: bytes) -> bytes:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import RECORD
 
 from agent._native.filter import Filter
 from agent._native.samples import Samples
 from agent.model import DeadbandKind, Quality, Tag, ValueType
 from agent.process.filters import compile_filter
 
-SAMPLE = struct.Struct("=qQIIHBBI")
 MS = 1_000_000
 VECTORS = Path(__file__).parent.parent / "vectors" / "filters.json"
 KINDS = {"absolute": DeadbandKind.ABSOLUTE, "percent_value": DeadbandKind.PERCENT}
@@ -34,22 +34,22 @@ def cases():
 
 def record(tag: int, t_ms: int, value: float, quality: Quality = Quality.GOOD) -> bytes:
     raw = struct.unpack("=Q", struct.pack("=d", value))[0] if quality.has_value else 0
-    return SAMPLE.pack(t_ms * MS, raw, tag, 0, ValueType.F64, quality, 0, 0)
+    return RECORD.pack(t_ms * MS, raw, tag, 0, ValueType.F64, quality, 0, 0)
 
 
 def integer(t_ms: int, value: int, type_: ValueType = ValueType.I64) -> bytes:
-    return SAMPLE.pack(t_ms * MS, value % 2**64, 0, 0, type_, Quality.GOOD, 0, 0)
+    return RECORD.pack(t_ms * MS, value % 2**64, 0, 0, type_, Quality.GOOD, 0, 0)
 
 
 def kept_times_ms(tag: Tag, records: list[bytes]) -> list[int]:
     samples = Samples(b"".join(records))
     compile_filter([tag]).apply(samples)
-    return [SAMPLE.unpack(row)[0] // MS for row in rows(samples)]
+    return [RECORD.unpack(row)[0] // MS for row in rows(samples)]
 
 
 def rows(samples: Samples) -> list[bytes]:
     raw = bytes(samples)
-    return [raw[i : i + SAMPLE.size] for i in range(0, len(raw), SAMPLE.size)]
+    return [raw[i : i + RECORD.size] for i in range(0, len(raw), RECORD.size)]
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
@@ -110,7 +110,7 @@ def test_signed_extremes_are_far_apart_not_neighbours():
 
 def test_every_piece_of_a_text_stays():
     tag = Tag(0, "b/d/t", ValueType.TEXT, deadband=DeadbandKind.ABSOLUTE, deadband_value=1.0)
-    pieces = [SAMPLE.pack(0, 7, 0, 0, ValueType.TEXT, 0, 8, part) for part in (0, 1, 2 | 1 << 31)]
+    pieces = [RECORD.pack(0, 7, 0, 0, ValueType.TEXT, 0, 8, part) for part in (0, 1, 2 | 1 << 31)]
     samples = Samples(b"".join(pieces))
     assert compile_filter([tag]).apply(samples) == 3
 
@@ -122,7 +122,7 @@ def test_tags_are_remembered_apart_and_across_calls():
     second = Samples(record(0, 1, 10.5) + record(1, 1, 22.0))
     assert filter_.apply(first) == 2
     assert filter_.apply(second) == 1
-    assert SAMPLE.unpack(bytes(second))[2] == 1
+    assert RECORD.unpack(bytes(second))[2] == 1
 
 
 def test_an_unknown_tag_is_an_error_and_changes_nothing():
