@@ -9,7 +9,7 @@ from agent._native.samples cimport Samples
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
 
-# What a tuple of counters means, in the order of enum ft_counter.
+# What a tuple of counters means, in the order of enum ft_bus_count.
 COUNTERS = (
     "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "overruns", "busy_ns",
 )

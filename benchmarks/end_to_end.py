@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from agent.simulate.broker import Broker
+from agent.simulate.demo import STOP_TIMEOUT_S
 from benchmarks import rig
 
 UNITS, REGISTERS, RATE_HZ = 8, 10, 10
@@ -69,7 +70,7 @@ def steady_share(child: "subprocess.Popen[str] | subprocess.Popen[bytes]", secon
     first_s, cpu_first_s = time.monotonic(), rig.cpu_of(child.pid)
     time.sleep(seconds * 3 / 5)
     share = (rig.cpu_of(child.pid) - cpu_first_s) / (time.monotonic() - first_s)
-    child.wait(seconds + rig.STOP_S)
+    child.wait(seconds + STOP_TIMEOUT_S)
     return share
 
 

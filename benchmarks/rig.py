@@ -1,14 +1,14 @@
 """Pieces of a test bench in, running processes out: a simulated bus, a broker and an agent, each its own process."""
 
 import contextlib
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.simulate.demo import end
+
 FIELDTAP = [sys.executable, "-m", "agent"]
-STOP_S = 10
 
 
 def run_config(
@@ -52,14 +52,7 @@ def process(*command: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield child
     finally:
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        if child.stdout:
-            child.stdout.close()
+        end(child)
 
 
 @contextlib.contextmanager

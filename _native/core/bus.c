@@ -37,7 +37,7 @@
 
 /* --- counters ---------------------------------------------------------------------------------------------------- */
 
-static void count(ft_bus *bus, uint32_t device, enum ft_counter which, uint64_t n)
+static void count(ft_bus *bus, uint32_t device, enum ft_bus_count which, uint64_t n)
 {
     ft_counts_add(&bus->counts, which, n);
     if (bus->plan && device < bus->plan->device_count)

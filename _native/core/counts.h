@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Written by the thread that steps the bus, read by any. */
-enum ft_counter {
+enum ft_bus_count {
     FT_N_TRANSACTIONS = 0, /* requests sent */
     FT_N_OK,
     FT_N_TIMEOUTS,
@@ -22,7 +22,7 @@ typedef struct ft_counts {
     _Atomic uint64_t n[FT_N_COUNT];
 } ft_counts;
 
-static inline void ft_counts_add(ft_counts *counts, enum ft_counter which, uint64_t n)
+static inline void ft_counts_add(ft_counts *counts, enum ft_bus_count which, uint64_t n)
 {
     uint64_t before = atomic_load_explicit(&counts->n[which], memory_order_relaxed);
     atomic_store_explicit(&counts->n[which], before + n, memory_order_relaxed);

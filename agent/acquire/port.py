@@ -24,18 +24,13 @@ TERMIOS2 = struct.Struct("=4IB19s2I")
 TCGETS2 = 0x802C542A
 TCSETS2 = 0x402C542B
 BOTHER = 0o010000  # the speed is the number in c_ospeed
-CBAUD = 0o010017
-CMSPAR = 0o10000000000
 IBSHIFT = 16
 
 # struct serial_rs485: flags, two delays, padding.
 RS485 = struct.Struct("=3I20x")
-TIOCGRS485 = 0x542E
 TIOCSRS485 = 0x542F
 RS485_ENABLED = 1
 RS485_RTS_ON_SEND = 2
-RS485_RTS_AFTER_SEND = 4
-RS485_RX_DURING_TX = 16
 
 # struct serial_struct: only its flags are looked at; it is at most 80 bytes long.
 SERIAL_STRUCT_BYTES = 128

@@ -10,7 +10,6 @@ from agent.config.values import text
 from agent.config.walk import Key, Values, read_table
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
-MAX_INLINE = 1024
 SOURCES = {"file": Key(text(4096)), "env": Key(text(256)), "credential": Key(text(256))}
 _ALLOWED = 'allowed: a text, { file = "PATH" }, { env = "NAME" } or { credential = "NAME" }'
 

@@ -105,7 +105,7 @@ def agent(config: Path, summary: Path) -> Iterator[subprocess.Popen[bytes]]:
         end(child)
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
+def end(child: subprocess.Popen[Any]) -> None:
     """SIGTERM, then SIGKILL when that is not enough."""
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
