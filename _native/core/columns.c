@@ -122,13 +122,6 @@ static void open_row(state *s, uint32_t table, int64_t time_ns)
     s->new_time[s->new_count++] = time_ns;
 }
 
-static uint8_t fault_of(const ft_sample *sample)
-{
-    if (sample->type == FT_TEXT && is_value(sample))
-        return sample->quality; /* its detail is a count of bytes */
-    return sample->quality | sample->detail;
-}
-
 static int find_row(state *s, size_t i)
 {
     const ft_sample *sample = &s->job->samples[i];
@@ -148,7 +141,7 @@ static int find_row(state *s, size_t i)
     s->latest[at] = row;
     s->row[i] = row - 1;
     s->cells[at]++;
-    s->flagged[table] |= fault_of(sample);
+    s->flagged[table] |= sample->quality;
     return FT_ENCODED;
 }
 
@@ -440,7 +433,7 @@ static void plain_times(state *s, size_t t)
 static void plain_delta(ft_writer *out, uint64_t now, uint64_t before, int is_signed)
 {
     int rises = is_signed ? (int64_t)now >= (int64_t)before : now >= before;
-    if (!rises && before - now <= UINT64_C(1) << 63)
+    if (!rises)
         ft_put_int(out, (int64_t)(now - before));
     else
         ft_put_uint(out, now - before);
@@ -777,11 +770,8 @@ static size_t put_items(state *s)
 static uint64_t count_cells(const state *s)
 {
     uint64_t cells = 0;
-    for (size_t t = 0; t < s->layout->table_count; t++) {
+    for (size_t t = 0; t < s->layout->table_count; t++)
         cells += (uint64_t)s->rows[t] * s->layout->tables[t].columns;
-        if (cells > FT_MAX_CELLS)
-            return cells;
-    }
     return cells;
 }
 

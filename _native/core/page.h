@@ -1,6 +1,6 @@
 /* Pages of the store: whole, self-describing units of 4, 8 or 16 KiB that carry records or pieces of them.
  *
- * Every number is little-endian. docs/FORMAT-store.md says what the fields are for.
+ * Every number is little-endian. docs/FORMAT.md says what the fields are for.
  *
  *   page    offset  size  field            meaning
  *                0     4  magic            "FTpg"

@@ -223,6 +223,16 @@ def test_the_first_message_alone_carries_gaps_and_schemas(form: str) -> None:
         decode(messages[1].payload, SchemaBook())
 
 
+@FORMATS
+def test_times_before_1970_are_rounded_down_like_all_others(form: str) -> None:
+    tags, groups = gateway_of([ValueType.U16], [1])
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    reads = [Read(0, time_ns, Quality.GOOD, 0, 1) for time_ns in (-1_999_999_999_001, -1, 1, -1000)]
+    message = encoded(encoder, pack(tags, groups, reads), clock=WallClock(0, 0, 0))[0]
+    batch = decode(message.payload, SchemaBook(encoder.schemas().values()))
+    assert [sample.t_us for sample in batch.samples] == [-2_000_000_000, -1, 0, -1]
+
+
 def test_nothing_to_tell_gives_no_message() -> None:
     tags, groups = gateway_of([ValueType.U16], [1])
     assert encoded(Encoder("gw", EPOCH, tags, groups, "columns", WIDE), Samples()) == []

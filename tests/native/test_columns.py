@@ -133,6 +133,7 @@ def test_what_is_wrong_with_an_envelope_is_said(changes: dict[str, object], word
 
 
 COLUMN = ["tag", 1, 1.0, 0.0, ""]
+FLOAT = ["tag", 7, 1.0, 0.0, ""]
 BODIES = [
     ([None, None, 0, b""], "the body is not an array of 5 or more"),
     ([b"123", None, 0, b"", []], "float planes are of unequal length"),
@@ -140,7 +141,9 @@ BODIES = [
     ([None, None, 0, b"1234567", []], "the hashes are not of 8 bytes each"),
     ([None, None, 0, b"", 0], "the groups are not an array"),
     ([None, None, 0, b"", [], 5], "the heads are not a bin"),
-    ([None, None, 0, "KEY", [[9, 1, None, None]], b"\0"], "a group's number is beyond its schemas"),
+    ([None, None, 0, "KEY", [[3, 1, None, None]], b"\0"], "a group's number is beyond its schemas"),
+    ([b"1234", None, 0, "KEY", [[2, 2, None, None]], b"\0\0\0"], "has fewer floats than its groups say"),
+    ([b"1234", None, 0, "KEY", [[2, 1, None, None]], b"\6\0\0"], "a mode is not one that this reader knows"),
     ([None, None, 0, "KEY", [0], b"\0"], "a group has no rows"),
     ([None, None, 0, "KEY", [[1, 1 << 20, None, None]], b"\0"], "has more cells than a body may have"),
     ([None, None, 0, "KEY", [2], b"\0"], "a stream ends too early"),
@@ -165,7 +168,7 @@ BODIES = [
 @pytest.mark.parametrize(("body", "words"), BODIES, ids=[words for _, words in BODIES])
 def test_what_is_wrong_with_a_body_is_said(body: list[object], words: str) -> None:
     book = SchemaBook()
-    key = book.add(msgpack.packb([1, [["dev", [COLUMN]], ["wide", [COLUMN, COLUMN]]]]))
+    key = book.add(msgpack.packb([1, [["dev", [COLUMN]], ["wide", [COLUMN, COLUMN]], ["float", [FLOAT]]]]))
     filled = [key * (len(item) // 3) if isinstance(item, str) and item.startswith("KEY") else item for item in body]
     with pytest.raises(FormatError, match=words):
         decode(message(filled), book)

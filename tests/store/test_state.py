@@ -1,4 +1,4 @@
-"""The state record: every byte as docs/FORMAT-store.md draws it, bounded, and never trusted."""
+"""The state record: every byte as docs/FORMAT.md draws it, bounded, and never trusted."""
 
 from itertools import pairwise
 
