@@ -8,6 +8,8 @@ TABLES = {
     "acquisition": "time per transaction, use of paced lines; beside libmodbus, pymodbus, minimalmodbus",
     "batch_sizes": "bytes per sample and encoding time; beside JSON, msgpack rows and Sparkplug B",
     "store": "commits, write amplification, restart with a full journal",
+    "simulator": "time per transaction beside pymodbus's server",
+    "uplink": "share of a core by messages per second",
     "end_to_end": "from device to broker, beside pymodbus + paho",
     "footprint": "start, memory",
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ STOP_S = 10
 
 
 def run_config(
-    folder: Path, port: Path, broker_url: str, *, units: int, registers: int, every: str, batch_s: float
+    folder: Path, port: Path | str, broker_url: str, *, units: int, registers: int, every: str, batch_s: float
 ) -> Path:
     """One bus with `units` equal devices of `registers` holding registers each, read `every`."""
     path = folder / "bench.toml"
@@ -30,8 +31,8 @@ journal_bytes = "4 MiB"
 [[bus]]
 name = "line"
 port = "{port}"
-baud = 115200
-parity = "N"
+{'protocol = "modbus-tcp"' if "://" in str(port) else 'parity = "N"'}
+{"" if "://" in str(port) else "baud = 115200"}
 {devices}
 """
     )
@@ -69,6 +70,13 @@ def simulator(config: Path, links: Path, *options: str) -> Iterator[subprocess.P
         assert child.stdout is not None
         child.stdout.readline()
         yield child
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 def cpu_of(pid: int) -> float:
