@@ -93,9 +93,7 @@ def report(rounds: list[tuple[dict[str, float], dict[str, float]]], seconds: flo
     peer_share = min(theirs["share"] for _, theirs in rounds)
     rate = min(mine["delivered"] / mine["seconds"] for mine, _ in rounds)
     print(f"end to end: {UNITS} units x {REGISTERS} registers x {RATE_HZ} Hz, {len(rounds)} rounds of {seconds:g} s")
-    print(
-        f"  fieldtap, 1 s batches   {ours_share:7.3%} of a core   {rate:.0f} of {asked} samples/s acknowledged, start included"
-    )
+    print(f"  fieldtap, 1 s batches   {ours_share:7.3%} of a core   {rate:.0f} of {asked} samples/s acknowledged")
     print(f"  pymodbus + paho, JSON   {peer_share:7.3%} of a core   ratio {peer_share / ours_share:.1f}x")
     print(f"  resident memory         {rounds[0][0]['rss'] / 1e6:.1f} MB")
 
