@@ -35,6 +35,7 @@ def main() -> None:
             rounds = [(ours(config, seconds), peer(links / "line", broker.port, seconds)) for _ in range(rounds_wanted)]
         flat = flat_out(folder, broker.url, seconds)
     report(rounds, seconds)
+    print(f"  a bare wake-up here     {rig.wake_up_us():7.1f} us; {2 * UNITS * RATE_HZ}/s are needed, two a request")
     print(f"  flat out over TCP       {flat['samples_kept'] / flat['duration_s']:9,.0f} samples/s,", end=" ")
     print(f"{flat['samples_kept'] / flat['cpu_s']:,.0f} per second of processor time")
 
