@@ -17,7 +17,7 @@ TABLES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[[], *TABLES], help="which tables (default: all)")
+    parser.add_argument("names", nargs="*", choices=TABLES, help="which tables (default: all)")
     parser.add_argument("--quick", action="store_true", help="few short rounds: does it work at all")
     args = parser.parse_args()
     codes = [table(name, quick=args.quick) for name in args.names or TABLES]
