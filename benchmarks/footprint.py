@@ -15,16 +15,17 @@ from pathlib import Path
 from agent.simulate.broker import Broker
 from benchmarks import rig
 
+ROUNDS = 12
 RUN_S = 5.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=12)
-    args = parser.parse_args()
-    python = fastest([sys.executable, "-S", "-E", "-c", "pass"], args.rounds)
-    version = fastest([*rig.FIELDTAP, "version"], args.rounds)
-    print(f"footprint: minimum of {args.rounds} interleaved runs")
+    parser.add_argument("--quick", action="store_true", help="few rounds: does it work at all")
+    rounds = 2 if parser.parse_args().quick else ROUNDS
+    python = fastest([sys.executable, "-S", "-E", "-c", "pass"], rounds)
+    version = fastest([*rig.FIELDTAP, "version"], rounds)
+    print(f"footprint: minimum of {rounds} interleaved runs")
     print(f"  python -S -c pass       {python * 1e3:6.1f} ms")
     print(f"  fieldtap version        {version * 1e3:6.1f} ms")
     document = two_hundred_tags()

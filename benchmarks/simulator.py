@@ -1,5 +1,6 @@
 """What a simulated device costs: processor time per transaction beside pymodbus's server, over unpaced ptys."""
 
+import argparse
 import os
 import sys
 import tempfile
@@ -68,7 +69,7 @@ class Device(NamedTuple):
         return (self.cpu_ns() - before) / TRANSACTIONS / 1000
 
 
-def measure(tell: Callable[[str], None]) -> dict[int, tuple[float, float]]:
+def measure(rounds: int, tell: Callable[[str], None]) -> dict[int, tuple[float, float]]:
     """Microseconds of a transaction by its registers: ours, pymodbus's."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "line.toml")
@@ -83,16 +84,20 @@ def measure(tell: Callable[[str], None]) -> dict[int, tuple[float, float]]:
             theirs.stdout.readline()
             fd = os.open(Path(folder, "line"), os.O_RDWR | os.O_NOCTTY)
             devices = Device(ours.pid, fd), Device(theirs.pid, master)
-            return {registers: _best(devices, registers, tell) for registers in SIZES}
+            return {registers: _best(devices, registers, rounds, tell) for registers in SIZES}
 
 
-def _best(devices: tuple[Device, Device], registers: int, tell: Callable[[str], None]) -> tuple[float, float]:
-    rounds = [[device.cost_us(registers) for device in devices] for _ in range(ROUNDS)]
-    ours, theirs = (min(costs) for costs in zip(*rounds, strict=True))
+def _best(
+    devices: tuple[Device, Device], registers: int, rounds: int, tell: Callable[[str], None]
+) -> tuple[float, float]:
+    costs_us = [[device.cost_us(registers) for device in devices] for _ in range(rounds)]
+    ours, theirs = (min(costs) for costs in zip(*costs_us, strict=True))
     tell(f"{registers:>9} {ours:>17.2f} {theirs:>19.1f} {theirs / ours:>7.0f}x")
     return ours, theirs
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round: does it work at all")
     print("registers  fieldtap us/trans.  pymodbus us/trans.   ratio")
-    measure(print)
+    measure(1 if parser.parse_args().quick else ROUNDS, print)

@@ -1,0 +1,39 @@
+"""The README's numbers can be printed: every table runs and names what it compares. No number is asserted here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 300
+NAMES = {
+    "acquisition": ["fieldtap", "libmodbus", "pymodbus async", "of ceiling"],
+    "batch_sizes": ["fieldtap columns", "fieldtap plain", "Sparkplug B", "JSON per sample"],
+    "store": ["healthy_link", "restart_full"],
+    "simulator": ["fieldtap", "pymodbus"],
+    "uplink": ["1 messages/s"],
+    "end_to_end": ["of 800 samples/s", "pymodbus + paho", "flat out"],
+    "footprint": ["fieldtap version", "200 tags"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_is_printed(name):
+    done = benchmarks(name, "--quick")
+    assert done.returncode == 0, done.stderr
+    assert all(row in done.stdout for row in NAMES[name]), done.stdout
+
+
+def test_no_table_is_left_out_here():
+    assert "{" + ",".join(NAMES) + "}" in benchmarks("--help").stdout.replace("\n", "").replace(" ", "")
+
+
+def benchmarks(*words):
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin", "COLUMNS": "500"}
+    command = [sys.executable, "-m", "benchmarks", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
