@@ -67,8 +67,7 @@ def test_wheel_has_compiled_modules_stubs_and_data_but_no_sources(distributions)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_wheel_passes_the_native_tests_of_its_sdist(version, distributions, tmp_path, run):
     python = find_python(version)
-    with tarfile.open(distributions.sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    run("tar", "-xzf", distributions.sdist, cwd=tmp_path)  # Debian 12's tarfile does not know filters yet
     source = next(tmp_path.glob("fieldtap-*"))
     (source / "agent").rename(tmp_path / "agent-of-the-sdist")  # only the installed one is to be found
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
