@@ -67,11 +67,9 @@ def test_wheel_has_compiled_modules_stubs_and_data_but_no_sources(distributions)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_wheel_passes_the_native_tests_of_its_sdist(version, distributions, tmp_path, run):
     python = find_python(version)
-    with tarfile.open(distributions.sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    run("tar", "-xzf", distributions.sdist, cwd=tmp_path)  # Debian 12's tarfile does not know filters yet
     source = next(tmp_path.glob("fieldtap-*"))
-    for shadow in ("agent", "_native"):  # only the installed ones are to be found
-        (source / shadow).rename(tmp_path / f"{shadow}-of-the-sdist")
+    (source / "agent").rename(tmp_path / "agent-of-the-sdist")  # only the installed one is to be found
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     run(tmp_path / "venv/bin/pip", "install", "-q", f"{distributions.wheel}[test]", cwd=tmp_path)
     assert " passed" in run(tmp_path / "venv/bin/pytest", "-q", "tests/native", "tests/process", cwd=source)
