@@ -23,6 +23,7 @@ import msgspec
 from agent.config import load_config
 from agent.errors import FieldtapError
 from agent.simulate.broker import Broker
+from agent.simulate.faults import parse_fault
 from agent.simulate.receiver import Receiver
 from agent.simulate.screen import Screen
 from agent.simulate.verdict import Verdict, simulated
@@ -39,6 +40,9 @@ class Demo:
     """One demonstration in a folder of its own that is gone afterwards."""
 
     def __init__(self, duration_s: float, faults: Sequence[str], talk: IO[str]) -> None:
+        """Raises UsageError for a fault that is none."""
+        for spec in faults:
+            parse_fault(spec)
         self.duration_s = duration_s
         self.faults = faults
         self.talk = talk
