@@ -84,8 +84,14 @@ ERRORS = [
     (StoreError("x"), 74, "fieldtap: x\n"),
     (NotPermittedError("x"), 77, "fieldtap: x\n"),
     (ConfigError(["a.toml:1:2: x", "a.toml:3:4: y"]), 78, "a.toml:1:2: x\na.toml:3:4: y\n"),
-    (PermissionError(13, "Permission denied", "/dev/x"), 77, "fieldtap: [Errno 13] Permission denied: '/dev/x'\n"),
-    (OSError(28, "No space left on device"), 74, "fieldtap: [Errno 28] No space left on device\n"),
+    (
+        PermissionError(13, "Permission denied", "/dev/x"),
+        77,
+        "fieldtap: /dev/x: Permission denied; run as a user who may, or change its mode\n",
+    ),
+    (FileNotFoundError(2, "No such file or directory", "a.bin"), 74, "fieldtap: a.bin: No such file or directory\n"),
+    (OSError(28, "No space left on device"), 74, "fieldtap: No space left on device\n"),
+    (OSError("words of our own"), 74, "fieldtap: words of our own\n"),
     (KeyboardInterrupt(), 130, ""),
 ]
 

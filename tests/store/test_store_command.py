@@ -1,6 +1,7 @@
 """fieldtap store: looks into a store without changing it."""
 
 import json
+import os
 
 import pytest
 
@@ -81,6 +82,15 @@ def test_export_writes_every_payload_as_a_file(kit, directory, tmp_path, capsys)
         f"schema-{b'hash0001'.hex()}.msgpack",
     ]
     assert written[1].read_bytes() == kit.message(1, 1, [1, 1], 3500).payload
+
+
+def test_a_store_that_this_user_may_not_read_is_a_matter_of_permission(directory, capsys, monkeypatch):
+    def refuse(path, *_):  # root may read everything, so the system's answer is played
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert main(["store", "inspect", str(directory)]) == 77
+    assert f"{directory}/journal: Permission denied; run as a user who may" in capsys.readouterr().err
 
 
 def test_a_directory_without_a_store_is_an_io_error(tmp_path, capsys):
