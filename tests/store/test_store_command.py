@@ -55,6 +55,8 @@ def test_inspect_prints_lines_for_people(directory, capsys):
     assert "pending_batches  4" in out
     assert "first_seq 0, last_seq 3" in out
     assert "reason restart" in out
+    assert f"schemas          {b'hash0001'.hex()}\n" in out
+    assert "pages            good " in out
 
 
 def test_verify_reads_every_batch_and_fails_on_damage(directory, capsys):
@@ -67,6 +69,12 @@ def test_verify_reads_every_batch_and_fails_on_damage(directory, capsys):
     assert code == 1
     assert found["damaged_pages"] == 1
     assert found["pages"]["damaged"] == 1
+
+
+def test_a_journal_without_a_single_page_of_ours_is_not_intact(directory, capsys):
+    (directory / "journal").write_bytes(b"\xa5" * (1 << 20))
+    code, found = document(capsys, "verify", directory)
+    assert (code, found["pages"].keys()) == (1, {"foreign"})
 
 
 def test_export_writes_every_payload_as_a_file(kit, directory, tmp_path, capsys):
