@@ -205,6 +205,16 @@ def test_user_name_and_password_are_checked_and_a_wrong_one_is_named(new_broker,
     right.until_acknowledged()
 
 
+def test_two_gateways_with_one_id_are_told_what_they_may_have_done(new_broker, drive):
+    broker = new_broker("mosquitto")
+    first = drive(broker.url)
+    first.until(lambda: first.stats.connected)
+    second = drive(broker.url)
+    second.until(lambda: second.stats.connected)
+    first.until(lambda: first.stats.last_error)
+    assert "gateway.id" in first.stats.last_error
+
+
 def test_an_unknown_host_is_named(drive):
     driver = drive("mqtt://no-such-host.invalid")
     driver.until(lambda: driver.stats.last_error)
