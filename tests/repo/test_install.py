@@ -70,8 +70,7 @@ def test_wheel_passes_the_native_tests_of_its_sdist(version, distributions, tmp_
     with tarfile.open(distributions.sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     source = next(tmp_path.glob("fieldtap-*"))
-    for shadow in ("agent", "_native"):  # only the installed ones are to be found
-        (source / shadow).rename(tmp_path / f"{shadow}-of-the-sdist")
+    (source / "agent").rename(tmp_path / "agent-of-the-sdist")  # only the installed one is to be found
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     run(tmp_path / "venv/bin/pip", "install", "-q", f"{distributions.wheel}[test]", cwd=tmp_path)
     assert " passed" in run(tmp_path / "venv/bin/pytest", "-q", "tests/native", "tests/process", cwd=source)
