@@ -125,7 +125,7 @@ class Gateway:
         if self.uplink:
             self.uplink.stop(boot_ns() + FLUSH_NS)
         self.store.close(boot_ns())
-        log.info("%s: ended, %d batches wait in the store", self.name, self.store.stats().pending_batches)
+        self._tell_end()
 
     def summary(self) -> dict[str, Any]:
         """The summary document of the contract, as it stands now."""
@@ -136,6 +136,14 @@ class Gateway:
             self.store.stats(),
             self.uplink.stats() if self.uplink else None,
         )
+
+    def _tell_end(self) -> None:
+        left = self.store.stats()
+        if left.memory_bytes:
+            why = left.alarm or "it is full"
+            log.error("%s: ended; of %d batches those in memory are lost: %s", self.name, left.pending_batches, why)
+        else:
+            log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
 
     def _overrun(self) -> list[Gap]:
         """Samples that full rings had to drop since the last batch, as a gap; they never had a batch number."""

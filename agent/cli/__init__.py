@@ -69,10 +69,18 @@ def _told(error: BaseException) -> int:
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return _reader_gone()
-    print(error if isinstance(error, ConfigError) else f"fieldtap: {error}", file=sys.stderr)
+    print(error if isinstance(error, ConfigError) else f"fieldtap: {_words(error)}", file=sys.stderr)
     if isinstance(error, FieldtapError):
         return error.exit_code
     return ExitCode.PERMISSION if isinstance(error, PermissionError) else ExitCode.IO_ERROR
+
+
+def _words(error: BaseException) -> str:
+    """The system's errors name the file first and have no number; a refusal says what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    remedy = "; run as a user who may, or change its mode" if isinstance(error, PermissionError) else ""
+    return f"{error.filename}: {error.strerror}{remedy}" if error.filename else f"{error.strerror}{remedy}"
 
 
 def _reader_gone() -> int:

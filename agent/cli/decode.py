@@ -15,6 +15,7 @@ from agent.errors import ExitCode, FormatError
 from agent.model import Gap, ValueType
 
 US_PER_S = 1_000_000
+MOST_TOLD = 5  # unreadable messages of one file: a file that is something else is thousands of them
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -81,16 +82,23 @@ class _Reader:
 
     def __init__(self) -> None:
         self.failures = 0
+        self._is_told = True
         self._book = SchemaBook()
         self._waiting: list[_Found] = []
 
     def read(self, name: str) -> None:
         """Decode one file; batches whose schema is not known yet wait."""
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        found = self._messages("standard input" if name == "-" else name, data)
-        for message in found:
+        label = "standard input" if name == "-" else name
+        before = self.failures
+        for message in self._messages(label, data):
+            self._is_told = self.failures - before < MOST_TOLD
             if not self._decode(message):
                 self._waiting.append(message)
+        self._is_told = True
+        untold = self.failures - before - MOST_TOLD
+        if untold > 0:
+            print(f"{label}: {untold} more of its messages cannot be read", file=sys.stderr)
 
     def finish(self) -> None:
         """Decode what waited for schemas that came later; name what is left."""
@@ -102,8 +110,10 @@ class _Reader:
 
     def _messages(self, name: str, data: bytes) -> Iterator[_Found]:
         """The messages of one file, which follow each other without anything between."""
-        start, end = 0, -1
-        while start < len(data) or end < 0:
+        if not data:
+            self._fail(name, FormatError("is empty"))
+        start = 0
+        while start < len(data):
             where = f"{name}: message at byte {start}"
             try:
                 end = message_end(data, start)
@@ -129,7 +139,8 @@ class _Reader:
 
     def _fail(self, where: str, error: FormatError) -> None:
         self.failures += 1
-        print(f"{where}: {error}", file=sys.stderr)
+        if self._is_told:
+            print(f"{where}: {error}", file=sys.stderr)
 
 
 def _print(batch: Batch) -> None:

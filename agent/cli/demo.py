@@ -3,15 +3,17 @@
 import argparse
 import sys
 
-from agent.errors import ExitCode
+from agent.cli.words import seconds
+from agent.errors import ExitCode, UsageError
 
 DURATION_S = 15.0
+LEAST_S = 1.0  # the agent must have started before it is asked to stop
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--duration", type=float, default=DURATION_S, metavar="S", help="how long (default %(default)s)"
+        "--duration", type=seconds, default=DURATION_S, metavar="S", help="how long (default %(default)s)"
     )
     parser.add_argument("--fault", action="append", default=[], metavar="SPEC", help="a fault of `fieldtap simulate`")
     parser.add_argument("--json", action="store_true", help="the summary document as the last line of stdout")
@@ -22,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from agent import summary
     from agent.simulate.demo import Demo
 
+    if args.duration < LEAST_S:
+        raise UsageError(f"--duration {args.duration:g}: at least {LEAST_S:g}, or there is nothing to be seen")
     talk = sys.stderr if args.json else sys.stdout
     document = Demo(args.duration, args.fault, talk).run()
     if args.json:

@@ -13,6 +13,8 @@ from agent._native.samples import Samples
 from agent.acquire.once import Line
 from agent.acquire.plan import BLOCK, compile_plan
 from agent.batch.record import RECORD, TEXT_LAST, number_value, text_value
+from agent.config.buses import LEAST_BAUD, MOST_BAUD
+from agent.config.buses import port as port_
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.config.nodes import Node, Place
 from agent.config.registers import ADDRESSES, Form, form, register, registers_of
@@ -100,9 +102,11 @@ def _bus(args: argparse.Namespace) -> Bus:
         raise UsageError(f"--unit {args.unit}: a device's is 1 to 255" + (", or 0" if is_modbus_tcp else ""))
     if not 1 <= args.timeout <= MAX_TIMEOUT_MS:
         raise UsageError(f"--timeout {args.timeout}: milliseconds from 1 to {MAX_TIMEOUT_MS}")
+    if not LEAST_BAUD <= args.baud <= MOST_BAUD:
+        raise UsageError(f"--baud {args.baud}: bits per second from {LEAST_BAUD} to {MOST_BAUD}")
     return Bus(
         name="read",
-        port=args.target,
+        port=_understood(port_, args.target),
         protocol="modbus-tcp" if is_modbus_tcp else "modbus-rtu",
         baud=args.baud,
         parity=args.parity,

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from agent.cli.words import seconds
 from agent.errors import ExitCode
 from agent.model import NS_PER_S
 
@@ -13,7 +14,7 @@ from agent.model import NS_PER_S
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("config", type=Path, metavar="CONFIG")
-    parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary document here on exit")
     parser.add_argument("--json", action="store_true", help="print the summary document on stdout at the end")
     talk = parser.add_mutually_exclusive_group()

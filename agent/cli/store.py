@@ -38,7 +38,8 @@ def _report(view: View, *, verify: bool, as_json: bool) -> int:
     if verify:
         document["batches_read"] = sum(1 for _ in view.parts())
         document["batches_damaged"] = len(view.damaged)
-    intact = not (view.survivors.damaged_pages or view.damaged)
+    readable = view.survey.good or view.survey.blank
+    intact = readable and not (view.survivors.damaged_pages or view.damaged)
     if as_json:
         print(json.dumps(document))
     else:
@@ -86,7 +87,14 @@ def _print(document: dict[str, Any]) -> None:
             for gap in value:
                 print(f"{'gap':16} {', '.join(f'{key} {fact}' for key, fact in gap.items())}")
         else:
-            print(f"{name:16} {value}")
+            print(f"{name:16} {_in_words(value)}")
+
+
+def _in_words(value: Any) -> str:
+    """A count, counts by name, or names."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
+    return " ".join(value) or "none" if isinstance(value, list) else str(value)
 
 
 def _export(view: View, folder: Path, *, as_json: bool) -> int:

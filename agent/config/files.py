@@ -115,7 +115,7 @@ def _not_permitted(path: str, error: PermissionError) -> NotPermittedError:
 def _parsed(content: bytes, file: str, report: Report) -> Node | None:
     report.opened(file)
     try:
-        text = content.decode().replace("\r\n", "\n")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
         return located(tomllib.loads(text), text, file)
     except UnicodeDecodeError as error:
         report.mistake(_place_of_byte(content, error.start, file), f"byte 0x{content[error.start]:02x} is not UTF-8")

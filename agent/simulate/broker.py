@@ -97,7 +97,11 @@ class Broker:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -107,7 +111,9 @@ class Broker:
             return False  # somebody else was faster, and would be taken for ours
         command = self._mosquitto(port) if self.kind == "mosquitto" else self._amqtt(port)
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             if _takes_connections(port):

@@ -3,6 +3,7 @@
     simulate ──pty──▶ run ──MQTT──▶ broker ──MQTT──▶ this process
 
 Each box is a process of its own, started with the commands a user has; this one receives and judges.
+Each is a process group of its own, too: Ctrl-C reaches this process alone, which ends the others in their order.
 """
 
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 import msgspec
@@ -21,6 +23,7 @@ import msgspec
 from agent.config import load_config
 from agent.errors import FieldtapError
 from agent.simulate.broker import Broker
+from agent.simulate.faults import parse_fault
 from agent.simulate.receiver import Receiver
 from agent.simulate.screen import Screen
 from agent.simulate.verdict import Verdict, simulated
@@ -29,6 +32,7 @@ COMMAND = [sys.executable, "-m", "agent"]
 REFRESH_S = 1.0
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 8.0  # the agent promises 5
+INTERRUPTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one: the terminal is closed
 LAST_MESSAGES_S = 3.0  # from the broker's acknowledgement to our hands
 
 
@@ -36,6 +40,9 @@ class Demo:
     """One demonstration in a folder of its own that is gone afterwards."""
 
     def __init__(self, duration_s: float, faults: Sequence[str], talk: IO[str]) -> None:
+        """Raises UsageError for a fault that is none."""
+        for spec in faults:
+            parse_fault(spec)
         self.duration_s = duration_s
         self.faults = faults
         self.talk = talk
@@ -43,6 +50,7 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """Start everything, watch, stop in the order of the flow; return the summary document."""
         with ExitStack() as stack:
+            stack.enter_context(interruptible())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fieldtap-demo-")))
             broker = stack.enter_context(Broker())
             config_path = write_config(folder, broker.url)
@@ -67,6 +75,23 @@ class Demo:
             screen.show(verdict)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let each signal end the demonstration as Ctrl-C does; the first one only, for then all is being stopped."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def write_config(folder: Path, url: str) -> Path:
     """The demo's configuration with this run's places in it."""
     text = files("agent.simulate").joinpath("demo.toml").read_text(encoding="utf-8")
@@ -84,7 +109,7 @@ def simulator(config: Path, links: Path, faults: Sequence[str]) -> Iterator[None
     links.mkdir()
     command = [*COMMAND, "simulate", str(config), "--link", str(links), "--pace"]
     child = subprocess.Popen(  # noqa: S603
-        [*command, *(word for spec in faults for word in ("--fault", spec))], stdout=subprocess.PIPE
+        [*command, *(word for spec in faults for word in ("--fault", spec))], stdout=subprocess.PIPE, process_group=0
     )
     try:
         assert child.stdout is not None  # noqa: S101
@@ -98,7 +123,8 @@ def simulator(config: Path, links: Path, faults: Sequence[str]) -> Iterator[None
 @contextmanager
 def agent(config: Path, summary: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`fieldtap run`, ended with SIGTERM as systemd does."""
-    child = subprocess.Popen([*COMMAND, "run", str(config), "--summary", str(summary), "--quiet"])  # noqa: S603
+    command = [*COMMAND, "run", str(config), "--summary", str(summary), "--quiet"]
+    child = subprocess.Popen(command, process_group=0)  # noqa: S603
     try:
         yield child
     finally:

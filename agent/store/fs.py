@@ -52,6 +52,10 @@ class RealFileSystem:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            why = "in use by another agent; give each a [store] path of its own"
+            raise BlockingIOError(errno.EAGAIN, why, path) from None
         except OSError:
             os.close(file)
             raise

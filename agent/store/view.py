@@ -27,11 +27,13 @@ class View:
     """What `fieldtap store` shows."""
 
     def __init__(self, directory: Path) -> None:
-        """StoreError: there is no store that could be read."""
+        """StoreError: there is no store that could be read; PermissionError: not by this user."""
         try:
             self._fs = ReadOnlyFileSystem()
             self._journal, self.survey = look_into(self._fs, str(directory / JOURNAL_FILE), FileKind.JOURNAL)
             self.schemas = self._schemas(directory)
+        except PermissionError:
+            raise
         except OSError as error:
             raise StoreError(f"{directory} has no journal that can be read: {error.strerror or error}") from error
         self.survivors: Survivors = survivors(self._journal, self.survey)

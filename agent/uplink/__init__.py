@@ -1,5 +1,6 @@
 """Messages out of the outbox, QoS 1 publishes to a broker, acknowledgements back."""
 
+import logging
 from collections.abc import Callable, Mapping
 from random import random
 from select import POLLIN, poll
@@ -12,6 +13,8 @@ from agent.uplink.session import DEFAULT_LIMITS, Limits, Session
 from agent.uplink.topics import Topics
 
 GOODBYE_NS = NS_PER_S // 2  # of the time to stop, kept for the DISCONNECT
+
+log = logging.getLogger(__name__)
 
 
 class UplinkStats(NamedTuple):
@@ -42,6 +45,8 @@ class Uplink:
 
         self._session = Session(outbox, schemas, Topics(settings.topic, gateway), random, limits)
         self._link = Link(settings, gateway)
+        self._url = settings.url
+        self._told = False, ""  # whether connected, and the last error: as the log has them
 
     def start(self) -> None:
         """Begin; the first pump() connects."""
@@ -55,7 +60,9 @@ class Uplink:
         """Handle what the broker said, send what may be sent; never blocks. When to call again; None: on an event."""
         for event in self._link.events():
             self._session.handle(event, now_ns)
+            self._tell()
         self._link.do(self._session.step(now_ns))
+        self._tell()
         return self._session.deadline_ns()
 
     def stop(self, deadline_ns: int) -> None:
@@ -79,6 +86,17 @@ class Uplink:
             reconnects=max(0, counts.connections - 1),
             last_error=self._session.last_error,
         )
+
+    def _tell(self) -> None:
+        """Log when the connection comes and goes, and why there is none: what stays the same once, not at every try."""
+        told, self._told = self._told, (self._session.connected, self._session.last_error)
+        if self._told == told:
+            return
+        connected, error = self._told
+        if connected and not told[0]:
+            log.info("connected to %s", self._url)
+        else:
+            log.warning("%s", error)
 
     def _flush(self, until_ns: int) -> None:
         waiter = poll()

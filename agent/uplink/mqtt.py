@@ -25,7 +25,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config.model import Mqtt
 from agent.errors import ConfigError
-from agent.uplink.reasons import UNSUPPORTED_PROTOCOL_VERSION, Endpoint, explain_code, explain_early_end, explain_error
+from agent.uplink.reasons import (
+    UNSUPPORTED_PROTOCOL_VERSION,
+    Endpoint,
+    explain_code,
+    explain_early_end,
+    explain_end,
+    explain_error,
+)
 from agent.uplink.session import (
     Acknowledged,
     Action,
@@ -194,7 +201,7 @@ class _Connection:
             return Disconnected(explain_error(self._endpoint, self._error))
         if self._ping_lost:
             return Disconnected(f"{self._endpoint}: no answer to our ping for {KEEPALIVE_S} s: the link is dead")
-        return Disconnected(f"{self._endpoint}: the broker closed the connection")
+        return Disconnected(explain_end(self._endpoint))
 
     def _make_client(self, settings: Mqtt, client_id: str) -> Client:
         parts = urlsplit(settings.url)

@@ -102,6 +102,11 @@ def explain_early_end(endpoint: Endpoint) -> str:
     return f"{endpoint}: hung up before it accepted us: is it a broker, is the scheme of mqtt.url right?"
 
 
+def explain_end(endpoint: Endpoint) -> str:
+    """Why a broker may have hung up without a reason code; mosquitto gives none to a client whose id another takes."""
+    return f"{endpoint}: the broker closed the connection: was it stopped, or has another gateway the same gateway.id?"
+
+
 def _cause(endpoint: Endpoint, error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _unverified(endpoint, error.verify_code)

@@ -114,7 +114,18 @@ def test_damage_is_named_with_file_offset_and_reason(files: Files, capsys: pytes
 
 def test_an_empty_file_is_damage(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["decode", *files(empty=b"")]) == ExitCode.FAILURE
-    assert "ends in the middle of an item" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("empty: is empty\n")
+
+
+def test_a_file_that_is_something_else_is_told_in_few_lines(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    names = files(text=b"schema = 1\n" * 100, s=schema(), d=batch(2), cut=b"\x98")
+    assert main(["decode", *names]) == ExitCode.FAILURE
+    output = capsys.readouterr()
+    assert [line["seq"] for line in lines(output.out)] == [2]
+    *told, more, cut = output.err.splitlines()
+    assert len(told) == 5
+    assert more == f"{names[0]}: 1095 more of its messages cannot be read"
+    assert cut.startswith(f"{names[3]}: message at byte 0: ")
 
 
 @pytest.mark.parametrize("words", [["decode"], ["decode", "-"], ["decode", "--json", "-"]])

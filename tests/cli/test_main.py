@@ -36,6 +36,33 @@ def test_wrong_words_are_a_matter_of_usage(fieldtap: Callable, words: tuple[str,
     assert said.err.startswith("usage: fieldtap")
 
 
+SENSELESS = [
+    ("run", "x.toml", "--duration", "nan"),
+    ("run", "x.toml", "--duration", "inf"),
+    ("run", "x.toml", "--duration", "1e300"),
+    ("run", "x.toml", "--duration", "-1"),
+    ("run", "x.toml", "--duration", "soon"),
+    ("demo", "--duration", "nan"),
+    ("demo", "--duration", "0"),
+    ("demo", "--fault", "crc"),
+    ("read", "/dev/ttyS99", "--unit", "1", "holding:0", "--baud", "0"),
+    ("read", "/dev/ttyS99", "--unit", "1", "holding:0", "--baud", "99999999999"),
+    ("read", "ttyS99", "--unit", "1", "holding:0"),
+    ("read", "", "--unit", "1", "holding:0"),
+    ("read", "usb:xyz", "--unit", "1", "holding:0"),
+    ("read", "tcp://127.0.0.1:99999", "--unit", "1", "holding:0"),
+    ("read", "udp://127.0.0.1:502", "--unit", "1", "holding:0"),
+]
+
+
+@pytest.mark.parametrize("words", SENSELESS, ids=" ".join)
+def test_a_senseless_value_is_named_as_a_matter_of_usage(fieldtap: Callable, words: tuple[str, ...]) -> None:
+    said = fieldtap(*words)
+    assert (said.code, said.out) == (ExitCode.USAGE, "")
+    assert f"fieldtap {words[0]}: error:" in said.err or said.err.startswith("fieldtap: ")
+    assert (words[-1] if words[0] != "read" or "--baud" in words else words[1]) in said.err
+
+
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Make `fieldtap version` fail."""
@@ -57,8 +84,14 @@ ERRORS = [
     (StoreError("x"), 74, "fieldtap: x\n"),
     (NotPermittedError("x"), 77, "fieldtap: x\n"),
     (ConfigError(["a.toml:1:2: x", "a.toml:3:4: y"]), 78, "a.toml:1:2: x\na.toml:3:4: y\n"),
-    (PermissionError(13, "Permission denied", "/dev/x"), 77, "fieldtap: [Errno 13] Permission denied: '/dev/x'\n"),
-    (OSError(28, "No space left on device"), 74, "fieldtap: [Errno 28] No space left on device\n"),
+    (
+        PermissionError(13, "Permission denied", "/dev/x"),
+        77,
+        "fieldtap: /dev/x: Permission denied; run as a user who may, or change its mode\n",
+    ),
+    (FileNotFoundError(2, "No such file or directory", "a.bin"), 74, "fieldtap: a.bin: No such file or directory\n"),
+    (OSError(28, "No space left on device"), 74, "fieldtap: No space left on device\n"),
+    (OSError("words of our own"), 74, "fieldtap: words of our own\n"),
     (KeyboardInterrupt(), 130, ""),
 ]
 

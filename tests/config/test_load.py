@@ -32,6 +32,10 @@ def test_what_is_not_written_has_the_defaults_of_the_contract(loaded: Loaded, va
     assert bus.devices[0].tags[0].every_ns == 1_000_000_000
 
 
+def test_the_mark_that_windows_editors_put_before_utf8_is_no_mistake(loaded: Loaded, valid: str) -> None:
+    assert loaded("\ufeff" + valid) == loaded(valid)
+
+
 def test_mqtt_has_the_defaults_of_the_contract(loaded: Loaded, valid: str) -> None:
     mqtt = loaded(valid, a='[mqtt]\nurl = "mqtt://broker"\n').mqtt
     assert mqtt is not None

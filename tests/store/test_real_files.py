@@ -52,7 +52,8 @@ def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_pat
 def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is_gone(kit, tmp_path):
     first = open_real(kit, tmp_path)
     second = open_real(kit, tmp_path, 2)
-    assert second.stats().alarm
+    assert "in use by another agent" in second.stats().alarm
+    assert str(tmp_path) in second.stats().alarm
     first.close(S)
     second.tick(60 * S)
     assert second.stats().alarm == ""

@@ -1,6 +1,7 @@
 """fieldtap store: looks into a store without changing it."""
 
 import json
+import os
 
 import pytest
 
@@ -54,6 +55,8 @@ def test_inspect_prints_lines_for_people(directory, capsys):
     assert "pending_batches  4" in out
     assert "first_seq 0, last_seq 3" in out
     assert "reason restart" in out
+    assert f"schemas          {b'hash0001'.hex()}\n" in out
+    assert "pages            good " in out
 
 
 def test_verify_reads_every_batch_and_fails_on_damage(directory, capsys):
@@ -66,6 +69,12 @@ def test_verify_reads_every_batch_and_fails_on_damage(directory, capsys):
     assert code == 1
     assert found["damaged_pages"] == 1
     assert found["pages"]["damaged"] == 1
+
+
+def test_a_journal_without_a_single_page_of_ours_is_not_intact(directory, capsys):
+    (directory / "journal").write_bytes(b"\xa5" * (1 << 20))
+    code, found = document(capsys, "verify", directory)
+    assert (code, found["pages"].keys()) == (1, {"foreign"})
 
 
 def test_export_writes_every_payload_as_a_file(kit, directory, tmp_path, capsys):
@@ -81,6 +90,15 @@ def test_export_writes_every_payload_as_a_file(kit, directory, tmp_path, capsys)
         f"schema-{b'hash0001'.hex()}.msgpack",
     ]
     assert written[1].read_bytes() == kit.message(1, 1, [1, 1], 3500).payload
+
+
+def test_a_store_that_this_user_may_not_read_is_a_matter_of_permission(directory, capsys, monkeypatch):
+    def refuse(path, *_):  # root may read everything, so the system's answer is played
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert main(["store", "inspect", str(directory)]) == 77
+    assert f"{directory}/journal: Permission denied; run as a user who may" in capsys.readouterr().err
 
 
 def test_a_directory_without_a_store_is_an_io_error(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """A broker's normal life, with real brokers: down at start, killed, slow, refusing, cut off, coming back."""
 
+import logging
 import os
 import signal
 import socket
@@ -204,11 +205,37 @@ def test_user_name_and_password_are_checked_and_a_wrong_one_is_named(new_broker,
     right.until_acknowledged()
 
 
+def test_two_gateways_with_one_id_are_told_what_they_may_have_done(new_broker, drive):
+    broker = new_broker("mosquitto")
+    first = drive(broker.url)
+    first.until(lambda: first.stats.connected)
+    second = drive(broker.url)
+    second.until(lambda: second.stats.connected)
+    first.until(lambda: first.stats.last_error)
+    assert "gateway.id" in first.stats.last_error
+
+
 def test_an_unknown_host_is_named(drive):
     driver = drive("mqtt://no-such-host.invalid")
     driver.until(lambda: driver.stats.last_error)
     assert driver.stats.last_error.startswith("no-such-host.invalid:1883: ")
     assert "DNS" in driver.stats.last_error
+
+
+def test_the_log_says_why_there_is_no_connection_once_and_when_there_is_one(new_broker, new_proxy, drive, caplog):
+    caplog.set_level(logging.INFO, "agent.uplink")
+    proxy = new_proxy(new_broker("mosquitto").port)
+    proxy.refusing = True
+    driver = drive(f"mqtt://127.0.0.1:{proxy.port}")
+    driver.until(lambda: proxy.accepted >= 8)
+    proxy.refusing = False
+    for _ in range(2):
+        driver.until(lambda: driver.stats.connected)
+        proxy.cut()
+        driver.until(lambda: not driver.stats.connected)
+    words = [(record.levelname, record.getMessage().partition(" ")[0]) for record in caplog.records]
+    address = f"127.0.0.1:{proxy.port}:"
+    assert words == [("WARNING", address), *[("INFO", "connected"), ("WARNING", address)] * 2]
 
 
 def test_it_falls_back_to_3_1_1_within_one_attempt(new_broker, drive, outbox):
