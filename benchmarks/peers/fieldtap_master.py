@@ -36,18 +36,19 @@ def main() -> None:
         loop.attach(line, open_port(bus))
     threading.Thread(target=loop.run, daemon=True).start()
     print("ready", flush=True)
+    samples = Samples()  # keeps its memory, as the agent's does
     for order in sys.stdin:
         seconds, registers = order.split()
-        print(*poll(loop, len(ports), float(seconds), int(registers)), flush=True)
+        print(*poll(loop, samples, len(ports), float(seconds), int(registers)), flush=True)
     loop.stop()
 
 
-def poll(loop: BusLoop, lines: int, seconds: float, registers: int) -> tuple[int, int, float, float, int]:
+def poll(loop: BusLoop, samples: Samples, lines: int, seconds: float, registers: int) -> tuple[int, int, float, float, int]:
     """Poll all lines for a while: transactions, failures, CPU, transactions/s, system calls."""
     calls, before, cpu = sum(loop.calls()), totals(loop, lines), cpu_s()
     for line in range(lines):
         loop.adopt(line, *plan(registers), 1)
-    span_ns = drain(loop, seconds)
+    span_ns = drain(loop, samples, seconds)
     for line in range(lines):
         loop.adopt(line, b"", b"", 0)
     cpu = cpu_s() - cpu
@@ -55,11 +56,11 @@ def poll(loop: BusLoop, lines: int, seconds: float, registers: int) -> tuple[int
     return done, failed, cpu, (done - lines) / span_ns * NS_PER_S, sum(loop.calls()) - calls
 
 
-def drain(loop: BusLoop, seconds: float) -> int:
+def drain(loop: BusLoop, samples: Samples, seconds: float) -> int:
     """Take the samples when a ring is half full; returns the time from the first to the last of them."""
     bell = select.poll()
     bell.register(loop.fileno(), select.POLLIN)
-    samples, first, last = Samples(), 0, 1
+    first, last = 0, 1
     loop.drain(samples)  # of the slice before
     samples.clear()
     end = time.perf_counter() + seconds
@@ -67,9 +68,8 @@ def drain(loop: BusLoop, seconds: float) -> int:
         bell.poll(left * 1000)
         samples.clear()
         if loop.drain(samples):
-            times = memoryview(bytes(samples))
-            last = struct.unpack_from("=q", times, len(times) - SAMPLE_BYTES)[0]
-            first = first or struct.unpack_from("=q", times)[0]
+            last = struct.unpack_from("=q", samples, SAMPLE_BYTES * (len(samples) - 1))[0]
+            first = first or struct.unpack_from("=q", samples)[0]
     return last - first
 
 
