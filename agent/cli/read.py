@@ -121,7 +121,7 @@ def _tags(args: argparse.Namespace) -> tuple[Tag, ...]:
     table, number, is_reference = _understood(register, written)
     form_ = _form(args.type, table)
     address = number - (1 if is_reference else args.base)
-    size = registers_of(form_.type, form_.length)
+    size = registers_of(form_)
     if address < 0 or address + count * size > ADDRESSES:
         raise UsageError(f"{args.register}: registers are {args.base} to {ADDRESSES - 1 + args.base}")
     return tuple(_tag(table, address + at * size, form_, Order[args.order]) for at in range(count))

@@ -1,10 +1,11 @@
 """The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
 
-from agent.config.maps import LIMITS, Maps
+from agent.config.maps import LIMITS, Maps, groups_used
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Tag
-from agent.config.nodes import Node, Place
-from agent.config.registers import registers_of
-from agent.config.tags import EVERY, TAG, read_tag
+from agent.config.nodes import Node, Place, shown
+from agent.config.registers import registers_of, span_of
+from agent.config.report import did_you_mean
+from agent.config.tags import EVERY, TAG, FromDevice, read_tag
 from agent.config.values import as_is, name, name_list, text, whole
 from agent.config.walk import Key, Values, once, read_table, read_tables
 from agent.model import NS_PER_S
@@ -18,9 +19,11 @@ DEVICE = {
     "select": Key(name_list),
     "every": Key(EVERY),
     "base": Key(whole(0, 1)),
+    "group": Key(as_is),
     "tag": Key(as_is),
     **LIMITS,
 }
+GROUP = {"every": Key(EVERY)}
 
 
 def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]:
@@ -47,6 +50,8 @@ def _device(values: Values, from_map: tuple[str, ...]) -> Device:
         gap_ns=values.get("gap_ms", 0),
         max_registers=values.get("max_registers", MAX_REGISTERS),
         max_gap=values.get("max_gap", MAX_BITS),
+        holes=values.get("holes", ()),
+        functions=values.get("functions", ()),
         tags=_tags(values, from_map),
     )
 
@@ -64,19 +69,48 @@ def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
     if not nodes and not (device.written("tag") or device.written("device")):
         device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
+    of_device = FromDevice(
+        every_ns=device.get("every", DEFAULT_EVERY_NS),
+        base=device.get("base", 0),
+        sentinels=device.get("sentinels"),
+        group_every_ns=_groups(device, nodes),
+        from_map=from_map,
+    )
     tags: list[Tag] = []
     for node in nodes:
         values = read_table(node, TAG, "[[bus.device.tag]]", device.report)
         once(values, "name", seen, "tag name")
-        tag = read_tag(values, device.get("every", DEFAULT_EVERY_NS), device.get("base", 0), from_map)
+        tag = read_tag(values, of_device)
         if tag:
             _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
             tags.append(tag)
     return tuple(tags)
 
 
+def _groups(device: Values, tags: list[Node]) -> dict[str, int | None]:
+    """The periods of [bus.device.group.NAME]; None where one has none."""
+    node: Node | None = device.get("group")
+    if node is None:
+        return {}
+    if node.table is None:
+        device.mistake("group", f"group is {shown(node)}; allowed: tables [bus.device.group.NAME] with every = ..")
+        return {}
+    used = groups_used(tags)
+    for name_, group in node.table.items():
+        if name_ not in used:
+            hint = did_you_mean(name_, used)
+            device.report.mistake(group.key_place, f"no tag of the device is in group '{name_}'{hint}")
+    return {
+        name_: read_table(group, GROUP, "[bus.device.group]", device.report).get("every")
+        for name_, group in node.table.items()
+    }
+
+
 def _check_size(values: Values, tag: Tag, max_registers: int) -> None:
     """A tag is never split over two reads: it would mix two moments."""
-    length = registers_of(tag.type, tag.length)
+    length = registers_of(tag)
     if length > max_registers:
         values.mistake("type", f"this type takes {length} registers; the device's max_registers is {max_registers}")
+    elif tag.scale_address is not None and span_of(tag) > max_registers:
+        message = f"the tag and its scale_register span {span_of(tag)} registers, which must be read at once; "
+        values.mistake("scale_register", message + f"the device's max_registers is {max_registers}")

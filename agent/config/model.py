@@ -1,6 +1,7 @@
 """The configuration as typed, checked values: what TOML becomes and every stage reads."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -63,6 +64,14 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     when_full: str = "thin"
 
 
+class Hole(NamedTuple):
+    """Registers or bits that a device does not have, first and last."""
+
+    table: Table
+    first: int
+    last: int
+
+
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """`[[bus.device.tag]]`; times in nanoseconds, the register as table and 0-based address."""
 
@@ -73,9 +82,14 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     length: int = 1  # registers; TEXT: bytes of text
     bits: int = 0  # BITS: how many ...
     shift: int = 0  # ... from which bit
+    is_wide: bool = False  # TEXT: one character to a register
     order: Order = Order.ABCD
     scale: float = 1.0
     offset: float = 0.0
+    scale_address: int | None = None  # of the register that holds the power of ten, in the same table
+    sentinel: int | None = None  # these bits of its registers, in order, say that there is no value ...
+    sentinel_empty: bool = False  # ... and so do NaN, and text of zeros alone
+    plausible: tuple[float, float] | None = None  # least and most, in `unit`
     unit: str = ""
     every_ns: int
     deadband: DeadbandKind = DeadbandKind.NONE
@@ -92,6 +106,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     gap_ns: int = 0  # silence it wants before a request
     max_registers: int = MAX_REGISTERS  # most it answers at once
     max_gap: int = MAX_BITS  # most registers or bits nobody asked for that a request may read through
+    holes: tuple[Hole, ...] = ()  # what no request may read through
+    functions: tuple[int, ...] = ()  # function codes it has; none: not known
     tags: tuple[Tag, ...]
 
 

@@ -1,10 +1,24 @@
 """A [[bus.device.tag]] table in, a typed tag out."""
 
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from agent.config.model import Table, Tag
 from agent.config.nodes import Node, shown
-from agent.config.registers import ADDRESSES, Form, Register, form, register, registers_of
+from agent.config.registers import (
+    ADDRESSES,
+    Form,
+    Register,
+    Sentinel,
+    form,
+    register,
+    registers_of,
+    sentinel,
+    sentinel_of,
+)
 from agent.config.report import did_you_mean
-from agent.config.values import as_is, duration, name, nonzero, number, text, whole, words
+from agent.config.values import UnfitError, as_is, duration, name, nonzero, number, text, whole, words
 from agent.config.walk import Key, Values, read_table
 from agent.model import DeadbandKind, Order, ValueType
 
@@ -15,10 +29,15 @@ TAG = {
     "name": Key(name, required=True),
     "register": Key(register),
     "base": Key(whole(0, 1)),
+    "start": Key(whole(0, ADDRESSES - 1)),
     "type": Key(form),
     "order": Key(words(*ORDERS)),
     "scale": Key(nonzero),
     "offset": Key(number()),
+    "scale_register": Key(register),
+    "sentinel": Key(sentinel),
+    "plausible": Key(as_is),
+    "group": Key(name),
     "unit": Key(text(MAX_UNIT, least=0)),
     "every": Key(EVERY),
     "deadband": Key(as_is),
@@ -27,23 +46,36 @@ TAG = {
 }
 PERCENT = {"percent": Key(number(0, 100)), "swinging_door": Key(as_is)}
 WRITE = {"min": Key(number(), required=True), "max": Key(number(), required=True)}
+PLAUSIBLE = {"min": Key(number()), "max": Key(number())}
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
+NOT_SCALABLE = (ValueType.TEXT, ValueType.BOOL, ValueType.BITS, ValueType.F32, ValueType.F64)
 
 
-def read_tag(values: Values, every_ns: int, base: int, from_map: tuple[str, ...]) -> Tag | None:
-    """One tag, its table read with TAG; `every_ns` and `base` are its device's, `from_map` the names its map has.
+class FromDevice(NamedTuple):
+    """What a tag has from its device unless it says otherwise."""
 
-    None when too little is right to go on.
-    """
+    every_ns: int
+    base: int = 0
+    sentinels: str | None = None
+    group_every_ns: Mapping[str, int | None] = {}  # None: the device's
+    from_map: tuple[str, ...] = ()  # names of the tags that the device's map has
+
+
+def read_tag(values: Values, device: FromDevice) -> Tag | None:
+    """One tag, its table read with TAG; None when too little is right to go on."""
     written: Register | None = values.get("register")
     if not values.written("register"):
-        _report_no_register(values, from_map)
+        _report_no_register(values, device.from_map)
     form_ = _form(values, written)
-    address = _address(values, written, form_, values.get("base", base))
+    base = values.get("base", device.base)
+    address = _address(values, "register", base, registers_of(form_) if form_ else 1)
     _check_arithmetic(values, form_)
     kind, band = _deadband(values)
     write = _write(values, written)
+    none = _sentinel(values, form_, device.sentinels)
+    plausible = _plausible(values)
+    every_ns = _every_ns(values, device)
     if written is None or address is None or form_ is None or not values.get("name"):
         return None
     return Tag(
@@ -54,8 +86,12 @@ def read_tag(values: Values, every_ns: int, base: int, from_map: tuple[str, ...]
         order=Order[values.get("order", "ABCD")],
         scale=values.get("scale", 1.0),
         offset=values.get("offset", 0.0),
+        scale_address=_scale_address(values, written, form_, base),
+        sentinel=none.bits,
+        sentinel_empty=none.is_empty,
+        plausible=plausible,
         unit=values.get("unit", ""),
-        every_ns=values.get("every", every_ns),
+        every_ns=every_ns,
         deadband=kind,
         deadband_value=band,
         heartbeat_ns=values.get("heartbeat", 0),
@@ -90,21 +126,69 @@ def _bit_form(values: Values, table: Table, form_: Form | None) -> Form:
     return Form(ValueType.BOOL)
 
 
-def _address(values: Values, written: Register | None, form_: Form | None, base: int) -> int | None:
+def _address(values: Values, key: str, base: int, length: int) -> int | None:
+    """The 0-based address of the register under `key`, `length` of which are read."""
+    written: Register | None = values.get(key)
     if written is None:
         return None
     if written.is_reference and base != 1:
         zero_based = f"{written.table}:{max(written.number - 1, 0)}"
-        values.mistake("register", f'register is in 40101 notation; write "{zero_based}", or add base = 1')
+        values.mistake(key, f'{key} is in 40101 notation; write "{zero_based}", or add base = 1')
         return None
-    address = written.number - base
-    length = registers_of(form_.type, form_.length) if form_ else 1
+    address: int = written.number - base + values.get("start", 0)
     if address < 0:
-        values.mistake("register", f"with base = 1 the first {written.table} register is 1")
+        values.mistake(key, f"with base = 1 the first {written.table} register is 1")
     elif address + length > ADDRESSES:
         message = f"{length} at address {address} would end beyond the last address, {ADDRESSES - 1}"
-        values.mistake("register", message)
+        values.mistake(key, message)
     return address
+
+
+def _scale_address(values: Values, written: Register, form_: Form, base: int) -> int | None:
+    """Where the power of ten stands: in the same table, because one request must read both."""
+    power: Register | None = values.get("scale_register")
+    if power is None:
+        return None
+    if power.table is not written.table:
+        values.mistake("scale_register", f"scale_register must be in the table of the tag, {written.table}")
+    if written.table in BIT_TABLES or form_.type in NOT_SCALABLE:
+        message = "scale_register has a meaning for whole numbers and BCD only"
+        values.report.mistake(values.key_place("scale_register"), message)
+    return _address(values, "scale_register", base, 1)
+
+
+def _sentinel(values: Values, form_: Form | None, of_device: str | None) -> Sentinel:
+    if form_ is None:
+        return Sentinel()
+    try:
+        return sentinel_of(form_, values.get("sentinel"), of_device)
+    except UnfitError as unfit:
+        written = (values.node.table or {})["sentinel"]
+        values.mistake("sentinel", f"sentinel is {shown(written)}, the type is {form_.type.name.lower()}; {unfit}")
+        return Sentinel()
+
+
+def _plausible(values: Values) -> tuple[float, float] | None:
+    node: Node | None = values.get("plausible")
+    if node is None:
+        return None
+    if not node.table:
+        values.mistake("plausible", f"plausible is {shown(node)}; allowed: {{ min = -40, max = 125 }}, or one of them")
+        return None
+    limits = read_table(node, PLAUSIBLE, "plausible", values.report)
+    least, most = limits.get("min", -math.inf), limits.get("max", math.inf)
+    if least > most:
+        limits.mistake("min", f"min is {least:g}, above max, which is {most:g}")
+    return least, most
+
+
+def _every_ns(values: Values, device: FromDevice) -> int:
+    group = values.get("group")
+    if group is not None and group not in device.group_every_ns:
+        values.mistake("group", f"the device has no group '{group}'{did_you_mean(group, device.group_every_ns)}")
+    of_group = device.group_every_ns.get(group) if group else None
+    every_ns: int = values.get("every", device.every_ns if of_group is None else of_group)
+    return every_ns
 
 
 def _check_arithmetic(values: Values, form_: Form | None) -> None:
@@ -112,7 +196,7 @@ def _check_arithmetic(values: Values, form_: Form | None) -> None:
     if form_ is None or form_.type not in (ValueType.TEXT, ValueType.BOOL):
         return
     word = "text" if form_.type is ValueType.TEXT else "one bit"
-    keys = ("scale", "offset", "write", "deadband") if word == "text" else ("scale", "offset")
+    keys = ("scale", "offset", "plausible", "write", "deadband") if word == "text" else ("scale", "offset", "plausible")
     for key in keys:
         if values.written(key):
             values.report.mistake(values.key_place(key), f"{key} has no meaning for {word}")

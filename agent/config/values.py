@@ -78,6 +78,31 @@ def name_list(node: Node) -> tuple[Node, ...]:
     return tuple(node.value)
 
 
+def text_list(most: int) -> Parse:
+    """One line of text, or an array of them."""
+    parse_line = text(most)
+
+    def parse(node: Node) -> tuple[str, ...]:
+        lines = node.value if isinstance(node.value, list) else [node]
+        return tuple(str(parse_line(line)) for line in lines)
+
+    return parse
+
+
+def whole_list(allowed: tuple[int, ...]) -> Parse:
+    """An array of some of these numbers."""
+    listed = f"an array of numbers out of {', '.join(map(str, allowed))}"
+
+    def parse(node: Node) -> tuple[int, ...]:
+        items = [item.value for item in node.value] if isinstance(node.value, list) else [None]
+        numbers = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
+        if len(numbers) != len(items) or not set(numbers) <= set(allowed):
+            unfit(listed)
+        return numbers
+
+    return parse
+
+
 def whole(least: int, most: int) -> Parse:
     """A whole number within the bounds."""
     few = " or ".join(map(str, range(least, most + 1))) if most - least < 2 else ""

@@ -45,7 +45,7 @@ def unit_bits(units: Iterable[int]) -> bytes:
 def pack_signal(tag: Tag, unit: int) -> bytes:
     """How the registers of `tag` are laid out, as an ft_signal; tags with equal ones can share registers."""
     stored = _STORED_AS.get(tag.type, tag.type)
-    registers = registers_of(tag.type, tag.length)
+    registers = registers_of(tag)
     text_bytes = tag.length if tag.type is ValueType.TEXT else 0
     order = _byte_order(tag.order) if text_bytes or registers == 1 else tag.order
     return SIGNAL.pack(tag.address, registers, text_bytes, unit, TABLES.index(tag.table), stored, order)
