@@ -3,6 +3,7 @@
 
 #include "modbus.h"
 
+#include <math.h>
 #include <string.h>
 
 /* enum ft_order is two facts: which word comes first, and which byte of each word. */
@@ -25,11 +26,16 @@ static int is_bit_block(const ft_block *block)
 
 /* ---- blocks ---- */
 
+static unsigned text_registers(uint8_t order, size_t bytes)
+{
+    return (unsigned)(order & FT_TEXT_WIDE ? bytes : (bytes + 1) / 2);
+}
+
 static unsigned point_registers(const ft_point *point)
 {
     switch (point->type) {
     case FT_TEXT:
-        return (point->length + 1u) / 2;
+        return text_registers(point->order, point->length);
     case FT_BITS:
         return point->length;
     default:
@@ -43,15 +49,31 @@ static int bits_fit(const ft_point *point)
     return whole_value && point->bits > 0 && point->bits + point->shift <= (int)(REGISTER_BITS * point->length);
 }
 
+static int scale_fits(const ft_block *block, const ft_point *point)
+{
+    switch (point->type) {
+    case FT_BOOL:
+    case FT_BITS:
+    case FT_TEXT:
+    case FT_F32:
+    case FT_F64:
+        return 0;
+    default:
+        return point->scale_at < block->quantity;
+    }
+}
+
 static int point_fits(const ft_block *block, const ft_point *point)
 {
-    if (point->type >= FT_TYPE_COUNT || point->order >= ORDERS) {
+    unsigned orders = point->type == FT_TEXT ? ORDERS + FT_TEXT_WIDE : ORDERS;
+    if (point->type >= FT_TYPE_COUNT || point->order >= orders) {
         return 0;
     }
     if (is_bit_block(block)) {
-        return point->type == FT_BOOL && point->at < block->quantity;
+        return point->type == FT_BOOL && point->at < block->quantity && point->flags == 0;
     }
-    return (point->type != FT_BITS || bits_fit(point)) && point->at + point_registers(point) <= block->quantity;
+    return (point->type != FT_BITS || bits_fit(point)) && point->at + point_registers(point) <= block->quantity
+        && (!(point->flags & FT_SCALED) || scale_fits(block, point));
 }
 
 int ft_block_fits(const ft_block *block, const ft_point *points, size_t point_total)
@@ -167,19 +189,43 @@ static void decode_special(const ft_point *point, const uint8_t *data, ft_sample
     }
 }
 
-static uint8_t text_byte(const ft_point *point, const uint8_t *data, size_t i)
+/* Where byte i of a text stands in its registers. */
+static size_t text_at(unsigned order, size_t i)
 {
-    return data[2 * (size_t)point->at + (i ^ (point->order & BYTES_SWAPPED ? 1u : 0u))];
+    size_t swapped = order & BYTES_SWAPPED ? 1 : 0;
+    return order & FT_TEXT_WIDE ? 2 * i + 1 - swapped : i ^ swapped;
 }
 
+static uint8_t text_byte(const ft_point *point, const uint8_t *data, size_t i)
+{
+    return data[2 * (size_t)point->at + text_at(point->order, i)];
+}
+
+/* FE is no character of ASCII and never part of UTF-8. */
 static int is_padding(uint8_t byte)
 {
-    return byte == 0 || byte == ' ';
+    return byte == 0 || byte == ' ' || byte == 0xFE;
+}
+
+static int is_all_zero(const ft_point *point, const uint8_t *data)
+{
+    for (size_t i = 0; i < point->length; i++) {
+        if (text_byte(point, data, i) != 0) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 static size_t decode_text(const ft_point *point, const uint8_t *data, ft_sample stamp, ft_sample *out)
 {
     size_t length = point->length;
+    if (point->flags & FT_SENTINEL_EMPTY && is_all_zero(point, data)) {
+        stamp.quality = FT_Q_OUT_OF_RANGE;
+        stamp.part = FT_TEXT_LAST;
+        *out = stamp;
+        return 1;
+    }
     while (length > 0 && is_padding(text_byte(point, data, length - 1))) {
         length--;
     }
@@ -199,9 +245,98 @@ static size_t decode_text(const ft_point *point, const uint8_t *data, ft_sample 
     return pieces;
 }
 
+static uint8_t sample_type(const ft_point *point)
+{
+    return point->flags & FT_SCALED ? FT_F64 : point->type;
+}
+
 static ft_sample stamp_of(const ft_block *block, const ft_point *point, int64_t time_ns)
 {
-    return (ft_sample){.time_ns = time_ns, .tag = point->tag, .group = block->group, .type = point->type};
+    return (ft_sample){.time_ns = time_ns, .tag = point->tag, .group = block->group, .type = sample_type(point)};
+}
+
+/* ---- values that are none ---- */
+
+static const double power_of_ten[FT_SCALE_MOST + 1] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10};
+
+static double f32_number(uint64_t raw)
+{
+    uint32_t bits = (uint32_t)raw;
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return (double)number;
+}
+
+static double f64_number(uint64_t raw)
+{
+    double number;
+    memcpy(&number, &raw, sizeof number);
+    return number;
+}
+
+static double number_of(uint16_t type, uint64_t value)
+{
+    switch (type) {
+    case FT_F32:
+        return f32_number(value);
+    case FT_F64:
+        return f64_number(value);
+    case FT_I16:
+    case FT_I32:
+    case FT_I64:
+        return (double)(int64_t)value;
+    default:
+        return (double)value;
+    }
+}
+
+/* The number times its power of ten; 0 when the power is none. Division keeps decimals exact where 1e-1 is not. */
+static int scale(const ft_point *point, const uint8_t *data, ft_sample *sample)
+{
+    unsigned swapped = point->order & BYTES_SWAPPED;
+    int power = (int16_t)(uint16_t)gather_any(data + 2 * (size_t)point->scale_at, 1, swapped);
+    if (power < -FT_SCALE_MOST || power > FT_SCALE_MOST) {
+        return 0;
+    }
+    double number = number_of(point->type, sample->value);
+    number = power < 0 ? number / power_of_ten[-power] : number * power_of_ten[power];
+    memcpy(&sample->value, &number, sizeof number);
+    return 1;
+}
+
+static int is_sentinel(const ft_point *point, const uint8_t *data, const ft_sample *sample)
+{
+    if (point->flags & FT_SENTINEL
+        && gather_any(data + 2 * (size_t)point->at, point_registers(point), point->order) == point->sentinel) {
+        return 1;
+    }
+    return point->flags & FT_SENTINEL_NAN && isnan(number_of(point->type, sample->value));
+}
+
+static int is_plausible(const ft_point *point, const ft_sample *sample)
+{
+    double number = number_of(sample_type(point), sample->value);
+    return !(point->flags & FT_RANGE) || (number >= point->least && number <= point->most);
+}
+
+/* What the point's flags make of a value that was decoded from its bits alone. */
+static void judge(const ft_point *point, const uint8_t *data, ft_sample *sample)
+{
+    sample->type = sample_type(point);
+    if (sample->quality != FT_Q_GOOD || is_sentinel(point, data, sample)
+        || (point->flags & FT_SCALED && !scale(point, data, sample)) || !is_plausible(point, sample)) {
+        sample->quality = FT_Q_OUT_OF_RANGE;
+        sample->value = 0;
+    }
+}
+
+static void judge_all(const ft_point *points, size_t n, const uint8_t *data, ft_sample *samples)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (points[i].flags) {
+            judge(points + i, data, samples + i);
+        }
+    }
 }
 
 static size_t decode_bits(const ft_block *block, const ft_point *points, const uint8_t *data, int64_t time_ns,
@@ -228,6 +363,7 @@ static size_t decode_run(const ft_block *block, const ft_point *points, size_t n
 {
     ft_sample stamp = stamp_of(block, points, time_ns);
     size_t written = 0;
+    stamp.type = points->type; /* judge_all() knows whose samples have another */
     switch (points->type) {
     case FT_TEXT:
         for (size_t i = 0; i < n; i++) {
@@ -244,11 +380,12 @@ static size_t decode_run(const ft_block *block, const ft_point *points, size_t n
             out[i].tag = points[i].tag;
             decode_special(points + i, data, out + i);
         }
-        return n;
+        break;
     default:
         decode_numbers(points, n, data, stamp, out);
-        return n;
     }
+    judge_all(points, n, data, out);
+    return n;
 }
 
 size_t ft_decode(const ft_block *block, const ft_point *points, const uint8_t *data, int64_t time_ns, ft_sample *out)
@@ -347,10 +484,10 @@ int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *register
 
 int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out)
 {
-    size_t swapped = order & BYTES_SWAPPED ? 1 : 0;
-    size_t even = n + n % 2;
-    for (size_t i = 0; i < even; i++) {
-        registers_out[i ^ swapped] = i < n ? text[i] : 0;
+    unsigned registers = text_registers(order, n);
+    memset(registers_out, 0, 2 * (size_t)registers);
+    for (size_t i = 0; i < n; i++) {
+        registers_out[text_at(order, i)] = text[i];
     }
-    return (int)(even / 2);
+    return (int)registers;
 }

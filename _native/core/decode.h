@@ -19,7 +19,9 @@ int ft_block_fits(const ft_block *block, const ft_point *points, size_t point_to
 size_t ft_block_records(const ft_block *block, const ft_point *points);
 
 /* The data bytes of an answer to function 1-4 (after its byte count), (quantity + 7) / 8 or 2 * quantity of them,
- * to samples in the order of the points. Returns how many. BCD with a nibble above 9 gets FT_Q_OUT_OF_RANGE. */
+ * to samples in the order of the points. Returns how many. FT_Q_OUT_OF_RANGE and no value: BCD with a nibble above 9,
+ * a sentinel, a number outside its range, a power of ten that is none. A text ends before its last NUL, space or FE
+ * bytes. */
 size_t ft_decode(const ft_block *block, const ft_point *points, const uint8_t *data, int64_t time_ns, ft_sample *out);
 
 /* One sample a tag that says why there is no value. Returns how many. */
@@ -31,8 +33,8 @@ size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t q
  * BITS a whole register with the field at bit 0. */
 int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out);
 
-/* n bytes of text to (n + 1) / 2 registers; CDAB stands for ABCD and DCBA for BADC, as texts have no word order.
- * Returns how many registers. */
+/* n bytes of text to (n + 1) / 2 registers, or n with FT_TEXT_WIDE in the order; CDAB stands for ABCD and DCBA for
+ * BADC, as texts have no word order. Returns how many registers. */
 int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out);
 
 #endif

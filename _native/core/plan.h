@@ -29,17 +29,35 @@ typedef struct ft_block {
 
 _Static_assert(sizeof(ft_block) == 80, "plan.py packs 80 bytes");
 
-/* Where one tag stands in its block's answer. 12 bytes: struct format "=IHHBBBB". */
+/* What a point asks of its value besides its bits; a value that fails gets FT_Q_OUT_OF_RANGE. */
+#define FT_SENTINEL 1u       /* `sentinel` in its registers means that there is no value */
+#define FT_SENTINEL_NAN 2u   /* F32, F64: so does every NaN */
+#define FT_SENTINEL_EMPTY 4u /* TEXT: so do registers that are all 0 */
+#define FT_RANGE 8u          /* a value outside `least` .. `most` cannot be */
+#define FT_SCALED 16u        /* integers, BCD: times ten to the power in the register `scale_at`; the sample is F64 */
+
+#define FT_SCALE_MOST 10 /* powers of ten go from -10 to 10: SunSpec Information Model, type sunssf */
+
+/* Added to the order of a TEXT: one character to a register, in its low byte (swapped orders: in its high byte). */
+#define FT_TEXT_WIDE 4u
+
+/* Where one tag stands in its block's answer, and which values are none. 40 bytes: struct format "=IHHBBBBHBBQdd". */
 typedef struct ft_point {
-    uint32_t tag;    /* agent-wide index */
-    uint16_t at;     /* register, or bit for coils and discrete inputs, counted from the block's address */
-    uint16_t length; /* registers it takes (1 for coils); TEXT: bytes of text, two to a register */
-    uint8_t type;    /* enum ft_type */
-    uint8_t order;   /* enum ft_order */
-    uint8_t bits;    /* BITS: how many, else 0 */
-    uint8_t shift;   /* BITS: from which bit, 0 = least significant, else 0 */
+    uint32_t tag;      /* agent-wide index */
+    uint16_t at;       /* register, or bit for coils and discrete inputs, counted from the block's address */
+    uint16_t length;   /* registers it takes (1 for coils); TEXT: bytes of text */
+    uint8_t type;      /* enum ft_type, as on the wire */
+    uint8_t order;     /* enum ft_order */
+    uint8_t bits;      /* BITS: how many, else 0 */
+    uint8_t shift;     /* BITS: from which bit, 0 = least significant, else 0 */
+    uint16_t scale_at; /* SCALED: register of the power of ten, counted as `at`, in the same answer; else 0 */
+    uint8_t flags;     /* FT_SENTINEL .. FT_SCALED */
+    uint8_t reserved;
+    uint64_t sentinel; /* the bits of the registers once they are in order, before BITS are cut out; else 0 */
+    double least;      /* RANGE: of the sample's number, so before the tag's scale and offset; else 0 */
+    double most;
 } ft_point;
 
-_Static_assert(sizeof(ft_point) == 12, "plan.py packs 12 bytes");
+_Static_assert(sizeof(ft_point) == 40, "plan.py packs 40 bytes");
 
 #endif

@@ -9,14 +9,15 @@ from functools import partial
 from typing import NamedTuple
 
 from agent._native import codec
+from agent.acquire.checks import TEXT_WIDE, flags_of, raw_range
 from agent.acquire.merge import Block, Wanted, blocks_of
 from agent.acquire.wire import RTU_ANSWER_BYTES, TCP_ANSWER_BYTES, Line, data_bytes, line_of
 from agent.config.model import Bus, Config, Device, Table
 from agent.config.model import Tag as TagSettings
-from agent.model import NS_PER_S, Group, Tag
+from agent.model import NS_PER_S, Group, Tag, ValueType
 
 BLOCK = struct.Struct("=qqqqIIIIHHBBHH22s")  # ft_block
-POINT = struct.Struct("=IHHBBBB")  # ft_point
+POINT = struct.Struct("=IHHBBBBHBBQdd")  # ft_point
 FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 MAX_PHASE_NS = 10 * NS_PER_S  # slow tags too have a first value soon after the start
 
@@ -99,7 +100,7 @@ def _tag(number: int, device_name: str, tag: TagSettings) -> Tag:
     return Tag(
         number=number,
         name=f"{device_name}/{tag.name}",
-        type=tag.type,
+        type=tag.type if tag.scale_address is None else ValueType.F64,
         scale=tag.scale,
         offset=tag.offset,
         unit=tag.unit,
@@ -162,7 +163,20 @@ def _packed_block(bus: Bus, placed: _Placed, phase_ns: int, first_point: int) ->
 
 def _packed_point(block: Block, item: Wanted) -> bytes:
     tag = item.tag
-    return POINT.pack(item.number, item.start - block.address, tag.length, tag.type, tag.order, tag.bits, tag.shift)
+    return POINT.pack(
+        item.number,
+        tag.address - block.address,
+        tag.length,
+        tag.type,
+        tag.order | (TEXT_WIDE if tag.is_wide else 0),
+        tag.bits,
+        tag.shift,
+        0 if tag.scale_address is None else tag.scale_address - block.address,
+        flags_of(tag),
+        0,
+        tag.sentinel or 0,
+        *raw_range(tag),
+    )
 
 
 def request_adu(unit: int, function: int, address: int, quantity: int, *, is_tcp: bool) -> bytes:

@@ -24,6 +24,7 @@ RING_BITS = 16
 TIMEOUT_NS = 500_000_000
 ALWAYS_DUE_NS = 1  # a period that has always passed
 SAMPLE_BYTES = 32
+PLAIN = (0,) * 9  # the fields of a point after its type: a number as it stands, whatever it is
 LEARN_S = 1.0  # a paced line's answers are learned in so long; an agent does that once, not for every slice
 
 
@@ -105,7 +106,7 @@ def plan(registers: int) -> tuple[bytes, bytes]:
         registers,
         request,
     )
-    return block, b"".join(POINT.pack(at, at, 1, ValueType.U16, 0, 0, 0) for at in range(registers))
+    return block, b"".join(POINT.pack(at, at, 1, ValueType.U16, *PLAIN) for at in range(registers))
 
 
 def cpu_s() -> float:

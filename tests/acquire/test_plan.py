@@ -21,7 +21,10 @@ BLOCK_FIELDS = (
     "period_ns", "phase_ns", "timeout_ns", "gap_ns", "group", "device", "first_point", "point_count",
     "request_bytes", "response_bytes", "unit", "function", "address", "quantity", "request",
 )  # fmt: skip
-POINT_FIELDS = ("tag", "at", "length", "type", "order", "bits", "shift")
+POINT_FIELDS = (
+    "tag", "at", "length", "type", "order", "bits", "shift",
+    "scale_at", "flags", "reserved", "sentinel", "least", "most",
+)  # fmt: skip
 NS_PER_S = 1_000_000_000
 LENGTHS = {
     **dict.fromkeys((ValueType.U16, ValueType.I16, ValueType.BCD16, ValueType.BOOL), 1),
@@ -143,11 +146,33 @@ def test_points_say_where_a_tag_stands_and_how_it_is_read(
         make_tag(Table.HOLDING, 10, ValueType.TEXT, length=7),
         make_tag(Table.HOLDING, 16, ValueType.BITS, bits=4, shift=8),
     ]
+    unchecked = dict.fromkeys(("scale_at", "flags", "reserved", "sentinel", "least", "most"), 0)
     assert points_of(compile_plan(make_config(make_device(tags))).buses[0].points) == [
-        {"tag": 1, "at": 0, "length": 7, "type": 11, "order": 0, "bits": 0, "shift": 0},
-        {"tag": 0, "at": 4, "length": 2, "type": 7, "order": 1, "bits": 0, "shift": 0},
-        {"tag": 2, "at": 6, "length": 1, "type": 12, "order": 0, "bits": 4, "shift": 8},
+        {"tag": 1, "at": 0, "length": 7, "type": 11, "order": 0, "bits": 0, "shift": 0, **unchecked},
+        {"tag": 0, "at": 4, "length": 2, "type": 7, "order": 1, "bits": 0, "shift": 0, **unchecked},
+        {"tag": 2, "at": 6, "length": 1, "type": 12, "order": 0, "bits": 4, "shift": 8, **unchecked},
     ]
+
+
+def test_a_value_and_its_power_of_ten_are_read_in_one_request(
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
+) -> None:
+    tags = [make_tag(Table.HOLDING, 10, ValueType.I16, scale_address=30), make_tag(Table.HOLDING, 60)]
+    device = make_device(tags, max_gap=0)
+    plan = compile_plan(make_config(device))
+    [(block, info), _] = zip(blocks_of(plan.buses[0].blocks), plan.buses[0].block_info, strict=True)
+    assert (block["address"], block["quantity"], info.tags) == (10, 21, 1)
+    point = points_of(plan.buses[0].points)[0]
+    assert (point["at"], point["scale_at"], point["flags"]) == (0, 20, 16)
+    assert [tag.type for tag in plan.tags] == [ValueType.F64, ValueType.U16]
+
+
+def test_a_power_of_ten_in_front_of_its_value_moves_the_value_within_the_answer(
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
+) -> None:
+    device = make_device([make_tag(Table.HOLDING, 10, ValueType.U32, scale_address=4)])
+    [point] = points_of(compile_plan(make_config(device)).buses[0].points)
+    assert (point["at"], point["scale_at"]) == (6, 0)
 
 
 def test_tags_are_numbered_as_configured_and_groups_as_the_blocks(

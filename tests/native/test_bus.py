@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import BLOCK, POINT, Sample, records
+from layouts import BLOCK, Sample, packed_point, records
 from wire import with_crc
 
 from agent._native.busloop import BLOCK_BYTES, COUNTERS, POINT_BYTES, VirtualBus
@@ -65,7 +65,7 @@ def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]
                 adu,
             )
         )
-        points += [POINT.pack(1000 * poll.unit + poll.address + at, at, 1, U16, 0, 0, 0) for at in range(poll.quantity)]
+        points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]
     return b"".join(blocks), b"".join(points), len(units)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import BLOCK, POINT, TEXT_LAST, Sample, records
+from layouts import BLOCK, POINT, TEXT_LAST, Sample, packed_point, records
 
 from agent._native import codec
 from agent._native.samples import Samples
@@ -34,9 +34,9 @@ REGISTERS = {
 SIGNED = {ValueType.I16, ValueType.I32, ValueType.I64}
 
 
-def point(tag, at, value_type, order=Order.ABCD, *, length=None, bits=0, shift=0):
+def point(tag, at, value_type, order=Order.ABCD, *, length=None, **checks):
     registers = length if length is not None else REGISTERS.get(value_type, 1)
-    return POINT.pack(tag, at, registers, value_type, order, bits, shift)
+    return packed_point(tag, at, registers, value_type, order=order, **checks)
 
 
 def block(points, quantity, function=3, first_point=0):
@@ -217,7 +217,7 @@ def test_empty_text_is_one_last_piece():
 @given(st.binary(min_size=1, max_size=250), st.sampled_from(Order))
 def test_text_is_decoded_as_it_was_encoded(text, order):
     samples = decoded([point(0, 0, ValueType.TEXT, order, length=len(text))], codec.encode_text(order, text))
-    assert text_of(samples) == text.rstrip(b"\x00 ")
+    assert text_of(samples) == text.rstrip(b"\x00 \xfe")
 
 
 # ---- BCD ----
@@ -354,5 +354,5 @@ def test_torn_records_are_refused():
     points = [point(0, 0, ValueType.U16)]
     with pytest.raises(ValueError, match="80-byte block"):
         codec.block_records(block(points, 1)[:-1], points[0])
-    with pytest.raises(ValueError, match="12-byte points"):
+    with pytest.raises(ValueError, match="40-byte points"):
         codec.block_records(block(points, 1), points[0][:-1])
