@@ -22,8 +22,9 @@ static int fits(const ft_signal *signal)
     if ((uint32_t)signal->address + signal->registers > 0x10000)
         return 0;
     if (signal->type == FT_TEXT)
-        return signal->text_bytes > 0 && signal->registers == (signal->text_bytes + 1) / 2;
-    return ft_encode_value(signal->type, signal->order, 0, registers) == signal->registers;
+        return signal->text_bytes > 0 && signal->registers == ft_text_registers(signal->order, signal->text_bytes);
+    uint8_t type = signal->type == FT_SIGNAL_POWER ? FT_I16 : signal->type;
+    return ft_encode_value(type, signal->order, 0, registers) == signal->registers;
 }
 
 static int all_fit(const ft_signal *signals, size_t count)

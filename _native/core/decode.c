@@ -26,7 +26,7 @@ static int is_bit_block(const ft_block *block)
 
 /* ---- blocks ---- */
 
-static unsigned text_registers(uint8_t order, size_t bytes)
+unsigned ft_text_registers(uint8_t order, size_t bytes)
 {
     return (unsigned)(order & FT_TEXT_WIDE ? bytes : (bytes + 1) / 2);
 }
@@ -35,7 +35,7 @@ static unsigned point_registers(const ft_point *point)
 {
     switch (point->type) {
     case FT_TEXT:
-        return text_registers(point->order, point->length);
+        return ft_text_registers(point->order, point->length);
     case FT_BITS:
         return point->length;
     default:
@@ -484,7 +484,7 @@ int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *register
 
 int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out)
 {
-    unsigned registers = text_registers(order, n);
+    unsigned registers = ft_text_registers(order, n);
     memset(registers_out, 0, 2 * (size_t)registers);
     for (size_t i = 0; i < n; i++) {
         registers_out[text_at(order, i)] = text[i];

@@ -33,8 +33,11 @@ size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t q
  * BITS a whole register with the field at bit 0. */
 int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out);
 
-/* n bytes of text to (n + 1) / 2 registers, or n with FT_TEXT_WIDE in the order; CDAB stands for ABCD and DCBA for
- * BADC, as texts have no word order. Returns how many registers. */
+/* Registers that a text of so many bytes takes: (bytes + 1) / 2, or as many as bytes with FT_TEXT_WIDE in the order. */
+unsigned ft_text_registers(uint8_t order, size_t bytes);
+
+/* n bytes of text to ft_text_registers(); CDAB stands for ABCD and DCBA for BADC, as texts have no word order.
+ * Returns how many registers. */
 int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out);
 
 #endif

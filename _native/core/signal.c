@@ -38,6 +38,7 @@ uint64_t ft_signal_value(uint8_t type, uint64_t identity, int64_t tick)
     uint64_t sum = identity + now;
     switch (type) {
     case FT_BOOL: return ft_mix(identity + ((now + identity % 16) >> 4)) & 1;
+    case FT_SIGNAL_POWER: return (uint64_t)-(int64_t)(identity % 4);
     case FT_I16: return (uint64_t)(int64_t)(int16_t)(uint16_t)sum;
     case FT_U32: return (uint32_t)(identity + now * STEP32);
     case FT_I32: return (uint64_t)(int64_t)(int32_t)(uint32_t)(identity + now * STEP32);
@@ -66,6 +67,7 @@ void ft_signal_registers(const ft_signal *signal, int64_t tick, uint8_t *out)
         text(identity, tick, characters, signal->text_bytes);
         (void)ft_encode_text(signal->order, characters, signal->text_bytes, out);
     } else {
-        (void)ft_encode_value(signal->type, signal->order, ft_signal_value(signal->type, identity, tick), out);
+        uint8_t type = signal->type == FT_SIGNAL_POWER ? FT_I16 : signal->type;
+        (void)ft_encode_value(type, signal->order, ft_signal_value(signal->type, identity, tick), out);
     }
 }

@@ -12,6 +12,7 @@
  *   F32               ((h + tick) mod 2^24) / 4, exact
  *   F64               ((h + tick) mod 2^52) / 4, exact
  *   BCD16 BCD32       (h + tick) mod 10^4, mod 10^8
+ *   powers of ten     -(h mod 4), and never another: it scales values that are read with it
  *   TEXT              byte i = ALPHABET[byte i % 8 of mix(h + ((tick + h % 64) >> 6) + (i / 8) * GOLDEN) % 64]
  */
 #ifndef FT_SIGNAL_H
@@ -20,10 +21,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sample.h"
+
 #define FT_TICK_NS INT64_C(100000000)
 #define FT_SIGNAL_MAX_REGISTERS 125 /* no read carries more, so no tag is longer */
 
 enum ft_table { FT_HOLDING = 0, FT_INPUT, FT_COIL, FT_DISCRETE, FT_TABLE_COUNT };
+
+#define FT_SIGNAL_POWER FT_TYPE_COUNT /* a signal's type beside those of values: a register that others are scaled by */
 
 /* A value that is more than one plain 16-bit register. 10 bytes: struct format "=HHHBBBB". */
 typedef struct ft_signal {
@@ -32,8 +37,8 @@ typedef struct ft_signal {
     uint16_t text_bytes; /* TEXT only, else 0 */
     uint8_t unit;
     uint8_t table; /* enum ft_table: holding or input */
-    uint8_t type;  /* enum ft_type */
-    uint8_t order; /* enum ft_order */
+    uint8_t type;  /* enum ft_type, or FT_SIGNAL_POWER */
+    uint8_t order; /* enum ft_order; FT_TEXT_WIDE added for such texts */
 } ft_signal;
 
 _Static_assert(sizeof(ft_signal) == 10, "simulator.py packs 10 bytes");

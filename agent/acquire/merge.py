@@ -10,8 +10,8 @@ from functools import cache, partial
 from math import inf
 from typing import NamedTuple
 
-from agent.config.model import MAX_BITS, Device, Hole, Table, Tag
-from agent.config.registers import extent_of
+from agent.config.model import MAX_BITS, Device, Table, Tag
+from agent.config.registers import registers_of
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 MAX_OVERSAMPLE = 2  # `every` may be kept up to so much better than asked when that saves a request
@@ -25,13 +25,13 @@ class Wanted(NamedTuple):
 
     @property
     def start(self) -> int:
-        """The first register or bit that must be read for it."""
-        return extent_of(self.tag)[0]
+        """Its first register or bit."""
+        return self.tag.address
 
     @property
     def end(self) -> int:
-        """One past the last."""
-        return extent_of(self.tag)[1]
+        """One past its last."""
+        return self.tag.address + registers_of(self.tag.type, self.tag.length)
 
 
 class Block(NamedTuple):
@@ -52,20 +52,14 @@ def blocks_of(device: Device, wanted: Sequence[Wanted], cost_ns: Callable[[Table
         for period_ns in sorted({item.tag.every_ns for item in wanted if item.tag.table is table}):
             items = [item for item in wanted if item.tag.table is table and item.tag.every_ns == period_ns]
             left = _taken_along(of_table, items)
-            holes = [hole for hole in device.holes if hole.table is table]
-            parts = partition(left, _most(device, table), device.max_gap, partial(cost_ns, table), holes)
+            parts = partition(left, _most(device, table), device.max_gap, partial(cost_ns, table))
             of_table += [_block(table, period_ns, part) for part in parts]
         blocks += of_table
     return blocks
 
 
-def partition(
-    wanted: Iterable[Wanted], most: int, max_gap: int, cost_ns: Callable[[int], int], holes: Sequence[Hole] = ()
-) -> list[list[Wanted]]:
-    """The cheapest cut into runs, none spanning more than `most` nor reading through more than `max_gap` at a place.
-
-    No run reads through one of the `holes`.
-    """
+def partition(wanted: Iterable[Wanted], most: int, max_gap: int, cost_ns: Callable[[int], int]) -> list[list[Wanted]]:
+    """The cheapest cut into runs, none spanning more than `most` nor reading through more than `max_gap` at a place."""
     ordered = sorted(wanted, key=lambda item: (item.start, item.end))
     starts = [item.start for item in ordered]
     ends = [item.end for item in ordered]
@@ -75,18 +69,13 @@ def partition(
     for first, start in enumerate(starts):
         end = start
         for last in range(first, len(ordered)):
-            gap_start, end = end, max(end, ends[last])
-            gap = range(gap_start, starts[last])
-            if last > first and (len(gap) > max_gap or end - start > most or _crosses(gap, holes)):
+            gap, end = starts[last] - end, max(end, ends[last])
+            if last > first and (gap > max_gap or end - start > most):
                 break
             cost = best[first] + cost_of(end - start)
             if cost < best[last + 1]:
                 best[last + 1], cut[last + 1] = cost, first
     return _runs(ordered, cut)
-
-
-def _crosses(gap: range, holes: Sequence[Hole]) -> bool:
-    return any(hole.first < gap.stop and gap.start <= hole.last for hole in holes) if gap else False
 
 
 def _runs(ordered: list[Wanted], cut: list[int]) -> list[list[Wanted]]:

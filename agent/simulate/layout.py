@@ -9,6 +9,8 @@ from agent.model import Order, ValueType
 from agent.simulate.signal import TABLES
 
 UNIT_BYTES = 32
+POWER = len(ValueType)  # FT_SIGNAL_POWER: a register that holds a power of ten
+TEXT_WIDE = 4  # FT_TEXT_WIDE
 SIGNAL = struct.Struct("=HHHBBBB")  # ft_signal of _native/core/signal.h
 
 _STORED_AS = {
@@ -48,19 +50,28 @@ def pack_signal(tag: Tag, unit: int) -> bytes:
     registers = registers_of(tag)
     text_bytes = tag.length if tag.type is ValueType.TEXT else 0
     order = _byte_order(tag.order) if text_bytes or registers == 1 else tag.order
-    return SIGNAL.pack(tag.address, registers, text_bytes, unit, TABLES.index(tag.table), stored, order)
+    wide = TEXT_WIDE if tag.is_wide else 0
+    return SIGNAL.pack(tag.address, registers, text_bytes, unit, TABLES.index(tag.table), stored, order | wide)
 
 
 def _claim(taken: dict[Place, bytes], tag: Tag, unit: int) -> bool:
     if tag.table in (Table.COIL, Table.DISCRETE):
         return True
-    signal = pack_signal(tag, unit)
-    address, registers, *_ = SIGNAL.unpack(signal)
-    places = [(unit, tag.table, at) for at in range(address, address + registers)]
-    if any(taken.get(place, signal) != signal for place in places):
+    wanted: dict[Place, bytes] = {}
+    for signal in (pack_signal(tag, unit), *_power(tag, unit)):
+        address, registers, *_ = SIGNAL.unpack(signal)
+        wanted.update({(unit, tag.table, at): signal for at in range(address, address + registers)})
+    if any(taken.get(place, signal) != signal for place, signal in wanted.items()):
         return False
-    taken.update(dict.fromkeys(places, signal))
+    taken.update(wanted)
     return True
+
+
+def _power(tag: Tag, unit: int) -> list[bytes]:
+    """The register that scales the tag, if one does."""
+    if tag.scale_address is None:
+        return []
+    return [SIGNAL.pack(tag.scale_address, 1, 0, unit, TABLES.index(tag.table), POWER, _byte_order(tag.order))]
 
 
 def _byte_order(order: Order) -> Order:

@@ -12,6 +12,7 @@ STEP32 = 0x0001_0001
 STEP64 = 0x0001_0001_0001_0001
 MASK64 = (1 << 64) - 1
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+POWERS = 4  # a register that scales others holds 0, -1, -2 or -3, always the same
 TABLES = (Table.HOLDING, Table.INPUT, Table.COIL, Table.DISCRETE)  # numbered as enum ft_table
 
 Raw = int | bytes  # 64 bits as in ft_sample.value; a text's bytes
@@ -31,6 +32,10 @@ def is_right(tag: Tag, unit: int, raw: Raw, wall_ns: int, tolerance_ns: int) -> 
 def raw_at(tag: Tag, unit: int, tick: int) -> Raw:
     """The raw value of `tag` on `unit` in one tick of 100 ms."""
     identity = identity_of(unit, tag.table, tag.address)
+    if tag.scale_address is not None:
+        number = _signed(_FORMULAS[tag.type](identity, tick), tag.type)
+        power = identity_of(unit, tag.table, tag.scale_address) % POWERS
+        return _bits_of(">d", float(number) / 10.0**power)
     if tag.type is ValueType.TEXT:
         return _text(identity, tick, tag.length)
     if tag.type is ValueType.BITS:
@@ -73,6 +78,11 @@ def _bit(identity: int, tick: int) -> int:
 def _extended(value: int, bits: int) -> int:
     """A signed number of `bits` bits as one of 64."""
     return value - (1 << bits) & MASK64 if value >> (bits - 1) else value
+
+
+def _signed(raw: int, kind: ValueType) -> int:
+    """64 bits as the number they are."""
+    return raw - (1 << 64) if kind in (ValueType.I16, ValueType.I32, ValueType.I64) and raw >> 63 else raw
 
 
 def _bits_of(form: str, value: float) -> int:

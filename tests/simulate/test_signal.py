@@ -79,6 +79,52 @@ def test_c_serves_what_the_formula_says(tag, unit, tick):
     assert decoded(tag, served(tag, unit, tick)) == raw_at(tag, unit, tick)
 
 
+SCALABLE = [ValueType.U16, ValueType.I16, ValueType.U32, ValueType.I32, ValueType.U64, ValueType.I64, ValueType.BCD16]
+
+
+@given(kind=st.sampled_from(SCALABLE), at=st.integers(0, 60_000), order=st.sampled_from(Order), unit=units, tick=ticks)
+def test_a_value_and_its_power_of_ten_are_served_together(kind, at, order, unit, tick):
+    size = REGISTERS.get(kind, 1)
+    tag = Tag(
+        name="t", table=Table.INPUT, address=at, type=kind, length=size, order=order, every_ns=S, scale_address=at + 5
+    )
+    signals, conflicts = arrange([Device(name="d", unit=unit, tags=(tag,))])
+    assert conflicts == []
+    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120))
+    bus.feed(struct.pack(">HHHBBHH", 0, 0, 6, unit, 4, at, 6), 0, tick * TICK_NS)
+    data = bus.release(0)[9:]
+    power = struct.unpack("<h" if order in (Order.BADC, Order.DCBA) else ">h", data[10:])[0]
+    number = decoded(tag, data[: 2 * size])
+    number -= (1 << 64) * (number >> 63 if kind in SIGNED else 0)
+    assert -3 <= power <= 0
+    assert raw_at(tag, unit, tick) == int.from_bytes(struct.pack(">d", float(number) / 10.0**-power))
+
+
+def test_a_tag_cannot_scale_by_a_register_that_another_tag_has_as_a_value(make_tag):
+    float_there = make_tag("v", Table.HOLDING, 4, ValueType.F32)
+    scaled = make_tag("s", Table.HOLDING, 1, scale_address=5)
+    assert arrange([Device(name="d", unit=1, tags=(float_there, scaled))])[1] == ["d/s"]
+
+
+@given(length=st.integers(1, 40), order=st.sampled_from(Order), unit=units, tick=ticks)
+def test_a_wide_text_is_served_one_character_a_register(length, order, unit, tick):
+    tag = Tag(
+        name="t",
+        table=Table.HOLDING,
+        address=9,
+        type=ValueType.TEXT,
+        length=length,
+        order=order,
+        every_ns=S,
+        is_wide=True,
+    )
+    signals, _ = arrange([Device(name="d", unit=unit, tags=(tag,))])
+    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120))
+    bus.feed(struct.pack(">HHHBBHH", 0, 0, 6, unit, 3, 9, length), 0, tick * TICK_NS)
+    high = 0 if order in (Order.BADC, Order.DCBA) else 1
+    assert bus.release(0)[9:][high::2] == raw_at(tag, unit, tick)
+
+
 @pytest.mark.parametrize("case", GOLDEN, ids=[f"{case['type']} of unit {case['unit']}" for case in GOLDEN])
 def test_golden_value(case, make_tag):
     length = {"length": case["length"]} if "length" in case else {}
