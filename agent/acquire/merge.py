@@ -11,7 +11,7 @@ from math import inf
 from typing import NamedTuple
 
 from agent.config.model import MAX_BITS, Device, Table, Tag
-from agent.config.registers import registers_of
+from agent.config.registers import extent_of
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 MAX_OVERSAMPLE = 2  # `every` may be kept up to so much better than asked when that saves a request
@@ -25,13 +25,13 @@ class Wanted(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Its first register or bit."""
-        return self.tag.address
+        """The first register or bit that must be read for it."""
+        return extent_of(self.tag)[0]
 
     @property
     def end(self) -> int:
-        """One past its last."""
-        return self.tag.address + registers_of(self.tag.type, self.tag.length)
+        """One past the last."""
+        return extent_of(self.tag)[1]
 
 
 class Block(NamedTuple):
