@@ -1,4 +1,4 @@
-"""docs/CONFIGURATION.md lists the keys there are, and the maps that ship."""
+"""docs/CONFIGURATION.md lists the keys there are, docs/DEVICE_MAPS.md the maps that ship."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from agent.config import buses, devices, load, tags, uplink
 from agent.config.files import shipped_maps
 
-REFERENCE = (Path(__file__).parents[2] / "docs" / "CONFIGURATION.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = (DOCS / "CONFIGURATION.md").read_text()
 TABLES = {
     "": set(load.DOCUMENT) - {"gateway", "mqtt", "store", "bus"},
     "[gateway]": set(uplink.GATEWAY),
@@ -27,6 +28,6 @@ def test_every_key_is_in_the_reference_and_no_other() -> None:
     assert listed == TABLES
 
 
-def test_every_map_that_ships_is_in_the_reference() -> None:
-    section = REFERENCE.partition("## Device maps")[2]
-    assert all(f"`{name}`" in section for name in shipped_maps())
+def test_every_map_that_ships_is_in_the_reference_and_no_other() -> None:
+    section = (DOCS / "DEVICE_MAPS.md").read_text().partition("## The maps that ship")[2]
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", section, re.MULTILINE) == list(shipped_maps())
