@@ -220,5 +220,12 @@ def test_ranges_outside_the_samples_are_refused() -> None:
         read_samples(b"", layout, Samples())
 
 
+def test_samples_across_the_alignment_of_their_fields_are_refused() -> None:
+    layout = Layout(bytes(12), b"\1", packed_table(), bytes(8), (1).to_bytes(4, "little"))
+    shifted = memoryview(bytes(1) + RECORD.pack(0, 0, 0, 0, 1, 0, 0, 0))[1:]
+    with pytest.raises(ValueError, match="multiple of 8 bytes"):
+        layout.encode(shifted, 0, 1, 0, False, b"")
+
+
 def packed_table() -> bytes:
     return b"".join(number.to_bytes(4, "little") for number in (0, 1, 0, 0, 0))
