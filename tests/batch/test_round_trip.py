@@ -1,20 +1,25 @@
 """Whatever samples say, what arrives is what was read: every bit, every sample, each tag's order."""
 
+import json
 import random
 import struct
+import subprocess
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from agent._native.samples import Samples
 from agent.batch import Batch, Encoder, SchemaBook, decode, mark_historical, merge
 from agent.batch.record import RECORD, TEXT_LAST
+from agent.cli.decode import sample_json
 from agent.clock import WallClock
 from agent.errors import FormatError
 from agent.model import Gap, Group, Message, Quality, Tag, ValueType
@@ -51,8 +56,9 @@ def raw_values(kind: ValueType) -> st.SearchStrategy[int | bytes]:
         pretty = st.integers(-9999, 9999).map(lambda n: struct.unpack("<I", struct.pack("<f", n / 100))[0])
         return st.integers(0, (1 << 32) - 1) | patterns | pretty
     if kind == ValueType.F64:
+        patterns = st.sampled_from([0x7FF0000000000001, 0x7FF8 << 48, 0xFFF0 << 48, 1 << 63, 1])
         pretty = st.integers(-9999, 9999).map(lambda n: struct.unpack("<Q", struct.pack("<d", n / 1000))[0])
-        return st.integers(0, (1 << 64) - 1) | pretty
+        return st.integers(0, (1 << 64) - 1) | patterns | pretty
     return st.integers(0, (1 << 64) - 1) | st.sampled_from([0, 1, 1 << 63, (1 << 64) - 1, (1 << 63) - 1])
 
 
@@ -128,6 +134,40 @@ def test_every_bit_of_every_sample_arrives(form: str, reading: tuple[list[Tag], 
     book = SchemaBook(encoder.schemas().values())
     assert arrived(decode(message.payload, book) for message in messages) == wanted(tags, reads)
     assert len(messages) == bool(reads)
+
+
+@FORMATS
+def test_text_of_every_length_arrives(form: str) -> None:
+    """Up to beyond 255 bytes: every number of pieces, and every width of a length."""
+    tags, groups = gateway_of([ValueType.TEXT, ValueType.TEXT], [2])
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    noise = random.Random(2)
+    lengths = [*range(270), 16_383, 16_384, 65_535, 65_536]
+    reads = [Read(i % 2, i // 2, Quality.GOOD, 0, noise.randbytes(n)) for i, n in enumerate(lengths)]
+    (message,) = encoded(encoder, pack(tags, groups, reads))
+    assert arrived([decode(message.payload, SchemaBook(encoder.schemas().values()))]) == wanted(tags, reads)
+
+
+# (not shrunk: every step would start a process; the tests above shrink)
+@FORMATS
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@given(reading=readings())
+def test_the_readers_in_docs_read_what_fieldtap_reads(
+    decoder: list[str], form: str, reading: tuple[list[Tag], list[Group], list[Read]]
+) -> None:
+    """Not only the golden files: whatever may be written."""
+    tags, groups, reads = reading
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    book = SchemaBook(encoder.schemas().values())
+    messages = encoded(encoder, pack(tags, groups, reads), with_schemas=True)
+    samples = [sample for message in messages for sample in decode(message.payload, book).samples]
+    with tempfile.TemporaryDirectory() as folder:
+        names = [Path(folder, str(message.key.seq)) for message in messages]
+        for name, message in zip(names, messages, strict=True):
+            name.write_bytes(message.payload)
+        output = subprocess.run([*decoder, *names], check=True, capture_output=True, encoding="utf-8").stdout
+    lines = [json.loads(line, parse_int=float) for line in output.split("\n")[:-1]]  # text may hold other line ends
+    assert lines == [json.loads(sample_json(sample, historical=False), parse_int=float) for sample in samples]
 
 
 @FORMATS

@@ -68,7 +68,8 @@ function print([, gateway, epoch, seq, flags, , codec, wrapped], schemas) {
   const s = { heads: stream(heads), steps: stream(steps), text: stream(text), firsts: {} };
   s.planes = { [F32]: unplane(floats, 4), [F64]: unplane(doubles, 8) };
   groups.reduce((next, item) => { // a bare number: that many rows of the next group, whole and good
-    const [number, rows, there, runs, deltas, own] = Array.isArray(item) ? item : [next, item];
+    const [number, rows, there, runs, ...more] = Array.isArray(item) ? item : [next, item];
+    const [deltas, own] = heads?.length ? [] : more; // the plain format's times and columns
     const columns = tables[number][1], types = columns.map(([, type]) => type), width = types.length;
     const packed = take(s.heads, own ? 0 : (types.filter(isFloat).length + 1) >> 1);
     const modes = [...packed].flatMap((byte) => [byte & 15, byte >> 4]);
@@ -86,13 +87,13 @@ function print([, gateway, epoch, seq, flags, , codec, wrapped], schemas) {
     for (const { i, q, code, v } of cells) {
       const [[tag, , , , unit], t] = [columns[i % width], times[Math.floor(i / width)]];
       const line = JSON.stringify({ gateway, epoch: epoch.toString("hex"), tag, t, q: QUALITIES[q], unit });
-      const more = (q === 3n ? `,"code":${code}` : "") + (flags & 1n ? ',"historical":true' : "");
-      console.log(`${line.slice(0, -1)},"seq":${seq}${more},${v}}`);
+      const flagged = (q === 3n ? `,"code":${code}` : "") + (flags & 1n ? ',"historical":true' : "");
+      console.log(`${line.slice(0, -1)},"seq":${seq}${flagged},${v}}`);
     }
     return number + 1n;
   }, 0n);
 }
 
 const payloads = process.argv.slice(2).map((name) => readFileSync(name)).map((data) => [unpack(stream(data)), data]);
-const schemas = payloads.filter(([m]) => Array.isArray(m[1])).map(([[, groups], data]) => [hash(data), groups]);
-for (const [m] of payloads) if (!Array.isArray(m[1])) print(m, new Map(schemas));
+const known = new Map(payloads.flatMap(([m, data]) => (Array.isArray(m[1]) ? [[hash(data), m[1]]] : [])));
+for (const [m] of payloads) if (!Array.isArray(m[1])) print(m, known);
