@@ -43,12 +43,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("register", metavar="REGISTER[:COUNT]", help="holding:100, input:0x64:8, coil:5, 40101")
     parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
     parser.add_argument("--type", metavar="T", help="u16 (registers), bool (bits), i16 u32 f32 ... string:N bits:N@K")
-    parser.add_argument("--order", choices=[order.name for order in Order], default="ABCD", help="bytes on the wire")
+    parser.add_argument(
+        "--order", choices=[order.name for order in Order], default="ABCD", help="of the bytes (default %(default)s)"
+    )
     parser.add_argument("--base", type=int, choices=(0, 1), default=0, help="what the first register is called")
-    parser.add_argument("--baud", type=int, default=19200)
-    parser.add_argument("--parity", choices=("N", "E", "O"), default="E")
-    parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--timeout", metavar="MS", type=int, default=1000, help="until the answer begins")
+    parser.add_argument("--baud", type=int, default=19200, help="bits per second (default %(default)s)")
+    parser.add_argument("--parity", choices=("N", "E", "O"), default="E", help="default %(default)s")
+    parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1, help="default %(default)s")
+    parser.add_argument(
+        "--timeout", metavar="MS", type=int, default=1000, help="until the answer begins (default %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
