@@ -73,7 +73,7 @@ def _writes(config: Config) -> str:
     if config.mqtt is None:
         return f"written every {window_s:g} s"
     if writes_when_healthy(config):
-        return f"written every {window_s:g} s: a batch takes longer than loss_window_s"
+        return f"written every {window_s:g} s, because batch_s is longer than that (loss_window_s)"
     return f"written when the broker has not acknowledged within {window_s:g} s"
 
 

@@ -122,7 +122,7 @@ def warnings(fieldtap: Callable, path: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("old", "new", "words", "writes"),
     [
-        ("batch_s = 1", "batch_s = 10", "written every 2 s: a batch takes longer than loss_window_s", True),
+        ("batch_s = 1", "batch_s = 10", "written every 2 s, because batch_s is longer than that (loss_window_s)", True),
         ("batch_s = 1", "batch_s = 2", "written when the broker has not acknowledged within 2 s", False),
         ('[mqtt]\nurl = "mqtt://broker.example.com"\nbatch_s = 1\n', "", "written every 2 s", True),
     ],
