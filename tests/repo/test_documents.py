@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "firmware_profiles" / "README.md"]
-# Where a path in backticks may begin: a document speaks of the store's files by their names in the chapter on the store.
+# Where a path in backticks may begin: the chapter on the store has the names of the store's files alone.
 ROOTS = [ROOT, ROOT / "agent" / "store", ROOT / "_native" / "core"]
 FILE = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|pyx|c|h|toml|md|sh))`")
 FOLDER = re.compile(r"`((?:agent|tests|docs|benchmarks|_native|firmware_profiles)/[\w/.-]*)`")
