@@ -64,6 +64,14 @@ class DeadbandKind(IntEnum):
     PERCENT = 2
 
 
+class WallClock(NamedTuple):
+    """How boot time maps to the wall: wall_ns = boot_ns + offset_ns, true within error_ms."""
+
+    offset_ns: int
+    source: int  # 0 unknown, 1 set but not synchronised (RTC or by hand), 2 NTP or better
+    error_ms: int
+
+
 class Tag(NamedTuple):
     """One named value of one device. `value = raw * scale + offset` in `unit`."""
 

@@ -6,8 +6,7 @@ from agent._native.columns import TooMany, split
 from agent._native.samples import Samples
 from agent.batch.message import HISTORICAL, NO_EXTRAS, Seal, message_head, pack_extras
 from agent.batch.schema import describe, schema_hash
-from agent.clock import WallClock
-from agent.model import BatchKey, Gap, Group, Message, Tag
+from agent.model import BatchKey, Gap, Group, Message, Tag, WallClock
 
 FORMATS = ("columns", "plain")
 

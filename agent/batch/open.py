@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from agent._native.samples import Samples
 from agent.batch.encoder import Encoder
-from agent.clock import WallClock
-from agent.model import NS_PER_S, Gap, Message
+from agent.model import NS_PER_S, Gap, Message, WallClock
 
 # A batch is closed early at this size: 6.4 MB of memory, about 0.5 MB encoded.
 SAMPLES_MAX = 200_000

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from agent._native.samples import Samples
 from agent.batch import Batch, Encoder, SchemaBook, decode, mark_historical, merge
 from agent.batch.record import RECORD, TEXT_LAST
-from agent.clock import WallClock
 from agent.errors import FormatError
-from agent.model import Gap, Group, Message, Quality, Tag, ValueType
+from agent.model import Gap, Group, Message, Quality, Tag, ValueType, WallClock
 
 EPOCH = b"8 bytes!"
 CLOCK = WallClock(1_763_000_000_000_000_123, 2, 7)
