@@ -116,7 +116,7 @@ class Message(NamedTuple):
 
     key: BatchKey
     payload: bytes
-    samples: int
+    samples: int  # a text is one, however many records it takes
     historical: bool = False  # from the journal, not live
 
 

@@ -65,7 +65,7 @@ class Encoder:
             if parts:
                 pending.extend(reversed(parts))
             else:
-                messages.append(Message(BatchKey(self._epoch, seq), payload, stop - start, historical))
+                messages.append(Message(BatchKey(self._epoch, seq), payload, samples.values(start, stop), historical))
         return messages
 
     def _payload(self, samples: Samples, start: int, stop: int, offset_ns: int, seal: Seal, extra: bytes) -> bytes:
