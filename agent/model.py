@@ -117,14 +117,17 @@ class Message(NamedTuple):
     key: BatchKey
     payload: bytes
     samples: int  # a text is one, however many records it takes
-    historical: bool = False  # from the journal, not live
+    historical: bool = False  # sent later than live: from the journal, or too long in memory; the payload says so, too
 
 
 class Outbox(Protocol):
     """Where the uplink takes messages from; the store is one. Everything taken must be acknowledged or given back."""
 
     def take_live(self) -> Message | None:
-        """The next batch of this run that waits in memory, in the order of its seq; None when there is none."""
+        """The next batch of this run that waits in memory, in the order of its seq; None when there is none.
+
+        Flagged historical when it has waited longer than the loss window because the journal could not take it.
+        """
 
     def take_backlog(self) -> Message | None:
         """The oldest batch that only the journal holds, flagged historical; None when there is none."""

@@ -18,7 +18,7 @@ from agent import summary
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import Plan
-from agent.batch import Encoder, OpenBatch, SchemaBook, merge
+from agent.batch import Encoder, OpenBatch, SchemaBook, mark_historical, merge
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Config, Mqtt
 from agent.model import NS_PER_MS, NS_PER_S, Gap
@@ -50,7 +50,7 @@ class Gateway:
             config.gateway.id, self.epoch, plan.tags, plan.groups, batching.format, batching.max_message_bytes
         )
         self.batch = OpenBatch(encoder, batching.batch_s, config.store.loss_window_s, now_ns)
-        self.store = Store.open(config.store, epoch=self.epoch, now_ns=now_ns, merge=_merge)
+        self.store = Store.open(config.store, epoch=self.epoch, now_ns=now_ns, merge=_merge, mark=mark_historical)
         self.store.put_schemas(encoder.schemas())
         self.uplink = Uplink(config.mqtt, config.gateway.id, self.store, self.store.schemas) if config.mqtt else None
         self.fresh = Samples()

@@ -11,7 +11,7 @@ from agent.store.account import Account, Guard
 from agent.store.fs import FileSystem, RealFileSystem
 from agent.store.pages import Kind, Place, Record
 from agent.store.queue import Live
-from agent.store.reader import Merge, Reader
+from agent.store.reader import Mark, Merge, Reader
 from agent.store.recovery import Stored
 from agent.store.schemas import SchemaBook
 from agent.store.takeover import take_over
@@ -57,16 +57,17 @@ class Store:
         epoch: bytes,
         now_ns: int,
         merge: Merge,
+        mark: Mark,
         fs: FileSystem | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
         page_bytes: int = PAGE_BYTES,
     ) -> "Store":
         """Find everything earlier runs left. Never fails: without a usable medium it works in memory, with an alarm."""
-        store = cls(settings, epoch, merge, Medium(fs or RealFileSystem(), wall_ns, page_bytes))
+        store = cls(settings, epoch, (merge, mark), Medium(fs or RealFileSystem(), wall_ns, page_bytes))
         store._attach(now_ns)
         return store
 
-    def __init__(self, settings: Settings, epoch: bytes, merge: Merge, medium: Medium) -> None:
+    def __init__(self, settings: Settings, epoch: bytes, payloads: tuple[Merge, Mark], medium: Medium) -> None:
         """Use open()."""
         self._directory = PurePosixPath(settings.path)
         self._window_ns = int(settings.loss_window_s * NS_PER_S)
@@ -75,7 +76,7 @@ class Store:
         self._fragments: list[_Fragment] = []  # of the batch that is open
         self._schemas = SchemaBook(medium.fs, str(self._directory / SCHEMA_FILE), medium.page_bytes)
         self._writer = Writer(settings, medium, self._account)
-        self._reader = Reader(self._account, self._writer, self._schemas, merge)
+        self._reader = Reader(self._account, self._writer, self._schemas, *payloads)
 
     # ---- in ----------------------------------------------------------------------------------------------------
 
@@ -107,11 +108,12 @@ class Store:
     # ---- out: model.Outbox -------------------------------------------------------------------------------------
 
     def take_live(self) -> Message | None:
-        """The next batch of this run that waits in memory."""
-        return self._queue.take_live()
+        """The next batch of this run that waits in memory; flagged historical when it should have left it already."""
+        live = self._queue.take_live()
+        return live and (self._reader.historical(live.message) if live.late else live.message)
 
     def take_backlog(self) -> Message | None:
-        """The oldest batch that only the journal holds."""
+        """The oldest batch that only the journal holds, flagged historical."""
         return self._reader.take()
 
     def acknowledge(self, key: BatchKey) -> None:
@@ -146,6 +148,8 @@ class Store:
             self._write_schemas(now_ns)
         if self._queue.memory_bytes > MEMORY_BYTES:
             self._relieve(now_ns)
+        for live in self._queue.live():
+            live.late = live.due_ns <= now_ns
         return self._deadline()
 
     def close(self, now_ns: int) -> None:

@@ -80,6 +80,16 @@ def test_memory_stays_bounded_while_the_medium_is_dead(kit, fs):
     assert store.take_gaps() == [(kit.epoch(1), 0, left[0] - 1, left[0], "evicted")]
 
 
+def test_what_waits_in_memory_past_the_loss_window_is_flagged_historical(kit, fs):
+    store = kit.open_store(fs)
+    fs.fail(errno.EIO, *WRITING)
+    kit.put(store, 1, 0)
+    kit.put(store, 1, 1, at_s=2)
+    store.tick(3 * S)
+    assert store.take_live() == kit.historical(kit.message(1, 0, [1]))
+    assert store.take_live() == kit.message(1, 1, [1])
+
+
 def test_a_move_to_another_size_that_fails_is_tried_again_and_gives_every_batch_once(kit, fs):
     earlier = kit.open_store(fs)
     for seq in range(5):

@@ -4,22 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.model import Store as Settings
 from agent.model import NS_PER_S
-from agent.store import Store
 from agent.store.fs import RealFileSystem
 
 S = NS_PER_S
 
 
-def open_real(kit, path, run=1, **settings):
-    values = {"journal_bytes": 1 << 20, **settings}
-    return Store.open(Settings(path=str(path), **values), epoch=kit.epoch(run), now_ns=0, merge=kit.merge)
-
-
 def test_the_directory_is_made_and_the_journal_preallocated(kit, tmp_path):
     directory = tmp_path / "var" / "lib"
-    open_real(kit, directory).close(S)
+    kit.open_real(directory).close(S)
     status = (directory / "journal").stat()
     assert status.st_size == 1 << 20
     assert status.st_blocks * 512 >= 1 << 20  # really there, no holes
@@ -27,21 +20,21 @@ def test_the_directory_is_made_and_the_journal_preallocated(kit, tmp_path):
 
 
 def test_batches_survive_a_restart(kit, tmp_path):
-    store = open_real(kit, tmp_path)
+    store = kit.open_real(tmp_path)
     for seq in range(300):  # several laps
         kit.put(store, 1, seq, [seq], at_s=seq, size=9000)
         store.tick((seq + 3) * S)
     store.close(400 * S)
-    again = open_real(kit, tmp_path, 2)
+    again = kit.open_real(tmp_path, 2)
     found = kit.backlog(again)
     assert [message.key.seq for message in found] == list(range(found[0].key.seq, 300))
-    assert found[-1].payload == kit.message(1, 299, [299], 9000).payload
+    assert found[-1] == kit.historical(kit.message(1, 299, [299], 9000))
     again.close(S)
 
 
 def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    store = open_real(kit, tmp_path / "file" / "store")
+    store = kit.open_real(tmp_path / "file" / "store")
     assert store.stats().alarm
     kit.put(store, 1, 0)
     assert store.tick(3 * S) is not None
@@ -50,8 +43,8 @@ def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_pat
 
 
 def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is_gone(kit, tmp_path):
-    first = open_real(kit, tmp_path)
-    second = open_real(kit, tmp_path, 2)
+    first = kit.open_real(tmp_path)
+    second = kit.open_real(tmp_path, 2)
     assert "in use by another agent" in second.stats().alarm
     assert str(tmp_path) in second.stats().alarm
     first.close(S)
@@ -63,17 +56,17 @@ def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is
 def test_files_are_closed_and_their_locks_given_back(kit, tmp_path):
     before = set(Path("/proc/self/fd").iterdir())
     for run in range(1, 4):
-        open_real(kit, tmp_path, run).close(S)
+        kit.open_real(tmp_path, run).close(S)
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_a_smaller_and_a_larger_journal_take_over(kit, tmp_path):
-    store = open_real(kit, tmp_path)
+    store = kit.open_real(tmp_path)
     for seq in range(20):
         kit.put(store, 1, seq, size=3000)
     store.close(S)
     for run, size in ((2, 2 << 20), (3, 1 << 19)):
-        again = open_real(kit, tmp_path, run, journal_bytes=size)
+        again = kit.open_real(tmp_path, run, journal_bytes=size)
         assert [message.key.seq for message in kit.backlog(again)] == list(range(20))
         again.close(S)
         assert (tmp_path / "journal").stat().st_size == size

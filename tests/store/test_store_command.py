@@ -6,9 +6,7 @@ import os
 import pytest
 
 from agent.cli import main
-from agent.config.model import Store as Settings
 from agent.model import NS_PER_S
-from agent.store import Store
 
 S = NS_PER_S
 
@@ -17,7 +15,7 @@ S = NS_PER_S
 def directory(kit, tmp_path):
     """Four pending batches, one of which is two fragments, and a schema, left by an agent that was killed."""
     path = tmp_path / "store"
-    store = Store.open(Settings(path=str(path), journal_bytes=1 << 20), epoch=kit.epoch(1), now_ns=0, merge=kit.merge)
+    store = kit.open_real(path)
     store.put_schemas({b"hash0001": b"schema"})
     for seq in range(3):
         kit.put(store, 1, seq, [seq, seq], size=3500)
