@@ -14,15 +14,14 @@ from agent.store.queue import Live
 from agent.store.reader import Mark, Merge, Reader
 from agent.store.recovery import Stored
 from agent.store.schemas import SchemaBook
-from agent.store.takeover import take_over
-from agent.store.writer import Medium, Writer
+from agent.store.takeover import keep_in_place, take_over
+from agent.store.writer import COMMIT_BYTES, RETRY_NS, Medium, Writer
 
 JOURNAL_FILE = "journal"
 SCHEMA_FILE = "schemas"
 PAGE_BYTES = 4096  # what a cut may destroy around the page being written is a flash page: 4 KiB or more
 
 MEMORY_BYTES = 4 << 20  # live batches in memory; what exceeds it goes to the journal at once
-COMMIT_BYTES = 1 << 20  # payload in one commit, so that its pages are built in bounded memory
 
 
 class StoreStats(NamedTuple):
@@ -33,6 +32,8 @@ class StoreStats(NamedTuple):
     pending_batches: int
     memory_bytes: int
     evicted: int  # batches given up because there was no room
+    lost_samples: int  # given up at the end: no broker had taken them, and the journal could not
+    restored: int  # times the journal had been deleted, replaced or cut short, and was made anew
     damaged_pages: int
     gaps: int
     alarm: str  # why nothing can be written; empty: all is well
@@ -74,6 +75,7 @@ class Store:
         self._account = Account(epoch)
         self._queue = self._account.queue
         self._fragments: list[_Fragment] = []  # of the batch that is open
+        self._lost_samples = 0
         self._schemas = SchemaBook(medium.fs, str(self._directory / SCHEMA_FILE), medium.page_bytes)
         self._writer = Writer(settings, medium, self._account)
         self._reader = Reader(self._account, self._writer, self._schemas, *payloads)
@@ -110,7 +112,9 @@ class Store:
     def take_live(self) -> Message | None:
         """The next batch of this run that waits in memory; flagged historical when it should have left it already."""
         live = self._queue.take_live()
-        return live and (self._reader.historical(live.message) if live.late else live.message)
+        if live is None:
+            return None
+        return self._reader.historical(live.message) if live.late else live.message
 
     def take_backlog(self) -> Message | None:
         """The oldest batch that only the journal holds, flagged historical."""
@@ -150,14 +154,19 @@ class Store:
             self._relieve(now_ns)
         for live in self._queue.live():
             live.late = live.due_ns <= now_ns
-        return self._deadline()
+        return self._deadline(now_ns)
 
     def close(self, now_ns: int) -> None:
-        """Write everything that is not acknowledged, and that this run ended well."""
-        if self._usable(now_ns):
+        """Write everything that is not acknowledged, and that this run ended well; what cannot be written is lost."""
+        self._account.give_back()
+        if self._usable(now_ns, at_once=True):
             self._store([*self._queue.live(), *self._fragments], now_ns)
             self._write_schemas(now_ns)
-            self._writer.upkeep(now_ns, clean=not self._queue.memory_bytes)
+        while message := self._queue.drop_live(newest=False):
+            self._lost_samples += message.samples
+            self._account.lose(message.key, message.samples)
+        if self._writer.journal:  # a medium that takes this page tells the next run exactly what was lost
+            self._writer.upkeep(now_ns, clean=True)
         self._schemas.close()
         self._writer.close()
 
@@ -169,27 +178,38 @@ class Store:
             pending_batches=len(self._queue),
             memory_bytes=self._queue.memory_bytes,
             evicted=self._account.evicted,
+            lost_samples=self._lost_samples,
+            restored=self._writer.restored,
             damaged_pages=self._account.damaged_pages,
             gaps=self._account.gaps.counted,
             alarm=self._writer.alarm,
         )
 
-    def _deadline(self) -> int | None:
+    def _deadline(self, now_ns: int) -> int | None:
         if self._writer.alarm:
             return self._writer.retry_ns
         dues = [live.due_ns for live in self._queue.live()][:1] + [fragment.due_ns for fragment in self._fragments[:1]]
         if self._writer.cursor_due_ns is not None:
             dues.append(self._writer.cursor_due_ns)
-        return min(dues, default=None)
+        due_ns = min(dues, default=None)
+        # What is due and still here found no room: an acknowledgement makes some, and calls tick(), too.
+        return now_ns + RETRY_NS if due_ns is not None and due_ns <= now_ns else due_ns
 
     # ---- memory to journal -------------------------------------------------------------------------------------
 
-    def _usable(self, now_ns: int) -> bool:
-        """Whether writing may be tried now; after a failure that is every RETRY_NS."""
-        if self._writer.rests(now_ns):
+    def _usable(self, now_ns: int, *, at_once: bool = False) -> bool:
+        """Whether writing may be tried now; after a failure that is every RETRY_NS, or `at_once`, the last time."""
+        if self._writer.rests(now_ns) and not at_once:
             return False
-        journal = self._writer.journal
-        return self._writer.works(now_ns, journal) if journal else self._attach(now_ns)
+        if self._writer.journal is None:
+            return self._attach(now_ns)
+        try:
+            keep_in_place(self._writer.journal, self._writer, self._account, now_ns)
+            self._schemas.keep_in_place()
+        except OSError as error:
+            self._writer.fail(error, now_ns)
+            return False
+        return self._writer.works(now_ns, self._writer.journal)
 
     def _attach(self, now_ns: int) -> bool:
         """Find the medium and what earlier runs left on it."""
@@ -242,8 +262,8 @@ class Store:
             self._queue.stored(key, Stored(key, (place,), record.samples, covered))
             guards.pop(key.seq, None)
         else:
-            guard = guards.get(key.seq, Guard(place, 0, 0))
-            guards[key.seq] = Guard(guard.place, guard.samples + record.samples, item.at_ns)
+            guard = guards.get(key.seq, Guard((), 0, 0))
+            guards[key.seq] = Guard((*guard.places, place), guard.samples + record.samples, item.at_ns)
             self._fragments.remove(item)
 
     def _relieve(self, now_ns: int) -> None:

@@ -88,6 +88,19 @@ class Queue:
             self._waiting.remove(key)
             self._backlog.append(stored)
 
+    def detach(self) -> list[Stored]:
+        """All stored batches leave the queue, those that are taken, too."""
+        taken = [stored for stored in self._taken.values() if stored and stored.places]
+        for stored in taken:
+            del self._taken[stored.key]
+        detached = sorted([*taken, *self._backlog], key=lambda one: one.places)
+        self._backlog.clear()
+        return detached
+
+    def relocated(self, stored: Stored) -> None:
+        """A stored batch has a new place, behind all others."""
+        self._backlog.append(stored)
+
     def forget_stored(self) -> None:
         """The journal they are in is not there any more."""
         self._backlog.clear()

@@ -38,6 +38,15 @@ class SchemaBook:
         self._places.clear()  # so that the next write() puts them all into the new file
         self._journal = new_journal(self._fs, self._path, self._geometry, FileKind.SCHEMAS)
 
+    def keep_in_place(self) -> None:
+        """Make the file anew when it was deleted, replaced or cut short; write() fills it. OSError: not now."""
+        journal = self._journal
+        if journal and not (journal.in_place and journal.is_whole):
+            log.error("%s was deleted, replaced or cut short under us: made anew", self._path)
+            self.close()
+            self._places.clear()
+            self.load()
+
     def look(self) -> dict[bytes, bytes]:
         """What the file holds, without changing it."""
         journal, survey = look_into(self._fs, self._path, FileKind.SCHEMAS)

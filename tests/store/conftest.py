@@ -58,8 +58,11 @@ class FaultyFileSystem:
         self.names[file] = path
         return file
 
+    def is_at(self, file, path):
+        return self._path(file) == path
+
     def size(self, file):
-        return len(self.files[self.names[file]])
+        return len(self.files[self._path(file)])
 
     def allocate(self, file, size):
         self._step("allocate")

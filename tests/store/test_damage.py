@@ -236,6 +236,16 @@ def test_another_page_size_or_journal_size_keeps_the_backlog(kit, page_bytes, pa
     ]
 
 
+def test_small_batches_share_pages_in_a_journal_of_another_size_too(kit, fs):
+    store = kit.open_store(fs, journal_bytes=RING)
+    for seq in range(500):
+        kit.put(store, 1, seq)
+    store.close(S)
+    again = kit.open_store(fs.after_kill(), 2, journal_bytes=32 * PAGE)
+    assert [message.key.seq for message in kit.backlog(again)] == list(range(500))
+    assert again.take_gaps() == []
+
+
 def test_a_smaller_journal_keeps_the_newest_and_counts_the_rest(kit):
     fs = filled(kit)
     store = kit.open_store(fs, 2, journal_bytes=16 * PAGE)

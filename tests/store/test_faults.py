@@ -186,6 +186,31 @@ def test_two_agents_cannot_share_a_journal_the_second_works_in_memory(kit, fs):
     assert second.stats().alarm == ""
 
 
+def test_closing_tries_once_more_however_recently_the_medium_failed(kit, fs):
+    store = kit.open_store(fs)
+    fs.fail(errno.EIO, *WRITING)
+    kit.put(store, 1, 0, [1, 2])
+    retry_ns = store.tick(3 * S)
+    fs.work()
+    store.close(retry_ns - 1)
+    assert (store.stats().lost_samples, store.stats().pending_batches) == (0, 1)
+    again = kit.open_store(fs.after_kill(), 2)
+    assert [message.key.seq for message in kit.backlog(again)] == [0]
+    assert again.recovered_gaps == []
+
+
+def test_what_neither_broker_nor_medium_took_by_the_end_is_counted_as_lost(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0, [1, 2])
+    kit.put(store, 1, 1, [3])
+    kit.put(store, 1, 2, [4, 5, 6])
+    store.take_live()
+    store.acknowledge(store.take_live().key)
+    fs.fail(errno.EIO, *WRITING)
+    store.close(S)
+    assert (store.stats().lost_samples, store.stats().pending_batches) == (5, 0)
+
+
 def test_closing_on_a_dead_medium_does_not_raise(kit, fs):
     store = kit.open_store(fs)
     kit.put(store, 1, 0)

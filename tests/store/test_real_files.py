@@ -1,11 +1,14 @@
 """The store on the operating system's own files."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from agent.model import NS_PER_S
 from agent.store.fs import RealFileSystem
+from agent.store.writer import RETRY_NS
 
 S = NS_PER_S
 
@@ -71,6 +74,49 @@ def test_a_smaller_and_a_larger_journal_take_over(kit, tmp_path):
         again.close(S)
         assert (tmp_path / "journal").stat().st_size == size
         assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "schemas"]
+
+
+def test_a_larger_journal_that_the_disk_has_no_room_for_takes_over_when_there_is(kit, tmp_path, monkeypatch):
+    store = kit.open_real(tmp_path)
+    for seq in range(300):  # several laps: the pages would stand elsewhere in a larger file
+        kit.put(store, 1, seq, at_s=seq, size=9000)
+        store.tick((seq + 3) * S)
+    store.close(400 * S)
+    real = os.posix_fallocate
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    again = kit.open_real(tmp_path, 2, journal_bytes=2 << 20)
+    for attempt in range(3):
+        again.tick((attempt + 1) * RETRY_NS)
+        assert "No space left" in again.stats().alarm
+    assert (tmp_path / "journal.new").stat().st_size == 0
+    monkeypatch.setattr(os, "posix_fallocate", real)
+    again.tick(4 * RETRY_NS)
+    assert again.stats().alarm == ""
+    assert kit.backlog(again)[-1].key.seq == 299
+    assert [gap.reason for gap in again.recovered_gaps] == ["evicted"]
+    assert again.take_gaps() == again.recovered_gaps
+    again.close(5 * RETRY_NS)
+
+
+def test_a_full_disk_at_the_first_start_means_memory_until_there_is_room(kit, tmp_path, monkeypatch):
+    real = os.posix_fallocate
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = kit.open_real(tmp_path)
+    kit.put(store, 1, 0)
+    store.tick(3 * S)
+    assert "No space left" in store.stats().alarm
+    monkeypatch.setattr(os, "posix_fallocate", real)
+    store.tick(RETRY_NS)
+    assert (store.stats().alarm, store.stats().memory_bytes) == ("", 0)
+    store.close(2 * RETRY_NS)
 
 
 def test_allocate_writes_zeros_up_to_an_odd_end_and_cuts_back(tmp_path):
