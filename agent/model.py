@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
+WRITING_SHARE = 0.1  # of the loss window: what is to be on the medium by its end is given so long to get there
+
 
 class ValueType(IntEnum):
     """How the 64 raw bits of a sample are read; numbers as in _native/core/sample.h."""

@@ -95,25 +95,28 @@ class Gateway:
 
     def close_batch(self, now_ns: int) -> None:
         """Open batch -> store."""
-        gaps = [*self.store.take_gaps(), *self._overrun()]
-        oldest_ns = self.batch.oldest_unsaved_ns
+        self._count_overruns()
+        gaps = self.store.take_gaps()
+        oldest_unsaved_ns, oldest_ns = self.batch.oldest_unsaved_ns, self.batch.oldest_ns
         messages = self.batch.close(now_ns, wall_clock(), gaps)
-        for message in messages:
-            self.store.put(message, oldest_ns, now_ns)
-        if len(messages) > 1:
-            # Fragments stand for the first of them only: none goes out before all are as safe as the fragments were.
+        if len(messages) == 1:
+            self.store.put(messages[0], oldest_unsaved_ns, now_ns)
+        else:
+            # Fragments stand for the first of them only, and what they saved is in the others, too: none goes out
+            # before all are as safe as the fragments were.
+            for message in messages:
+                self.store.put(message, oldest_ns, now_ns)
             self.store.tick(now_ns)
         self.counts.gaps += len(gaps)
         self.counts.batches += len(messages)
 
     def save_fragment(self, now_ns: int) -> None:
         """What the loss window would give up -> store."""
-        oldest_ns = self.batch.oldest_unsaved_ns
         fragment = self.batch.fragment(wall_clock())
         if fragment is None:
             self.close_batch(now_ns)
         else:
-            self.store.checkpoint(fragment, oldest_ns, now_ns)
+            self.store.checkpoint(fragment, now_ns)
 
     def end(self) -> None:
         """Stop reading, then hand over in the order of the flow: rings, open batch, broker, journal."""
@@ -127,6 +130,11 @@ class Gateway:
         self.store.close(boot_ns())
         self._tell_end()
 
+    @property
+    def lost(self) -> int:
+        """Samples that were lost at the end: neither a broker nor the store took them."""
+        return self.store.stats().lost_samples
+
     def summary(self) -> dict[str, Any]:
         """The summary document of the contract, as it stands now."""
         return summary.document(
@@ -139,17 +147,17 @@ class Gateway:
 
     def _tell_end(self) -> None:
         left = self.store.stats()
-        if left.memory_bytes:
+        log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
+        if left.lost_samples:
             why = left.alarm or "it is full"
-            log.error("%s: ended; of %d batches those in memory are lost: %s", self.name, left.pending_batches, why)
-        else:
-            log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
+            log.error("%s: %d samples are lost: no broker took them, nor the store: %s", self.name, self.lost, why)
 
-    def _overrun(self) -> list[Gap]:
-        """Samples that full rings had to drop since the last batch, as a gap; they never had a batch number."""
+    def _count_overruns(self) -> None:
+        """Samples that full rings had to drop since the last batch are a gap; they never had a batch number."""
         dropped = sum(bus.ring_dropped for bus in self.acquisition.stats().values())
         lost, self.dropped_told = dropped - self.dropped_told, dropped
-        return [Gap(self.epoch, self.batch.seq, self.batch.seq - 1, lost, "overrun")] if lost else []
+        if lost:
+            self.store.add_gap(Gap(self.epoch, self.batch.seq, self.batch.seq - 1, lost, "overrun"))
 
     def _waiter(self, stop: "StopSignal") -> select.poll:
         waiter = select.poll()

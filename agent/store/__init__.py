@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from agent.config.model import Store as Settings
-from agent.model import NS_PER_S, BatchKey, Gap, Message
+from agent.model import NS_PER_S, WRITING_SHARE, BatchKey, Gap, Message
 from agent.store.account import Account, Guard
 from agent.store.fs import FileSystem, RealFileSystem
 from agent.store.pages import Kind, Place, Record
@@ -43,7 +43,6 @@ class _Fragment(NamedTuple):
     """A checkpoint in memory."""
 
     message: Message
-    due_ns: int
     at_ns: int  # when it was made: it holds all samples of its batch up to then
 
 
@@ -71,7 +70,7 @@ class Store:
     def __init__(self, settings: Settings, epoch: bytes, payloads: tuple[Merge, Mark], medium: Medium) -> None:
         """Use open()."""
         self._directory = PurePosixPath(settings.path)
-        self._window_ns = int(settings.loss_window_s * NS_PER_S)
+        self._window_ns = int(settings.loss_window_s * NS_PER_S * (1 - WRITING_SHARE))
         self._account = Account(epoch)
         self._queue = self._account.queue
         self._fragments: list[_Fragment] = []  # of the batch that is open
@@ -94,10 +93,10 @@ class Store:
         if self._queue.memory_bytes > MEMORY_BYTES:
             self._relieve(now_ns)
 
-    def checkpoint(self, message: Message, oldest_ns: int, now_ns: int) -> None:
-        """New samples of the batch that is still open, under the key it will have."""
+    def checkpoint(self, message: Message, now_ns: int) -> None:
+        """New samples of the batch that is still open, under the key it will have; the next tick writes them."""
         self._account.check(message)
-        self._fragments.append(_Fragment(message, oldest_ns + self._window_ns, now_ns))
+        self._fragments.append(_Fragment(message, now_ns))
 
     def put_schemas(self, schemas: Mapping[bytes, bytes]) -> None:
         """The schemas this run's batches use; written by the next tick when there is a new one."""
@@ -135,6 +134,11 @@ class Store:
     def take_gaps(self) -> list[Gap]:
         """Losses that the next batch put() is to announce; handed out again if that batch is lost or the agent dies."""
         return self._account.gaps.hand_out()
+
+    def add_gap(self, gap: Gap) -> None:
+        """Samples that were lost before they came here; take_gaps() hands it out like all others."""
+        self._account.gaps.add(gap)
+        self._account.untold = True
 
     @property
     def recovered_gaps(self) -> list[Gap]:
@@ -188,7 +192,7 @@ class Store:
     def _deadline(self, now_ns: int) -> int | None:
         if self._writer.alarm:
             return self._writer.retry_ns
-        dues = [live.due_ns for live in self._queue.live()][:1] + [fragment.due_ns for fragment in self._fragments[:1]]
+        dues = [live.due_ns for live in self._queue.live()][:1] + [fragment.at_ns for fragment in self._fragments[:1]]
         if self._writer.cursor_due_ns is not None:
             dues.append(self._writer.cursor_due_ns)
         due_ns = min(dues, default=None)
@@ -227,10 +231,10 @@ class Store:
         self._writer.upkeep_bytes += self._schemas.write(self._writer.stamp(now_ns))
 
     def _store_due(self, now_ns: int) -> None:
-        """Batches up to the last one that is due, so that the journal keeps their order; fragments likewise."""
+        """Batches up to the last one that is due, all before a fragment: so the journal keeps their order."""
         lives = list(self._queue.live())
         due = max((i for i, live in enumerate(lives, 1) if live.due_ns <= now_ns), default=0)
-        self._store([*lives[:due], *(f for f in self._fragments if f.due_ns <= now_ns)], now_ns)
+        self._store([*lives, *self._fragments] if self._fragments else lives[:due], now_ns)
 
     def _store(self, items: Sequence[Live | _Fragment], now_ns: int) -> bool:
         """Write batches, then fragments, in commits of bounded size. What cannot be written stays in memory: False."""

@@ -96,7 +96,7 @@ def test_a_lost_fragment_whose_batch_is_intact_is_missed_by_nobody(kit, older_pe
     if older_pending:
         kit.put(store, 1, 0)
     for at_s in range(3):
-        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S)
         store.tick((at_s + 2) * S)
     kit.put(store, 1, 1, [0, 1, 2, 3], at_s=3)
     store.close(10 * S)
@@ -136,7 +136,7 @@ def test_a_lost_fragment_without_its_batch_is_counted(kit):
     fs = kit.FaultyFileSystem()
     store = kit.open_store(fs, journal_bytes=RING)
     for at_s in range(4):
-        store.checkpoint(kit.message(1, 0, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 0, [at_s]), at_s * S)
         store.tick((at_s + 2) * S)
     fs = fs.after_kill()
     spoil(fs, 3)
@@ -153,7 +153,7 @@ def test_a_lost_batch_costs_only_what_its_fragments_lack_while_these_are_there(k
     if older_pending:  # then the pages behind it, with the fragments, are not free yet
         kit.put(store, 1, 0, [5])
     for at_s in range(3):
-        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S)
         store.tick((at_s + 2) * S)
     kit.put(store, 1, 1, [0, 1, 2, 3, 4], at_s=3)
     store.tick(10 * S)

@@ -76,7 +76,7 @@ def test_fragments_of_the_open_batch_move_along(kit, directory, lose):
     store = kit.open_real(directory)
     kit.put(store, 1, 0, [1])
     for at_s in range(2):
-        store.checkpoint(kit.message(1, 1, [10 + at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 1, [10 + at_s]), at_s * S)
         store.tick((at_s + 3) * S)
     lose(directory)
     store.tick(10 * S)

@@ -45,12 +45,12 @@ def test_live_batches_come_in_order_and_not_flagged(kit, fs):
     assert taken[3] == kit.message(1, 3, [1])
 
 
-def test_a_batch_is_written_when_it_is_as_old_as_the_loss_window(kit, fs):
+def test_a_batch_is_written_in_time_to_be_stored_when_it_is_as_old_as_the_loss_window(kit, fs):
     store = kit.open_store(fs)
     kit.put(store, 1, 0, at_s=10)
-    assert store.tick(int(11.9 * S)) == 12 * S
+    assert store.tick(int(11.7 * S)) == int(11.8 * S)
     assert store.stats().bytes_written == 0
-    store.tick(12 * S)
+    store.tick(int(11.8 * S))
     assert store.stats().bytes_written == 4096
 
 
@@ -244,7 +244,7 @@ def test_a_batch_of_another_epoch_or_an_old_seq_is_refused(kit, fs):
 
 
 def checkpoint(kit, store, seq, samples, at_s):
-    store.checkpoint(kit.message(1, seq, samples), int(at_s * S), int(at_s * S))
+    store.checkpoint(kit.message(1, seq, samples), int(at_s * S))
 
 
 def test_fragments_without_their_batch_are_merged_under_its_key(kit, fs):
@@ -272,13 +272,13 @@ def test_a_whole_batch_supersedes_its_fragments(kit, fs):
 
 def test_fragments_protect_their_batch_so_it_is_not_written_before_its_newest_sample_is_old(kit, fs):
     store = kit.open_store(fs)
-    store.checkpoint(kit.message(1, 0, [1, 2]), 0, 1 * S)  # all samples up to second 1
+    store.checkpoint(kit.message(1, 0, [1, 2]), 1 * S)  # all samples up to second 1
     store.tick(2 * S)
     written = store.stats().bytes_written
     store.put(kit.message(1, 0, [1, 2, 3]), 0, 2 * S)
-    assert store.tick(int(2.9 * S)) == 3 * S
+    assert store.tick(int(2.7 * S)) == int(2.8 * S)
     assert store.stats().bytes_written == written
-    store.tick(3 * S)
+    store.tick(int(2.8 * S))
     assert store.stats().bytes_written == written + 4096
 
 
@@ -294,6 +294,24 @@ def test_fragments_of_an_acknowledged_batch_are_gone(kit, fs, older_pending):
     store.acknowledge(store.take_live().key)
     store.close(3 * S)
     assert seqs(kit.backlog(kit.open_store(fs.after_kill(), 2))) == ([0, 2] if older_pending else [2])
+
+
+def test_a_fragment_is_written_at_once_behind_the_batches_before_it(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0)
+    checkpoint(kit, store, 1, [2], 0)
+    store.tick(0)
+    assert seqs(kit.backlog(kit.open_store(fs.after_kill(), 2))) == [0, 1]
+
+
+def test_a_loss_before_the_store_is_told_until_the_batch_that_carries_it_has_arrived(kit, fs):
+    gap = Gap(kit.epoch(1), 0, -1, 7, "overrun")
+    store = kit.open_store(fs)
+    store.add_gap(gap)
+    assert store.take_gaps() == [gap]
+    kit.put(store, 1, 0)
+    store.reject(store.take_live().key, "too large")
+    assert gap in store.take_gaps()
 
 
 # ---- restarts --------------------------------------------------------------------------------------------------

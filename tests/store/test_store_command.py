@@ -21,7 +21,7 @@ def directory(kit, tmp_path):
         kit.put(store, 1, seq, [seq, seq], size=3500)
     store.tick(3 * S)
     for at_s in range(2):
-        store.checkpoint(kit.message(1, 3, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 3, [at_s]), at_s * S)
     store.tick(6 * S)
     yield path
     store.close(7 * S)
