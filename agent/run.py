@@ -169,7 +169,7 @@ class Gateway:
 
 
 def _merge(parts: Sequence[bytes], schemas: Mapping[bytes, bytes]) -> bytes:
-    return merge(parts, SchemaBook(schemas.values()))
+    return merge(parts, SchemaBook.of_readable(schemas.values()))
 
 
 class StopSignal:

@@ -56,7 +56,9 @@ def stored(tmp_path: Path, gateway):
     """Samples that an agent killed now would leave."""
     view = View(tmp_path / "store")
     book = SchemaBook(gateway.batch.encoder.schemas().values())
-    found = [sample for part in view.parts() for sample in decode(part.payload, book).samples]
+    found = [
+        sample for batch in view.pending() for payload in batch.payloads for sample in decode(payload, book).samples
+    ]
     view.close()
     return found
 

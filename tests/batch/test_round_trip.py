@@ -170,6 +170,12 @@ def test_merged_fragments_say_what_the_whole_says(
     assert arrived([merged]) == wanted(tags, reads)
 
 
+def test_a_schema_of_a_newer_version_does_not_keep_others_from_being_read() -> None:
+    tags, groups = gateway_of([ValueType.U16], [1])
+    known = Encoder("gw", EPOCH, tags, groups, "columns", WIDE).schemas()
+    assert SchemaBook.of_readable([b"\x92\x02\x90", *known.values()]).keys() == known.keys()
+
+
 @FORMATS
 def test_a_wall_clock_that_steps_back_by_hours_between_fragments_costs_no_sample(form: str) -> None:
     tags, groups = gateway_of([ValueType.U16], [1])
