@@ -11,8 +11,9 @@ import pytest
 
 from agent.config.model import Mqtt
 from agent.model import NS_PER_S
-from agent.uplink.mqtt import Link
-from agent.uplink.session import Connect, Connected, Drop, Limits, Terms
+from agent.uplink.events import Connect, Connected, Drop, Terms
+from agent.uplink.link import Link
+from agent.uplink.session import Limits
 
 MAXIMUM_PACKET_SIZE_400 = b"\x27\x00\x00\x01\x90"
 NO_RETAIN = b"\x25\x00"
