@@ -108,6 +108,15 @@ def test_a_lost_puback_costs_one_connection_and_one_duplicate(new_scripted_broke
     assert len(broker.connects) == 2
 
 
+def test_no_connection_relies_on_what_the_broker_remembers_of_the_one_before(new_scripted_broker, drive, outbox):
+    answers = iter([0, "hang up", 0, "hang up"])
+    broker = new_scripted_broker(answer=lambda *_: next(answers, 0), hang_up_code=0x8B)
+    driver = drive(url(broker))
+    outbox.put(3)
+    driver.until_acknowledged()
+    assert broker.clean_starts == [True, True, True]
+
+
 def test_a_broker_that_hangs_up_over_one_message_gets_the_others(new_scripted_broker, drive, outbox, sequence):
     broker = new_scripted_broker(answer=lambda _, payload: "hang up" if sequence(payload) == 6 else 0)
     driver = drive(url(broker))
