@@ -228,7 +228,10 @@ class Store:
         return not self._writer.alarm
 
     def _write_schemas(self, now_ns: int) -> None:
-        self._writer.upkeep_bytes += self._schemas.write(self._writer.stamp(now_ns))
+        try:
+            self._writer.upkeep_bytes += self._schemas.write(self._writer.stamp(now_ns))
+        except OSError as error:
+            self._writer.fail(error, now_ns)
 
     def _store_due(self, now_ns: int) -> None:
         """Batches up to the last one that is due, all before a fragment: so the journal keeps their order."""

@@ -152,6 +152,30 @@ def test_where_it_cannot_be_made_anew_the_old_file_still_gives_its_batches(kit, 
     store.close(retry_ns + S)
 
 
+def test_schemas_are_written_again_when_only_their_file_was_deleted_as_soon_as_the_disk_has_room(
+    kit, directory, monkeypatch
+):
+    store = kit.open_real(directory)
+    store.put_schemas({b"hash0001": b"schema"})
+    store.tick(S)
+    (directory / "schemas").unlink()
+    real = os.posix_fallocate
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store.tick(2 * S)
+    assert "No space" in store.stats().alarm
+    monkeypatch.setattr(os, "posix_fallocate", real)
+    store.tick(2 * S + RETRY_NS)
+    assert store.stats().alarm == ""
+    again = successor(kit, directory)
+    assert again.schemas() == {b"hash0001": b"schema"}
+    again.close(S)
+    store.close(20 * S)
+
+
 def test_an_agent_without_a_directory_stops_with_everything_stored(kit, directory):
     store = kit.open_real(directory)
     kit.put(store, 1, 0)
