@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 BUILT = ROOT / "build" / "bench"
 MASTERS = {
     "fieldtap": [sys.executable, "-m", "benchmarks.peers.fieldtap_master"],
+    "bare C": [str(BUILT / "bare_master")],
     "libmodbus": [str(BUILT / "libmodbus_master")],
     "pymodbus async": [sys.executable, "-m", "benchmarks.peers.pymodbus_master"],
     "minimalmodbus": [sys.executable, "-m", "benchmarks.peers.minimalmodbus_master"],
