@@ -57,6 +57,16 @@ cdef extern from "core/bus.h" nogil:
     int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out)
     void ft_counts_read(const ft_counts *counts, uint64_t *out)
 
+cdef extern from "core/wishes.h" nogil:
+    const int64_t FT_NEVER
+    ctypedef struct ft_wish:
+        pass
+    void ft_wish_init(ft_wish *wish)
+    void ft_wish_make(ft_wish *wish, int64_t wake_ns, int64_t slack_ns, int64_t send_ns, int patient)
+    void ft_wish_sent(ft_wish *wish, int64_t now)
+    int64_t ft_wishes_wake(const ft_wish *wishes, uint32_t n)
+    int ft_wishes_due(ft_wish *wishes, uint32_t n, uint32_t i, int64_t now)
+
 cdef extern from "core/busloop.h" nogil:
     enum:
         FT_NO_FD
@@ -83,6 +93,11 @@ cdef extern from "core/busloop.h" nogil:
 
 cdef class VirtualBus:
     cdef ft_bus *bus
+
+cdef class Wishes:
+    cdef ft_wish *wishes
+    cdef uint32_t count
+    cdef ft_wish *wish(self, object bus) except NULL
 
 cdef class BusLoop:
     cdef ft_loop *loop

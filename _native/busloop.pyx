@@ -1,7 +1,7 @@
 """Plans and ports in, samples and counters out: the door to the loop that serves all buses without the GIL."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from agent._native.samples cimport Samples
@@ -130,6 +130,44 @@ cdef class VirtualBus:
     def counters(self):
         """Counters of the bus, of each device, and how many samples the ring dropped."""
         return bus_counts(self.bus)
+
+
+cdef class Wishes:
+    """When each of some buses wants to be stepped, in; the wake-ups they share, out. What the loop sleeps by, for tests."""
+
+    def __cinit__(self, uint32_t count):
+        cdef uint32_t i
+        self.wishes = <ft_wish *> malloc(count * sizeof(ft_wish))
+        if self.wishes == NULL:
+            raise MemoryError(f"no memory for {count} wishes")
+        self.count = count
+        for i in range(count):
+            ft_wish_init(&self.wishes[i])
+
+    def __dealloc__(self):
+        free(self.wishes)
+
+    cdef ft_wish *wish(self, object bus) except NULL:
+        if not 0 <= bus < self.count:
+            raise IndexError(f"bus {bus} of {self.count}")
+        return &self.wishes[<uint32_t> bus]
+
+    def make(self, bus, int64_t wake, int64_t slack=0, int64_t send=FT_NEVER, bint patient=False):
+        """Bus wants to be stepped at `wake` or `slack` later; its next request goes out at `send`, as far as it knows."""
+        ft_wish_make(self.wish(bus), wake, slack, send, patient)
+
+    def sent(self, bus, int64_t now):
+        """A request of the bus went out."""
+        ft_wish_sent(self.wish(bus), now)
+
+    def wake(self):
+        """When to wake up."""
+        return ft_wishes_wake(self.wishes, self.count)
+
+    def due(self, bus, int64_t now):
+        """Whether the bus is to be stepped now; if not, its wish may have become a later one."""
+        self.wish(bus)
+        return bool(ft_wishes_due(self.wishes, self.count, <uint32_t> bus, now))
 
 
 cdef class BusLoop:

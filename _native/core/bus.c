@@ -159,7 +159,10 @@ static void learn(ft_bus *bus, ft_rhythm *rhythm, int64_t now)
         return;
     }
     rhythm->relied++;
-    ft_rhythm_adjust(rhythm, bus->looks == 1 ? 0 : took - rhythm->expected_ns);
+    if (bus->looks > 1)
+        ft_rhythm_adjust(rhythm, took - rhythm->expected_ns);
+    else if (took <= rhythm->expected_ns + rhythm->spread_ns) /* a look that came late, for company, tells nothing */
+        ft_rhythm_adjust(rhythm, 0);
 }
 
 static void finish(ft_bus *bus, int64_t now, enum ft_outcome outcome)
@@ -268,7 +271,8 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     if (bus->predicted)
         bus->wake_ns = ft_least(bus->wake_ns, now + turn->rhythm.expected_ns);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->request, .n = block->request_bytes,
-                       .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0};
+                       .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0,
+                       .send_ns = bus->predicted ? bus->wake_ns + bus->wire.quiet_ns : FT_NEVER};
     return bus->wake_ns;
 }
 
@@ -335,12 +339,14 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     bus->watching = bus->settling || bus->wake_ns - now > FT_WATCH_IDLE_NS;
     out->watch = bus->watching;
     out->slack_ns = bus->wire.quiet_ns / FT_SLACK_SHARE;
+    out->send_ns = bus->wake_ns;
+    out->patient = i != FT_NO_BLOCK;
     return bus->wake_ns;
 }
 
 int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out)
 {
-    *out = (ft_action){.what = FT_WAIT, .watch = bus->watching};
+    *out = (ft_action){.what = FT_WAIT, .watch = bus->watching, .send_ns = FT_NEVER};
     if (!bytes && now < bus->wake_ns)
         return bus->wake_ns;
     if (bus->current != FT_NO_BLOCK) {

@@ -25,9 +25,8 @@
 #include "counts.h"
 #include "master.h"
 #include "modbus.h"
+#include "ns.h"
 #include "ring.h"
-
-#define FT_NEVER INT64_MAX
 
 /* The properties of a line that the bus must respect. */
 typedef struct ft_wire {
@@ -73,6 +72,8 @@ typedef struct ft_action {
     enum ft_what what;
     int watch;            /* while waiting, arriving bytes matter: read them and step */
     int64_t slack_ns;     /* the wake-up may come so much later without harm, to share it with other buses */
+    int64_t send_ns;      /* the next request goes out then, as far as it is known, or FT_NEVER */
+    int patient;          /* what is waited for is the end of a silence, and a request that is due already */
     const uint8_t *bytes; /* FT_SEND */
     size_t n;
 } ft_action;

@@ -75,11 +75,9 @@ static int write_line(ft_loop *loop, ft_line *line, const ft_action *action)
 
 /* --- serving ----------------------------------------------------------------------------------------------------- */
 
-static void note_wake(ft_line *line, int64_t wake_ns, const ft_action *action)
+static ft_wish *wish_of(ft_loop *loop, const ft_line *line)
 {
-    line->wake_ns = wake_ns;
-    line->latest_ns = wake_ns < FT_NEVER - action->slack_ns ? wake_ns + action->slack_ns : FT_NEVER;
-    line->watch = action->watch && line->fd != FT_NO_FD;
+    return &loop->wishes[line - loop->lines];
 }
 
 /* Step one bus until it wants to wait. `readable`: bytes are known to be there. */
@@ -99,9 +97,13 @@ static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
         /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
         wake_ns = ft_bus_step(&line->bus, now_ns(), loop->bytes, (size_t)n, &action);
     }
-    if (action.what == FT_SEND && write_line(loop, line, &action) < 0)
-        wake_ns = FT_NEVER;
-    note_wake(line, wake_ns, &action);
+    if (action.what == FT_SEND) {
+        ft_wish_sent(wish_of(loop, line), line->bus.sent_ns);
+        if (write_line(loop, line, &action) < 0)
+            wake_ns = FT_NEVER;
+    }
+    ft_wish_make(wish_of(loop, line), wake_ns, action.slack_ns, action.send_ns, action.patient);
+    line->watch = action.watch && line->fd != FT_NO_FD;
     ft_ring_notify(&line->bus.ring, 0);
 }
 
@@ -109,7 +111,7 @@ static void serve_due(ft_loop *loop)
 {
     int64_t now = now_ns();
     for (uint32_t i = 0; i < loop->line_count; i++)
-        if (loop->lines[i].wake_ns <= now)
+        if (ft_wishes_due(loop->wishes, loop->line_count, i, now))
             serve(loop, &loop->lines[i], now, 0);
 }
 
@@ -121,20 +123,6 @@ static void serve_readable(ft_loop *loop)
 }
 
 /* --- sleeping ---------------------------------------------------------------------------------------------------- */
-
-/* As late as no bus is harmed, but not later than the last one that is due until then. */
-static int64_t next_wake(const ft_loop *loop)
-{
-    int64_t latest = FT_NEVER;
-    int64_t wake = INT64_MIN;
-    for (uint32_t i = 0; i < loop->line_count; i++)
-        if (loop->lines[i].latest_ns < latest)
-            latest = loop->lines[i].latest_ns;
-    for (uint32_t i = 0; i < loop->line_count; i++)
-        if (loop->lines[i].wake_ns <= latest && loop->lines[i].wake_ns > wake)
-            wake = loop->lines[i].wake_ns;
-    return wake == INT64_MIN ? FT_NEVER : wake;
-}
 
 static void learn_lateness(ft_loop *loop, int64_t late_ns)
 {
@@ -203,7 +191,7 @@ void ft_loop_run(ft_loop *loop)
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     take_mail(loop);
     while (!atomic_load_explicit(&loop->stop, memory_order_acquire)) {
-        if (sleep_until(loop, next_wake(loop))) {
+        if (sleep_until(loop, ft_wishes_wake(loop->wishes, loop->line_count))) {
             serve_readable(loop);
             if (loop->fds[loop->line_count].revents)
                 take_mail(loop);
@@ -284,8 +272,9 @@ ft_loop *ft_loop_new(uint32_t line_count)
     loop->consumer_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->fds = calloc(line_count + 1u, sizeof *loop->fds);
+    loop->wishes = calloc(line_count + 1u, sizeof *loop->wishes);
     loop->lines = aligned_alloc(_Alignof(ft_line), (line_count + 1u) * sizeof *loop->lines);
-    if (!loop->fds || !loop->lines || loop->mailbox_fd < 0 || loop->consumer_fd < 0 || loop->supervisor_fd < 0) {
+    if (!loop->fds || !loop->wishes || !loop->lines || loop->mailbox_fd < 0 || loop->consumer_fd < 0 || loop->supervisor_fd < 0) {
         loop->line_count = 0;
         ft_loop_free(loop);
         return NULL;
@@ -300,7 +289,7 @@ int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t rin
 {
     ft_line *made = &loop->lines[line];
     made->fd = FT_NO_FD;
-    made->wake_ns = made->latest_ns = FT_NEVER;
+    ft_wish_init(&loop->wishes[line]);
     atomic_init(&made->offered_fd, FT_NO_FD);
     atomic_init(&made->returned_fd, FT_NO_FD);
     if (ft_bus_init(&made->bus, wire, ring_bits) < 0)
@@ -325,6 +314,7 @@ void ft_loop_free(ft_loop *loop)
     if (loop->supervisor_fd >= 0)
         close(loop->supervisor_fd);
     free(loop->fds);
+    free(loop->wishes);
     free(loop->lines);
     free(loop);
 }

@@ -8,6 +8,7 @@
 #define FT_BUSLOOP_H
 
 #include "bus.h"
+#include "wishes.h"
 
 #include <poll.h>
 
@@ -20,8 +21,6 @@ typedef struct ft_line {
     /* the loop's */
     int fd;
     int watch;
-    int64_t wake_ns;                   /* the bus wants to be stepped then ... */
-    int64_t latest_ns;                 /* ... or so much later, if that saves a wake-up */
     /* slots */
     _Atomic int offered_fd;            /* a port for the loop, or FT_NO_FD */
     _Atomic int returned_fd;           /* a port that is lost, for its owner to close, or FT_NO_FD */
@@ -35,7 +34,8 @@ enum ft_call { FT_CALL_POLL = 0, FT_CALL_READ, FT_CALL_WRITE, FT_CALL_COUNT };
 
 typedef struct ft_loop {
     ft_line *lines;
-    struct pollfd *fds;                /* one for each line, the mailbox last */
+    ft_wish *wishes;                   /* one for each line */
+    struct pollfd *fds;                /* likewise, the mailbox last */
     uint32_t line_count;
     int mailbox_fd;                    /* eventfd: something is in a slot */
     int consumer_fd;                   /* eventfd: samples wait, see ring.h */

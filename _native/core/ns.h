@@ -1,8 +1,10 @@
-/* Two times or spans in, the earlier or shorter, the later or longer one out. */
+/* Two times or spans in ns in, the earlier or shorter, the later or longer one out. */
 #ifndef FT_NS_H
 #define FT_NS_H
 
 #include <stdint.h>
+
+#define FT_NEVER INT64_MAX /* a time that does not come */
 
 static inline int64_t ft_least(int64_t a, int64_t b)
 {

@@ -20,9 +20,8 @@ from agent._native.samples import Samples
 from agent.batch import Batch, Encoder, SchemaBook, decode, mark_historical, merge
 from agent.batch.record import RECORD, TEXT_LAST
 from agent.cli.decode import sample_json
-from agent.clock import WallClock
 from agent.errors import FormatError
-from agent.model import Gap, Group, Message, Quality, Tag, ValueType
+from agent.model import Gap, Group, Message, Quality, Tag, ValueType, WallClock
 
 EPOCH = b"8 bytes!"
 CLOCK = WallClock(1_763_000_000_000_000_123, 2, 7)
@@ -183,10 +182,11 @@ def test_splitting_loses_and_reorders_nothing(
     batches = [decode(message.payload, SchemaBook(encoder.schemas().values())) for message in messages]
     assert [message.key.seq for message in messages] == [41 + i for i in range(len(messages))]
     assert [batch.seq for batch in batches] == [message.key.seq for message in messages]
-    assert sum(message.samples for message in messages) == len(samples)
+    assert sum(message.samples for message in messages) == len(reads), "a text is one sample"
     assert arrived(batches) == wanted(tags, reads)
     group_of = {tags[number].name: group.number for group in groups for number in group.tags}
     for message, batch in zip(messages, batches, strict=True):
+        assert message.samples == sum(1 for _ in batch.samples)
         rows = {(sample.t_us, group_of.get(sample.tag, 0)) for sample in batch.samples}
         assert len(message.payload) <= most or len(rows) == 1
 
@@ -208,6 +208,26 @@ def test_merged_fragments_say_what_the_whole_says(
     merged = decode(merge(fragments, book), book)
     assert (merged.gateway, merged.epoch, merged.seq, merged.plain) == ("gw", EPOCH, 9, form == "plain")
     assert arrived([merged]) == wanted(tags, reads)
+
+
+def test_a_schema_of_a_newer_version_does_not_keep_others_from_being_read() -> None:
+    tags, groups = gateway_of([ValueType.U16], [1])
+    known = Encoder("gw", EPOCH, tags, groups, "columns", WIDE).schemas()
+    assert SchemaBook.of_readable([b"\x92\x02\x90", *known.values()]).keys() == known.keys()
+
+
+@FORMATS
+def test_a_wall_clock_that_steps_back_by_hours_between_fragments_costs_no_sample(form: str) -> None:
+    tags, groups = gateway_of([ValueType.U16], [1])
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    reads = [Read(0, second * 10**9, Quality.GOOD, 0, second) for second in range(4)]
+    stepped = CLOCK._replace(offset_ns=CLOCK.offset_ns - 3 * 3600 * 10**9)
+    before = encoded(encoder, pack(tags, groups, reads[:2]))[0]
+    after = encoded(encoder, pack(tags, groups, reads[2:]), clock=stepped)[0]
+    book = SchemaBook(encoder.schemas().values())
+    merged = decode(merge([before.payload, after.payload], book), book)
+    told = wanted(tags, reads[:2])["bus/dev/tag0"] + wanted(tags, reads[2:], stepped.offset_ns)["bus/dev/tag0"]
+    assert arrived([merged]) == {"bus/dev/tag0": told}
 
 
 def test_merging_keeps_gaps_schemas_flags_and_the_worse_clock() -> None:
