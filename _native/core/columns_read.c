@@ -32,6 +32,8 @@ static void read_base(ft_reader *r, ft_body *body)
     ft_item hashes = ft_take_bin(r, "the hashes are not a bin");
     if (hashes.count % FT_HASH_BYTES)
         ft_fail(r, at, "the hashes are not of 8 bytes each");
+    if (hashes.count / FT_HASH_BYTES > FT_MAX_SCHEMAS)
+        ft_fail(r, at, "names more than 4096 schemas");
     body->hashes = hashes.bytes;
     body->hash_count = (size_t)hashes.count / FT_HASH_BYTES;
     body->groups_left = ft_take_array(r, 0, "the groups are not an array");

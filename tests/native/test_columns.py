@@ -173,6 +173,7 @@ BODIES = [
     ([b"123", None, 0, b"", []], "float planes are of unequal length"),
     ([None, None, "0", b"", []], "the base time is not an integer"),
     ([None, None, 0, b"1234567", []], "the hashes are not of 8 bytes each"),
+    ([None, None, 0, bytes(8 * 4097), []], "names more than 4096 schemas"),
     ([None, None, 0, b"", 0], "the groups are not an array"),
     ([None, None, 0, b"", [], 5], "the heads are not a bin"),
     ([None, None, 0, "KEY", [[3, 1, None, None]], b"\0"], "a group's number is beyond its schemas"),
