@@ -140,7 +140,7 @@ def paced(effort: Effort) -> dict[str, dict[str, dict[str, list[float]]]]:
 
 def paced_at(baud: int, effort: Effort) -> dict[str, dict[str, list[float]]]:
     with contextlib.ExitStack() as stack:
-        lines = [Line(stack, master, baud) for master in ("fieldtap", "libmodbus")]
+        lines = [Line(stack, master, baud) for master in ("fieldtap", "bare C", "libmodbus")]
         return {str(n): {line.master: paced_slice(line, baud, n, effort) for line in lines} for n in effort.registers}
 
 

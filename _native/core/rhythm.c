@@ -2,10 +2,12 @@
 
 #include "ns.h"
 
-/* Answers observed before a prediction is trusted; its spread may be 1/128 of the answer's time, so that
- * looking late costs less than 1 % of the bus. */
+/* Answers observed before a prediction is trusted. A look may be late by 1/128 of the answer's time, which costs less
+ * than 1 % of the bus. The spread may be twice as much: part of it is not the device's but the host's, which bytes wake
+ * up later than a timer does, and expected_ns follows the device alone. */
 #define FT_RHYTHM_TRUST 8
 #define FT_RHYTHM_SHIFT 7
+#define FT_RHYTHM_SPREADS 2
 #define FT_RHYTHM_PIECES_8 12 /* an answer in one and a half pieces */
 #define FT_RHYTHM_LEAST_NS INT64_C(10000)
 #define FT_RHYTHM_SPREAD_NS INT64_C(1000) /* no host's clock and timer are steadier */
@@ -13,6 +15,8 @@
 #define FT_RHYTHM_CHECK 256
 /* One answer that is far too late counts as no more than this many tolerances: trust is back after ten good ones. */
 #define FT_RHYTHM_SURPRISE 16
+/* Looks in time take the spread back that one too early added, if there are this many of them for each. */
+#define FT_RHYTHM_FORGIVE 32
 
 int64_t ft_rhythm_tolerance(const ft_rhythm *rhythm)
 {
@@ -22,7 +26,7 @@ int64_t ft_rhythm_tolerance(const ft_rhythm *rhythm)
 int ft_rhythm_is_steady(const ft_rhythm *rhythm)
 {
     return rhythm->observed >= FT_RHYTHM_TRUST && rhythm->pieces_8 >= FT_RHYTHM_PIECES_8
-        && rhythm->spread_ns <= ft_rhythm_tolerance(rhythm) && rhythm->expected_ns >= FT_WORTH_SLEEPING_NS
+        && rhythm->spread_ns <= FT_RHYTHM_SPREADS * ft_rhythm_tolerance(rhythm) && rhythm->expected_ns >= FT_WORTH_SLEEPING_NS
         && rhythm->relied < FT_RHYTHM_CHECK;
 }
 
@@ -51,6 +55,7 @@ void ft_rhythm_adjust(ft_rhythm *rhythm, int64_t over)
 {
     if (over <= 0) {
         rhythm->expected_ns -= rhythm->spread_ns / 8;
+        rhythm->spread_ns = ft_most(rhythm->spread_ns - rhythm->spread_ns / FT_RHYTHM_FORGIVE, FT_RHYTHM_SPREAD_NS);
         return;
     }
     int64_t surprise = ft_least(over, FT_RHYTHM_SURPRISE * ft_rhythm_tolerance(rhythm));

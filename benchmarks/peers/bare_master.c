@@ -1,21 +1,25 @@
 /* The least that a master on a port can do, as a peer: write, ppoll and read, without a look at what came.
  *
- *   bare_master BAUD PORT      BAUD is not used: the rig measures it on an unpaced pty
+ *   bare_master BAUD PORT
  *
+ * BAUD 0: it sleeps until bytes come, and what a real master needs beyond that is its own doing. Else it keeps t3.5 and
+ * never sleeps at all, so that what it misses of the line's ceiling is lost in the rig's ptys, not by a master.
  * For every line "SECONDS REGISTERS" on stdin: asks FC 3 of unit 1 so long and prints transactions, failures, CPU
- * seconds, transactions/s and system calls. What a real master adds to this is its own doing; the rest is the kernel's.
+ * seconds, transactions/s and system calls.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MOST_BYTES 256
+#define GIVE_UP_S 0.5
 #define REGISTERS 3 /* so many kinds of request, with CRCs worked out before */
 
 static const struct {
@@ -34,6 +38,8 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static double quiet_s; /* t3.5; 0: do not keep it, and sleep */
+
 static double cpu(void)
 {
     struct rusage used;
@@ -50,18 +56,19 @@ static unsigned long transact(int fd, const uint8_t *adu, ssize_t expected)
     unsigned long calls = 1;
     if (write(fd, adu, sizeof requests[0].adu) < 0)
         return 0;
-    while (got < expected) {
+    for (double begin = seconds(); got < expected && seconds() - begin < GIVE_UP_S;) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
-        struct timespec half_a_second = {.tv_nsec = 500000000};
-        if (ppoll(&wait, 1, &half_a_second, NULL) <= 0)
-            return 0;
-        ssize_t n = read(fd, answer, sizeof answer);
-        if (n <= 0)
+        struct timespec span = {.tv_nsec = quiet_s > 0 ? 0 : (long)(GIVE_UP_S * 1e9)};
+        int ready = ppoll(&wait, 1, &span, NULL);
+        ssize_t n = ready > 0 ? read(fd, answer, sizeof answer) : 0;
+        if (ready < 0 || n < 0)
             return 0;
         got += n;
         calls += 2;
     }
-    return calls;
+    for (double end = seconds(); seconds() - end < quiet_s;)
+        ;
+    return got < expected ? 0 : calls;
 }
 
 static void slice(int fd, double span, int registers)
@@ -86,10 +93,13 @@ int main(int argc, char **argv)
     struct termios raw;
     double span;
     int registers;
+    double baud = argc == 3 ? atof(argv[1]) : 0;
     int fd = argc == 3 ? open(argv[2], O_RDWR | O_NOCTTY | O_NONBLOCK) : -1;
     if (fd < 0 || tcgetattr(fd, &raw) < 0)
         return 2;
     cfmakeraw(&raw);
+    if (baud > 0)
+        quiet_s = baud > 19200 ? 1.75e-3 : 35 / baud;
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
     if (tcsetattr(fd, TCSANOW, &raw) < 0)
