@@ -10,6 +10,7 @@ CONFIG = """\
 schema = 1
 [store]
 path = "{store}"
+journal_bytes = "1 MiB"
 [[bus]]
 name = "rs485"
 port = "/dev/no-such-port"
@@ -33,7 +34,7 @@ def run(fieldtap: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         path = tmp_path / "gateway.toml"
         path.write_text(CONFIG.format(store=store))
         caplog.set_level("INFO")
-        code = fieldtap("run", str(path), "--duration", "0.2", "--summary", str(tmp_path / "summary.json")).code
+        code = fieldtap("run", str(path), "--duration", "2", "--summary", str(tmp_path / "summary.json")).code
         return code, caplog.records[-1].getMessage()
 
     return run_briefly
