@@ -1,8 +1,8 @@
 """The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
 
-from agent.config.maps import LIMITS, Maps, groups_used
+from agent.config.maps import LIMITS, MAX_PATH, Maps, groups_used
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Tag
-from agent.config.nodes import Node, Place, shown
+from agent.config.nodes import Node, Place, quoted, shown
 from agent.config.registers import registers_of, span_of
 from agent.config.report import did_you_mean
 from agent.config.tags import EVERY, TAG, FromDevice, read_tag
@@ -15,7 +15,7 @@ MAX_UNIT_OF_STANDARD = 247  # 248..255 are reserved by the standard and used in 
 DEVICE = {
     "name": Key(name, required=True),
     "unit": Key(whole(0, 255), required=True),
-    "device": Key(text(4096)),
+    "device": Key(text(MAX_PATH)),
     "select": Key(name_list),
     "every": Key(EVERY),
     "base": Key(whole(0, 1)),
@@ -67,8 +67,8 @@ def _check_unit(values: Values, *, is_tcp: bool) -> None:
 def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
     seen: dict[str, Place] = {}
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
-    if not nodes and not (device.written("tag") or device.written("device")):
-        device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
+    if not device.written("tag"):
+        _check_source(device)
     of_device = FromDevice(
         every_ns=device.get("every", DEFAULT_EVERY_NS),
         base=device.get("base", 0),
@@ -99,11 +99,21 @@ def _groups(device: Values, tags: list[Node]) -> dict[str, int | None]:
     for name_, group in node.table.items():
         if name_ not in used:
             hint = did_you_mean(name_, used)
-            device.report.mistake(group.key_place, f"no tag of the device is in group '{name_}'{hint}")
+            device.report.mistake(group.key_place, f"no tag of the device is in group {quoted(name_)}{hint}")
     return {
         name_: read_table(group, GROUP, "[bus.device.group]", device.report).get("every")
         for name_, group in node.table.items()
     }
+
+
+def _check_source(device: Values) -> None:
+    """Without tags of its own a device has those of its map."""
+    if not device.written("device"):
+        device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
+    elif device.get("select") == ():
+        device.mistake(
+            "select", "select is an empty array, so the device has no tags; without it, all of its map's are read"
+        )
 
 
 def _check_size(values: Values, tag: Tag, max_registers: int) -> None:

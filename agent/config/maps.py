@@ -6,7 +6,7 @@ max_registers. What the configuration says of the same key or the same tag wins.
 
 from agent.config import files
 from agent.config.model import MAX_BITS, MAX_REGISTERS
-from agent.config.nodes import Node
+from agent.config.nodes import Node, quoted
 from agent.config.registers import ADDRESSES, SENTINELS, holes
 from agent.config.report import Report, did_you_mean
 from agent.config.values import as_is, milliseconds, text, text_list, whole, whole_list, words
@@ -14,6 +14,7 @@ from agent.config.walk import Key, read_table, read_tables
 
 READ_AND_WRITE_FUNCTIONS = (1, 2, 3, 4, 5, 6, 15, 16, 22, 23)
 MAX_SOURCE = 400
+MAX_PATH = 4096  # Linux's
 LIMITS = {
     "gap_ms": Key(milliseconds(0, 10_000)),
     "max_registers": Key(whole(1, MAX_REGISTERS)),
@@ -47,15 +48,18 @@ class Maps:
         """The [[bus.device]] table with what its map adds, and the names of the map's tags."""
         table = device.table or {}
         model = table.get("device")
-        document = self._document(model) if model and isinstance(model.value, str) else None
+        document = self._document(model) if model and is_name_of_map(model.value) else None
         if document is None or document.table is None:
             return device, ()
         own_tags = table["tag"].tables if "tag" in table else []
         together = {key: node for key, node in document.table.items() if key in LIMITS}
         known = _by_name(document, table.get("start") or document.table.get("start"))
         if own_tags is not None:
-            tags = _overridden(self._selected(table.get("select"), known), own_tags, known)
-            table = {**_with_groups(table, document.table, groups_used(tags)), "tag": document._replace(value=tags)}
+            wanted = self._selected(table.get("select"), known)
+            nodes = _overridden(wanted, own_tags, known)
+            tags = {"tag": document._replace(value=nodes)} if wanted or own_tags else {}
+            table = _with_groups(table, document.table, groups_used(nodes))
+            table = {key: node for key, node in table.items() if key != "tag"} | tags
         return device._replace(value={**together, **table}), _names(known)
 
     def _selected(self, select: Node | None, tags: dict[object, Node]) -> dict[object, Node]:
@@ -66,7 +70,7 @@ class Maps:
         for name, item in names.items():
             if name not in tags:
                 self._report.mistake(
-                    item.place, f"the device map has no tag '{name}'" + did_you_mean(name, _names(tags))
+                    item.place, f"the device map has no tag {quoted(name)}" + did_you_mean(name, _names(tags))
                 )
         return {name: node for name, node in tags.items() if name in names}
 
@@ -86,7 +90,7 @@ class Maps:
         shipped = files.shipped_maps()
         if name not in shipped:
             others = "; docs/DEVICE_MAPS.md lists those that do; or give a path that ends in .toml"
-            message = f"no device map '{name}' ships with fieldtap{did_you_mean(name, shipped) or others}"
+            message = f"no device map {quoted(name)} ships with fieldtap{did_you_mean(name, shipped) or others}"
             self._report.mistake(model.place, message)
         return shipped.get(name)
 
@@ -118,6 +122,11 @@ def _with_groups(device: dict[str, Node], document: dict[str, Node], used: list[
         of_map = {name: node._replace(value={}) for name, node in of_map.items()}
     node = own or document["group"]
     return {**device, "group": node._replace(value={**of_map, **((own.table if own else None) or {})})}
+
+
+def is_name_of_map(value: object) -> bool:
+    """Whether it can be looked for; what is wrong with any other is said where the key is checked."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_PATH
 
 
 def _by_name(document: Node, start: Node | None) -> dict[object, Node]:
