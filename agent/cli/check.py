@@ -10,6 +10,7 @@ from agent.acquire.plan import BlockInfo, BusPlan, Plan, compile_plan
 from agent.config import check_config
 from agent.config.model import Bus, Config
 from agent.config.report import Remark
+from agent.devices.lint import is_device_map, lint
 from agent.errors import ExitCode
 from agent.model import NS_PER_MS, NS_PER_S
 
@@ -18,12 +19,16 @@ COLUMNS = ("device", "reads", "every", "tags", "on the wire", "takes about")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `fieldtap check`."""
-    parser.add_argument("config", metavar="CONFIG", help="the configuration; conf.d/*.toml beside it belongs to it")
+    parser.add_argument(
+        "config", metavar="CONFIG", help="the configuration, conf.d/*.toml beside it belongs to it; or a device map"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document with mistakes, warnings and plan")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, and say what was found."""
+    if is_device_map(args.config):
+        return _check_map(args.config, as_json=args.json)
     checked = check_config(args.config)
     plan = compile_plan(checked.config) if checked.config else None
     warnings = [*checked.warnings, *(overloads(plan) if plan else ())]
@@ -33,6 +38,15 @@ def run(args: argparse.Namespace) -> int:
         _talk(checked.mistakes, warnings)
         _print_plan(checked.config, plan)
     return ExitCode.OK if plan else ExitCode.CONFIG
+
+
+def _check_map(path: str, *, as_json: bool) -> int:
+    remarks = lint(path)
+    if as_json:
+        print(json.dumps({"valid": not remarks, "mistakes": [_remark(remark) for remark in remarks]}))
+    else:
+        _talk(remarks, [])
+    return ExitCode.CONFIG if remarks else ExitCode.OK
 
 
 def _talk(mistakes: list[Remark], warnings: list[Remark | str]) -> None:

@@ -88,11 +88,12 @@ def name_list(node: Node) -> tuple[Node, ...]:
 
 def text_list(most: int) -> Parse:
     """One line of text, or an array of them."""
-    parse_line = text(most)
+    allowed = f"1 to {most} characters on one line, or an array of such texts"
 
     def parse(node: Node) -> tuple[str, ...]:
-        lines = node.value if isinstance(node.value, list) else [node]
-        return tuple(str(parse_line(line)) for line in lines)
+        lines = [line.value for line in node.value] if isinstance(node.value, list) else [node.value]
+        good = tuple(line for line in lines if isinstance(line, str) and line.isprintable() and 0 < len(line) <= most)
+        return good if good and len(good) == len(lines) else unfit(allowed)
 
     return parse
 
