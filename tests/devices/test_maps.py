@@ -1,112 +1,153 @@
-"""The device maps that ship: each loads without a word, and says what the maker's list says."""
+"""The device maps that ship: each loads without a word, and says what was read in its sources."""
 
+import json
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from agent.acquire.plan import compile_plan
-from agent.config import check_config
 from agent.config.files import shipped_maps
-from agent.config.model import Config, Table
+from agent.config.model import Config, Tag
+from agent.config.registers import registers_of
+from agent.config.report import Report
+from agent.devices.catalogue import DeviceId, Fingerprint, Serial, ServerId, read_device_map
 from agent.model import Order, ValueType
 
-HOLDING, INPUT = Table.HOLDING, Table.INPUT
-U16, I16, U32, I32, U64, F32 = ValueType.U16, ValueType.I16, ValueType.U32, ValueType.I32, ValueType.U64, ValueType.F32
-# From the makers' register lists: table, address, type, scale, unit.
-FACTS = {
-    "abb-b-series": {
-        "energy_import": (HOLDING, 0x5000, U64, 0.01, "kWh"),
-        "energy_export": (HOLDING, 0x5004, U64, 0.01, "kWh"),
-        "voltage_l3": (HOLDING, 0x5B04, U32, 0.1, "V"),
-        "power": (HOLDING, 0x5B14, I32, 0.01, "W"),
-        "frequency": (HOLDING, 0x5B2C, U16, 0.01, "Hz"),
-        "power_factor": (HOLDING, 0x5B3A, I16, 0.001, ""),
-        "power_factor_l3": (HOLDING, 0x5B3D, I16, 0.001, ""),
-    },
-    "carlo-gavazzi-em340": {
-        "voltage_l1": (INPUT, 0x00, I32, 0.1, "V"),
-        "current_l1": (INPUT, 0x0C, I32, 0.001, "A"),
-        "power": (INPUT, 0x28, I32, 0.1, "W"),
-        "power_factor": (INPUT, 0x31, I16, 0.001, ""),
-        "frequency": (INPUT, 0x33, I16, 0.1, "Hz"),
-        "energy_import": (INPUT, 0x34, I32, 0.1, "kWh"),
-    },
-    "chint-dtsu666": {
-        "energy_import": (HOLDING, 0x101E, F32, 1.0, "kWh"),
-        "voltage_l1": (HOLDING, 0x2000, F32, 0.1, "V"),
-        "current_l3": (HOLDING, 0x2010, F32, 0.001, "A"),
-        "power": (HOLDING, 0x2012, F32, 0.1, "W"),
-        "frequency": (HOLDING, 0x2044, F32, 0.01, "Hz"),
-    },
-    "eastron-sdm120": {
-        "voltage": (INPUT, 0x00, F32, 1.0, "V"),
-        "current": (INPUT, 0x06, F32, 1.0, "A"),
-        "power": (INPUT, 0x0C, F32, 1.0, "W"),
-        "frequency": (INPUT, 0x46, F32, 1.0, "Hz"),
-        "energy_total": (INPUT, 0x156, F32, 1.0, "kWh"),
-    },
-    "eastron-sdm630": {
-        "voltage_l1": (INPUT, 0x00, F32, 1.0, "V"),
-        "voltage_l3": (INPUT, 0x04, F32, 1.0, "V"),
-        "current_l1": (INPUT, 0x06, F32, 1.0, "A"),
-        "power_l1": (INPUT, 0x0C, F32, 1.0, "W"),
-        "power": (INPUT, 0x34, F32, 1.0, "W"),
-        "frequency": (INPUT, 0x46, F32, 1.0, "Hz"),
-        "energy_import": (INPUT, 0x48, F32, 1.0, "kWh"),
-        "energy_total_l3": (INPUT, 0x16A, F32, 1.0, "kWh"),
-    },
-}
+# Written down from the sources that each map names, not from the maps: table, address, type, scale, unit.
+FACTS = json.loads((Path(__file__).parent / "facts.json").read_text())
+S, MIN, H = 10**9, 60 * 10**9, 3600 * 10**9
 
 
-@pytest.fixture
-def with_map(tmp_path: Path) -> Callable[[str], Config]:
-    """A configuration of one device that has this map."""
+def kind_of(tag: Tag) -> str:
+    """As it is written in the facts."""
+    if tag.type is ValueType.TEXT:
+        return f"text {tag.length}" + (" wide" if tag.is_wide else "")
+    order = "" if tag.order is Order.ABCD else f" {tag.order.name}"
+    return tag.type.name.lower() + order + ("" if tag.scale_address is None else f" sf {tag.scale_address}")
 
-    def config(name: str) -> Config:
-        path = tmp_path / "gateway.toml"
-        path.write_text(
-            'schema = 1\n[[bus]]\nname = "b"\nport = "/dev/x"\nbaud = 9600\n'
-            f'[[bus.device]]\nname = "d"\nunit = 1\nevery = "10 s"\ndevice = "{name}"\n'
-        )
-        checked = check_config(str(path))
-        assert (checked.mistakes, checked.warnings) == ([], [])
-        assert checked.config
-        return checked.config
 
-    return config
+def test_at_least_30_maps_ship() -> None:
+    assert len(shipped_maps()) >= 30
 
 
 def test_every_map_that_ships_has_facts_to_hold_it_to() -> None:
-    assert list(shipped_maps()) == sorted(FACTS)
+    assert sorted(shipped_maps()) == sorted(FACTS)
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_a_shipped_map_says_what_the_makers_list_says(with_map: Callable[[str], Config], name: str) -> None:
+def test_a_shipped_map_says_what_its_sources_say(with_map: Callable[..., Config], name: str) -> None:
     tags = {tag.name: tag for tag in with_map(name).buses[0].devices[0].tags}
-    for tag_name, facts in FACTS[name].items():
-        tag = tags[tag_name]
-        assert (tag.table, tag.address, tag.type, tag.scale, tag.unit) == facts, tag_name
+    said = {
+        tag: [tags[tag].table, tags[tag].address, kind_of(tags[tag]), tags[tag].scale, tags[tag].unit]
+        for tag in FACTS[name]
+    }
+    assert said == FACTS[name]
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_no_tags_of_a_map_share_registers(with_map: Callable[[str], Config], name: str) -> None:
-    tags = sorted(with_map(name).buses[0].devices[0].tags, key=lambda tag: tag.address)
-    assert all(a.address + a.length <= b.address for a, b in pairwise(tags))
-
-
-@pytest.mark.parametrize("name", FACTS)
-def test_a_shipped_map_asks_for_no_register_its_list_leaves_out(with_map: Callable[[str], Config], name: str) -> None:
+def test_a_map_whose_list_has_holes_asks_for_no_register_that_is_not_in_it(
+    with_map: Callable[..., Config], name: str
+) -> None:
     config = with_map(name)
-    info = compile_plan(config).buses[0].block_info
-    assert sum(block.quantity for block in info) == sum(tag.length for tag in config.buses[0].devices[0].tags)
+    device = config.buses[0].devices[0]
+    asked = sum(block.quantity for block in compile_plan(config).buses[0].block_info)
+    assert device.max_gap or asked == sum(registers_of(tag) for tag in device.tags)
 
 
-def test_the_sdm630_is_never_asked_for_more_than_50_registers(with_map: Callable[[str], Config]) -> None:
+def test_the_sdm630_is_never_asked_for_more_than_50_registers(with_map: Callable[..., Config]) -> None:
     assert max(block.quantity for block in compile_plan(with_map("eastron-sdm630")).buses[0].block_info) <= 50
 
 
-def test_carlo_gavazzi_sends_the_low_word_first(with_map: Callable[[str], Config]) -> None:
-    tags = with_map("carlo-gavazzi-em340").buses[0].devices[0].tags
-    assert {tag.order for tag in tags if tag.length == 2} == {Order.CDAB}
+def test_a_sunspec_meter_is_read_at_once_for_all_its_powers_of_ten(with_map: Callable[..., Config]) -> None:
+    [block] = compile_plan(with_map("sunspec-203")).buses[0].block_info
+    assert (block.address, block.quantity) == (40072, 105)
+
+
+def test_a_model_that_moves_is_read_where_the_configuration_says(with_map: Callable[..., Config]) -> None:
+    tags = with_map("sunspec-103", "start = 69").buses[0].devices[0].tags
+    power = next(tag for tag in tags if tag.name == "power")
+    assert (power.address, power.scale_address) == (83, 84)
+
+
+def test_what_a_tag_of_ones_own_says_counts_from_zero_even_where_the_map_moves(with_map: Callable[..., Config]) -> None:
+    own = '[[bus.device.tag]]\nname = "power"\nregister = "holding:7"\nscale_register = "holding:8"'
+    tags = with_map("sunspec-103", own).buses[0].devices[0].tags
+    power = next(tag for tag in tags if tag.name == "power")
+    assert (power.address, power.scale_address, power.type) == (7, 8, ValueType.I16)
+
+
+# --- how often ---
+
+
+def periods(config: Config) -> dict[str, int]:
+    tags = config.buses[0].devices[0].tags
+    return {tag.name: tag.every_ns for tag in tags if tag.name in ("power", "energy_import", "serial_number")}
+
+
+@pytest.mark.parametrize(
+    ("more", "power_ns", "energy_ns"),
+    [
+        ("", S, 10 * S),
+        ('every = "2 s"', 2 * S, 2 * S),
+        ('[bus.device.group.energy]\nevery = "1 min"', S, MIN),
+        ('every = "2 s"\n[bus.device.group.energy]\nevery = "1 min"', 2 * S, MIN),
+        ('every = "2 s"\n[[bus.device.tag]]\nname = "energy_import"\nevery = "5 s"', 2 * S, 5 * S),
+    ],
+)
+def test_what_is_said_nearest_to_a_tag_is_how_often_it_is_read(
+    with_map: Callable[..., Config], more: str, power_ns: int, energy_ns: int
+) -> None:
+    assert periods(with_map("abb-b-series", more)) == {
+        "power": power_ns, "energy_import": energy_ns, "serial_number": H,
+    }  # fmt: skip
+
+
+def test_a_group_whose_tags_are_not_selected_is_not_missed(with_map: Callable[..., Config]) -> None:
+    assert periods(with_map("abb-b-series", 'select = ["power"]')) == {"power": S}
+
+
+def test_tags_of_ones_own_may_be_in_groups_too(with_map: Callable[..., Config]) -> None:
+    own = '[bus.device.group.slow]\nevery = "1 h"\n[[bus.device.tag]]\nname = "power"\ngroup = "slow"'
+    assert periods(with_map("abb-b-series", own))["power"] == H
+
+
+# --- how a device is recognised ---
+
+
+def test_a_fingerprint_is_read_from_the_map() -> None:
+    report = Report()
+    found = read_device_map(shipped_maps()["abb-b-series"], report)
+    assert found
+    [fingerprint] = found.identity
+    assert isinstance(fingerprint, Fingerprint)
+    assert (fingerprint.table, fingerprint.address, fingerprint.form.type) == ("holding", 0x8960, ValueType.U32)
+    assert fingerprint.values == tuple(int.from_bytes(model) for model in (b"B21 ", b"B23 ", b"B24 "))
+
+
+def test_a_map_may_name_what_the_identification_functions_answer(tmp_path: Path) -> None:
+    path = tmp_path / "acme-m1.toml"
+    path.write_text(
+        'schema = 1\ntitle = "t"\nsource = "s"\nserial = { baud = 9600, parity = "N" }\n'
+        'identity = [{ vendor = "Acme", product = "M1" }, { server_id = "11FF" }]\n'
+        'tag = [{ name = "door", register = "discrete:0" }]\n'
+    )
+    report = Report()
+    found = read_device_map(str(path), report)
+    assert report.mistakes == []
+    assert found
+    assert found.identity == (DeviceId("Acme", "M1"), ServerId(b"\x11\xff"))
+    assert found.serial == Serial(9600, "N")
+
+
+def test_no_two_maps_claim_the_same_device() -> None:
+    claims = [
+        (fingerprint.table, fingerprint.address, fingerprint.form, fingerprint.order, value)
+        for path in shipped_maps().values()
+        for found in [read_device_map(path, Report())]
+        if found
+        for fingerprint in found.identity
+        if isinstance(fingerprint, Fingerprint)
+        for value in fingerprint.values
+    ]
+    assert len(claims) == len(set(claims)) >= 20

@@ -1,0 +1,137 @@
+"""Every map that ships, held to requests and answers whose values were computed apart from the agent (golden/make.py).
+
+And every map once against the simulator's registers, in virtual time.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent._native.codec import crc_fits, decode
+from agent._native.samples import Samples
+from agent._native.server import SimulatedBus
+from agent.acquire.plan import BLOCK, compile_plan
+from agent.batch.record import RECORD, number_value
+from agent.config.files import shipped_maps
+from agent.config.model import Config, Table
+from agent.model import Quality, ValueType
+from agent.simulate.layout import arrange, unit_bits
+from agent.simulate.signal import TICK_NS, raw_at
+
+GOLDEN = Path(__file__).parent / "golden"
+RTU_OVERHEAD = 3  # unit, function, byte count
+TCP_HEADER = 7
+TICK = 17_637_696_000
+Value = float | str | None
+
+
+def requests_of(config: Config) -> list[tuple[bytes, bytes]]:
+    """Packed blocks and their requests, in the order of the plan."""
+    part = compile_plan(config).buses[0]
+    blocks = [part.blocks[at : at + BLOCK.size] for at in range(0, len(part.blocks), BLOCK.size)]
+    fields = [BLOCK.unpack(block) for block in blocks]
+    return [(block, field[-1][: field[8]]) for block, field in zip(blocks, fields, strict=True)]
+
+
+def read_samples(config: Config, answers: list[bytes]) -> dict[str, tuple[int | bytes, Quality]]:
+    """What the compiled decoder makes of the answers' data: raw value and quality by tag."""
+    plan = compile_plan(config)
+    samples = Samples()
+    for (block, _), data in zip(requests_of(config), answers, strict=True):
+        decode(block, plan.buses[0].points, data, 0, samples)
+    texts: dict[int, bytes] = {}
+    found: dict[str, tuple[int | bytes, Quality]] = {}
+    for _, raw, number, _, kind, quality, detail, _ in RECORD.iter_unpack(bytes(samples)):
+        tag = plan.tags[number]
+        assert kind == tag.type
+        texts[number] = texts.get(number, b"") + struct.pack("=Q", raw)[:detail]
+        value = texts[number] if tag.type is ValueType.TEXT else raw
+        found[tag.name.rpartition("/")[2]] = value, Quality(quality)
+    return found
+
+
+def shown(config: Config, answers: list[bytes]) -> dict[str, Value]:
+    """Values as a receiver shows them."""
+    tags = {tag.name.rpartition("/")[2]: tag for tag in compile_plan(config).tags}
+    values: dict[str, Value] = {}
+    for name, (raw, quality) in read_samples(config, answers).items():
+        if not quality.has_value:
+            values[name] = None
+        elif isinstance(raw, bytes):
+            values[name] = raw.decode()
+        else:
+            values[name] = number_value(tags[name].type, raw) * tags[name].scale + tags[name].offset
+    return values
+
+
+def same(value: Value, expected: Value) -> bool:
+    if isinstance(expected, float | int) and isinstance(value, float | int):
+        return math.isclose(value, expected, rel_tol=1e-12)
+    return value == expected
+
+
+@pytest.mark.parametrize("name", shipped_maps())
+def test_a_map_asks_and_understands_as_its_golden_file_has_it(with_map: Callable[..., Config], name: str) -> None:
+    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    config = with_map(name)
+    requests = [bytes.fromhex(exchange["request"]) for exchange in golden["exchanges"]]
+    answers = [bytes.fromhex(exchange["answer"]) for exchange in golden["exchanges"]]
+    assert all(crc_fits(frame) for frame in requests + answers)
+    assert [request for _, request in requests_of(config)] == requests
+    values = shown(config, [answer[RTU_OVERHEAD:-2] for answer in answers])
+    assert values.keys() == golden["values"].keys()
+    assert {name: value for name, value in values.items() if not same(value, golden["values"][name])} == {}
+
+
+def test_every_golden_file_is_that_of_a_map() -> None:
+    assert sorted(path.stem for path in GOLDEN.glob("*.json")) == sorted(shipped_maps())
+
+
+@pytest.mark.parametrize("name", shipped_maps())
+def test_a_map_reads_from_the_simulator_what_that_serves(with_map: Callable[..., Config], name: str) -> None:
+    config = with_map(name, port="tcp://127.0.0.1")
+    device = config.buses[0].devices[0]
+    signals, conflicts = arrange([device])
+    assert conflicts == []
+    bus = SimulatedBus(1, unit_bits([device.unit]), signals, bytes(120))
+    answers = []
+    for _, request in requests_of(config):
+        bus.feed(request, 0, TICK * TICK_NS)
+        answers.append(bus.release(0)[TCP_HEADER + 2 :])
+    read = read_samples(config, answers)
+    for tag in device.tags:
+        raw, quality = read[tag.name]
+        if quality.has_value:
+            assert raw == raw_at(tag, device.unit, TICK), tag.name
+    assert sum(quality.has_value for _, quality in read.values()) >= len(device.tags) - 1  # one may hit its sentinel
+
+
+# Frames as makers and users have published them: unit, request, answer, values.
+PUBLISHED = {
+    "eastron-sdm120: the manual's example of a voltage": (
+        "eastron-sdm120", ["voltage"], "01 04 00 00 00 02 71 cb", "01 04 04 43 66 33 34 1b 38", {"voltage": 230.2},
+    ),
+    "xy-md02: the seller's example of a temperature": (
+        "xy-md02", ["temperature"], "01 04 00 01 00 01 60 0a", "01 04 02 01 31 79 74", {"temperature": 30.5},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PUBLISHED)
+def test_a_published_exchange_means_what_its_author_says(with_map: Callable[..., Config], what: str) -> None:
+    name, select, request, answer, values = PUBLISHED[what]
+    assert crc_fits(bytes.fromhex(answer))
+    config = with_map(name, f"select = {json.dumps(select)}")
+    [(_, asked)] = requests_of(config)
+    assert asked[1:-2] == bytes.fromhex(request)[1:-2]
+    read = shown(config, [bytes.fromhex(answer)[RTU_OVERHEAD:-2]])
+    assert {key: round(float(value or 0), 4) for key, value in read.items()} == values
+
+
+def test_coils_and_registers_of_all_maps_are_of_tables_that_there_are(with_map: Callable[..., Config]) -> None:
+    tables = {tag.table for name in shipped_maps() for tag in with_map(name).buses[0].devices[0].tags}
+    assert tables == set(Table)
