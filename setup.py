@@ -15,10 +15,10 @@ CORE = "_native/core"
 MODULES: dict[str, list[str]] = {
     "flavour": [],
     "samples": [],
-    "codec": ["crc", "modbus", "master", "decode"],
+    "codec": ["crc", "modbus", "master", "decode", "encode"],
     "ring": ["ring"],
     "busloop": ["busloop", "wishes", "trace", "bus", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
-    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
+    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
     "filter": ["filter"],
     "columns": [
         "columns",

@@ -72,6 +72,9 @@ cdef extern from "core/decode.h":
                      ft_sample *out) noexcept nogil
     size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t quality, uint8_t detail,
                             int64_t time_ns, ft_sample *out) noexcept nogil
+
+
+cdef extern from "core/encode.h":
     int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out) noexcept nogil
     int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out) noexcept nogil
 

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#include "decode.h"
+#include "encode.h"
+#include "layout.h"
 #include "modbus.h"
 #include "sample.h"
 

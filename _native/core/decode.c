@@ -1,23 +1,11 @@
-/* Payload bytes of an answer to samples, and values back to register bytes. */
+/* Payload bytes of an answer to samples. */
 #include "decode.h"
 
+#include "layout.h"
 #include "modbus.h"
 
 #include <math.h>
 #include <string.h>
-
-/* enum ft_order is two facts: which word comes first, and which byte of each word. */
-#define WORDS_REVERSED 1u
-#define BYTES_SWAPPED 2u
-#define ORDERS 4u
-#define REGISTER_BITS 16u
-#define VALUE_BITS 64u
-
-/* Registers of a value, 0 where the point says: TEXT in bytes, BITS in registers. */
-static const uint8_t registers_of[FT_TYPE_COUNT] = {
-    [FT_BOOL] = 1, [FT_U16] = 1, [FT_I16] = 1, [FT_U32] = 2, [FT_I32] = 2, [FT_U64] = 4,
-    [FT_I64] = 4, [FT_F32] = 2, [FT_F64] = 4, [FT_BCD16] = 1, [FT_BCD32] = 2,
-};
 
 static int is_bit_block(const ft_block *block)
 {
@@ -25,11 +13,6 @@ static int is_bit_block(const ft_block *block)
 }
 
 /* ---- blocks ---- */
-
-unsigned ft_text_registers(uint8_t order, size_t bytes)
-{
-    return (unsigned)(order & FT_TEXT_WIDE ? bytes : (bytes + 1) / 2);
-}
 
 static unsigned point_registers(const ft_point *point)
 {
@@ -39,14 +22,14 @@ static unsigned point_registers(const ft_point *point)
     case FT_BITS:
         return point->length;
     default:
-        return registers_of[point->type];
+        return ft_registers_of[point->type];
     }
 }
 
 static int bits_fit(const ft_point *point)
 {
     int whole_value = point->length == 1 || point->length == 2 || point->length == 4;
-    return whole_value && point->bits > 0 && point->bits + point->shift <= (int)(REGISTER_BITS * point->length);
+    return whole_value && point->bits > 0 && point->bits + point->shift <= (int)(FT_REGISTER_BITS * point->length);
 }
 
 static int scale_fits(const ft_block *block, const ft_point *point)
@@ -65,7 +48,7 @@ static int scale_fits(const ft_block *block, const ft_point *point)
 
 static int point_fits(const ft_block *block, const ft_point *point)
 {
-    unsigned orders = point->type == FT_TEXT ? ORDERS + FT_TEXT_WIDE : ORDERS;
+    unsigned orders = point->type == FT_TEXT ? FT_ORDERS + FT_TEXT_WIDE : FT_ORDERS;
     if (point->type >= FT_TYPE_COUNT || point->order >= orders) {
         return 0;
     }
@@ -111,10 +94,10 @@ size_t ft_block_records(const ft_block *block, const ft_point *points)
 static inline __attribute__((always_inline)) uint64_t gather(const uint8_t *bytes, unsigned words, unsigned order)
 {
     uint64_t value = 0;
-    unsigned high = order & BYTES_SWAPPED ? 1 : 0;
+    unsigned high = order & FT_BYTES_SWAPPED ? 1 : 0;
     for (unsigned i = 0; i < words; i++) {
-        const uint8_t *word = bytes + 2 * (order & WORDS_REVERSED ? words - 1 - i : i);
-        value = value << REGISTER_BITS | (uint64_t)word[high] << 8 | word[1 - high];
+        const uint8_t *word = bytes + 2 * (order & FT_WORDS_REVERSED ? words - 1 - i : i);
+        value = value << FT_REGISTER_BITS | (uint64_t)word[high] << 8 | word[1 - high];
     }
     return value;
 }
@@ -123,8 +106,8 @@ static uint64_t gather_any(const uint8_t *bytes, unsigned words, unsigned order)
 {
     uint64_t value = 0;
     for (unsigned i = 0; i < words; i++) {
-        unsigned at = order & WORDS_REVERSED ? words - 1 - i : i;
-        value = value << REGISTER_BITS | gather(bytes + 2 * at, 1, order & BYTES_SWAPPED);
+        unsigned at = order & FT_WORDS_REVERSED ? words - 1 - i : i;
+        value = value << FT_REGISTER_BITS | gather(bytes + 2 * at, 1, order & FT_BYTES_SWAPPED);
     }
     return value;
 }
@@ -144,12 +127,12 @@ static inline __attribute__((always_inline)) void gather_run(const ft_point *poi
 
 static void decode_numbers(const ft_point *points, size_t n, const uint8_t *data, ft_sample stamp, ft_sample *out)
 {
-    unsigned words = registers_of[points->type];
+    unsigned words = ft_registers_of[points->type];
     int is_signed = points->type == FT_I16 || points->type == FT_I32 || points->type == FT_I64;
-    unsigned spare = is_signed ? VALUE_BITS - REGISTER_BITS * words : 0;
-    switch (words * ORDERS + points->order) {
+    unsigned spare = is_signed ? FT_VALUE_BITS - FT_REGISTER_BITS * words : 0;
+    switch (words * FT_ORDERS + points->order) {
 #define RUN(words, order) \
-    case (words) * ORDERS + (order): \
+    case (words) * FT_ORDERS + (order): \
         gather_run(points, n, data, stamp, spare, words, order, out); \
         break;
         RUN(1, FT_ABCD) RUN(1, FT_CDAB) RUN(1, FT_BADC) RUN(1, FT_DCBA)
@@ -183,22 +166,15 @@ static void decode_special(const ft_point *point, const uint8_t *data, ft_sample
     if (point->type == FT_BOOL) {
         out->value = raw != 0;
     } else if (point->type == FT_BITS) {
-        out->value = raw >> point->shift & (UINT64_MAX >> (VALUE_BITS - point->bits));
+        out->value = raw >> point->shift & (UINT64_MAX >> (FT_VALUE_BITS - point->bits));
     } else if (!bcd_value(raw, &out->value)) {
         out->quality = FT_Q_OUT_OF_RANGE;
     }
 }
 
-/* Where byte i of a text stands in its registers. */
-static size_t text_at(unsigned order, size_t i)
-{
-    size_t swapped = order & BYTES_SWAPPED ? 1 : 0;
-    return order & FT_TEXT_WIDE ? 2 * i + 1 - swapped : i ^ swapped;
-}
-
 static uint8_t text_byte(const ft_point *point, const uint8_t *data, size_t i)
 {
-    return data[2 * (size_t)point->at + text_at(point->order, i)];
+    return data[2 * (size_t)point->at + ft_text_at(point->order, i)];
 }
 
 /* FE is no character of ASCII and never part of UTF-8. */
@@ -293,7 +269,7 @@ static double number_of(uint16_t type, uint64_t value)
 /* The number times its power of ten; 0 when the power is none. Division keeps decimals exact where 1e-1 is not. */
 static int scale(const ft_point *point, const uint8_t *data, ft_sample *sample)
 {
-    unsigned swapped = point->order & BYTES_SWAPPED;
+    unsigned swapped = point->order & FT_BYTES_SWAPPED;
     int power = (int16_t)(uint16_t)gather_any(data + 2 * (size_t)point->scale_at, 1, swapped);
     if (power < -FT_SCALE_MOST || power > FT_SCALE_MOST) {
         return 0;
@@ -333,9 +309,7 @@ static void judge(const ft_point *point, const uint8_t *data, ft_sample *sample)
 static void judge_all(const ft_point *points, size_t n, const uint8_t *data, ft_sample *samples)
 {
     for (size_t i = 0; i < n; i++) {
-        if (points[i].flags) {
-            judge(points + i, data, samples + i);
-        }
+        judge(points + i, data, samples + i);
     }
 }
 
@@ -352,7 +326,8 @@ static size_t decode_bits(const ft_block *block, const ft_point *points, const u
 static size_t same_kind(const ft_point *points, size_t n)
 {
     size_t same = 1;
-    while (same < n && points[same].type == points->type && points[same].order == points->order) {
+    while (same < n && points[same].type == points->type && points[same].order == points->order
+           && !points[same].flags == !points->flags) {
         same++;
     }
     return same;
@@ -384,7 +359,9 @@ static size_t decode_run(const ft_block *block, const ft_point *points, size_t n
     default:
         decode_numbers(points, n, data, stamp, out);
     }
-    judge_all(points, n, data, out);
+    if (points->flags) { /* a run has them at all its points or at none */
+        judge_all(points, n, data, out);
+    }
     return n;
 }
 
@@ -418,76 +395,3 @@ size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t q
     return block->point_count;
 }
 
-/* ---- encoding ---- */
-
-static void scatter(uint64_t value, unsigned words, unsigned order, uint8_t *out)
-{
-    unsigned high = order & BYTES_SWAPPED ? 1 : 0;
-    for (unsigned i = 0; i < words; i++) {
-        uint8_t *word = out + 2 * (order & WORDS_REVERSED ? i : words - 1 - i);
-        word[high] = (uint8_t)(value >> 8);
-        word[1 - high] = (uint8_t)value;
-        value >>= REGISTER_BITS;
-    }
-}
-
-static uint64_t to_bcd(uint64_t value)
-{
-    uint64_t raw = 0;
-    for (unsigned shift = 0; value > 0; shift += 4, value /= 10) {
-        raw |= value % 10 << shift;
-    }
-    return raw;
-}
-
-static int signed_fits(uint64_t raw, unsigned bits)
-{
-    unsigned spare = VALUE_BITS - bits;
-    return (uint64_t)((int64_t)(raw << spare) >> spare) == raw;
-}
-
-static int unsigned_fits(uint64_t raw, unsigned bits)
-{
-    return bits == VALUE_BITS || raw >> bits == 0;
-}
-
-static int value_fits(uint8_t type, uint64_t raw, unsigned words)
-{
-    switch (type) {
-    case FT_BOOL:
-        return raw <= 1;
-    case FT_I16:
-    case FT_I32:
-    case FT_I64:
-        return signed_fits(raw, words * REGISTER_BITS);
-    case FT_BCD16:
-        return raw <= 9999;
-    case FT_BCD32:
-        return raw <= 99999999;
-    default:
-        return unsigned_fits(raw, words * REGISTER_BITS);
-    }
-}
-
-int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out)
-{
-    if (type >= FT_TYPE_COUNT || type == FT_TEXT || order >= ORDERS) {
-        return -1;
-    }
-    unsigned words = type == FT_BITS ? 1 : registers_of[type];
-    if (!value_fits(type, raw, words)) {
-        return -1;
-    }
-    scatter(type == FT_BCD16 || type == FT_BCD32 ? to_bcd(raw) : raw, words, order, registers_out);
-    return (int)words;
-}
-
-int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out)
-{
-    unsigned registers = ft_text_registers(order, n);
-    memset(registers_out, 0, 2 * (size_t)registers);
-    for (size_t i = 0; i < n; i++) {
-        registers_out[text_at(order, i)] = text[i];
-    }
-    return (int)registers;
-}

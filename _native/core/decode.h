@@ -1,4 +1,4 @@
-/* Register and bit payloads to samples, and back. `points` is always the bus's whole array: a block's points are
+/* Register and bit payloads to samples. `points` is always the bus's whole array: a block's points are
  * points[block->first_point ..]. A block must have passed ft_block_fits() once before it is decoded. */
 #ifndef FT_DECODE_H
 #define FT_DECODE_H
@@ -27,17 +27,5 @@ size_t ft_decode(const ft_block *block, const ft_point *points, const uint8_t *d
 /* One sample a tag that says why there is no value. Returns how many. */
 size_t ft_decode_failed(const ft_block *block, const ft_point *points, uint8_t quality, uint8_t detail, int64_t time_ns,
                         ft_sample *out);
-
-/* The inverse, for simulators: `raw` as in ft_sample.value to bytes as they stand in the answer. Returns how many
- * registers (2 bytes each) were written, -1 for TEXT or a raw value the type cannot hold. BOOL is the register 0 or 1,
- * BITS a whole register with the field at bit 0. */
-int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out);
-
-/* Registers that a text of so many bytes takes: (bytes + 1) / 2, or as many as bytes with FT_TEXT_WIDE in the order. */
-unsigned ft_text_registers(uint8_t order, size_t bytes);
-
-/* n bytes of text to ft_text_registers(); CDAB stands for ABCD and DCBA for BADC, as texts have no word order.
- * Returns how many registers. */
-int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out);
 
 #endif

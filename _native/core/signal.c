@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "decode.h"
+#include "encode.h"
 #include "sample.h"
 
 #define STEP32 UINT64_C(0x00010001)
