@@ -42,8 +42,9 @@ def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]
 
 
 def _device(values: Values, from_map: tuple[str, ...]) -> Device:
-    if values.written("select") and not values.written("device"):
-        values.report.mistake(values.key_place("select"), "select chooses from a device map; there is no 'device'")
+    for key, does in (("select", "chooses from"), ("start", "moves the registers of")):
+        if values.written(key) and not values.written("device"):
+            values.report.mistake(values.key_place(key), f"{key} {does} a device map; there is no 'device'")
     return Device(
         name=values.get("name", ""),
         unit=values.get("unit", 1),
