@@ -9,7 +9,6 @@ import pytest
 from agent.acquire.plan import compile_plan
 from agent.config.files import shipped_maps
 from agent.config.model import Config, Tag
-from agent.config.registers import registers_of
 from agent.config.report import Report
 from agent.devices.catalogue import DeviceId, Fingerprint, Serial, ServerId, read_device_map
 from agent.model import Order, ValueType
@@ -43,16 +42,6 @@ def test_a_shipped_map_says_what_its_sources_say(with_map: Callable[..., Config]
         for tag in FACTS[name]
     }
     assert said == FACTS[name]
-
-
-@pytest.mark.parametrize("name", FACTS)
-def test_a_map_whose_list_has_holes_asks_for_no_register_that_is_not_in_it(
-    with_map: Callable[..., Config], name: str
-) -> None:
-    config = with_map(name)
-    device = config.buses[0].devices[0]
-    asked = sum(block.quantity for block in compile_plan(config).buses[0].block_info)
-    assert device.max_gap or asked == sum(registers_of(tag) for tag in device.tags)
 
 
 def test_the_sdm630_is_never_asked_for_more_than_50_registers(with_map: Callable[..., Config]) -> None:

@@ -1,19 +1,17 @@
 """Writes NAME.json for every map that ships: requests and answers as they cross the wire, and what they mean.
 
-Nothing of the agent takes part but the list of ranges that a plan reads. Registers are filled and values computed here,
-from the text of the map alone, with exact arithmetic. Run it after a map or the merging of reads has changed, and look
-at the difference: `.venv/bin/python tests/devices/golden/make.py`.
+Nothing of the agent takes part: registers are filled, read in runs without gaps, and turned into values here, from the
+text of the map alone and with exact arithmetic. Run it after a map has changed, and look at the difference:
+`.venv/bin/python tests/devices/golden/make.py`.
 """
 
 import json
 import struct
 import tomllib
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-from agent.acquire.plan import compile_plan
-from agent.config import load_config
 
 HERE = Path(__file__).parent
 MAPS = Path(__file__).parents[3] / "agent" / "devices"
@@ -139,30 +137,35 @@ class Device:
         return b"".join(got)
 
 
-def exchanges(name: str, device: Device, folder: Path) -> list[dict[str, str]]:
-    config = folder / "gateway.toml"
-    config.write_text(
-        'schema = 1\n[[bus]]\nname = "b"\nport = "/dev/x"\nbaud = 9600\n'
-        f'[[bus.device]]\nname = "d"\nunit = {UNIT}\nevery = "10 s"\ndevice = "{name}"\n'
-    )
+def runs(device: Device, most: int) -> Iterator[tuple[str, int, int]]:
+    """Table, address and quantity of reads that fetch all there is and nothing else."""
+    for table in FUNCTIONS:
+        addresses = sorted(at for there, at in device.registers if there == table)
+        first = 0
+        for index, address in enumerate(addresses):
+            is_last = index + 1 == len(addresses) or addresses[index + 1] != address + 1
+            if is_last or index + 1 - first == most:
+                yield table, addresses[first], index + 1 - first
+                first = index + 1
+
+
+def exchanges(device: Device, most: int) -> list[dict[str, str]]:
     found = []
-    for block in compile_plan(load_config(str(config))).buses[0].block_info:
-        request = struct.pack(">BBHH", UNIT, FUNCTIONS[block.table], block.address, block.quantity)
-        data = device.answer(block.table, block.address, block.quantity)
-        answer = bytes([UNIT, FUNCTIONS[block.table], len(data)]) + data
+    for table, address, quantity in runs(device, most):
+        request = struct.pack(">BBHH", UNIT, FUNCTIONS[table], address, quantity)
+        data = device.answer(table, address, quantity)
+        answer = bytes([UNIT, FUNCTIONS[table], len(data)]) + data
         found.append({"request": (request + crc16(request)).hex(" "), "answer": (answer + crc16(answer)).hex(" ")})
     return found
 
 
-def golden(name: str, folder: Path) -> str:
-    device = Device(tomllib.loads((MAPS / f"{name}.toml").read_text()))
-    document = {"exchanges": exchanges(name, device, folder), "values": device.values}
+def golden(path: Path) -> str:
+    map_ = tomllib.loads(path.read_text())
+    device = Device(map_)
+    document = {"exchanges": exchanges(device, map_.get("max_registers", 125)), "values": device.values}
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        for path in sorted(MAPS.glob("*.toml")):
-            (HERE / f"{path.stem}.json").write_text(golden(path.stem, Path(folder)))
+    for path in MAPS.glob("*.toml"):
+        (HERE / f"{path.stem}.json").write_text(golden(path))
