@@ -1,6 +1,7 @@
 """The configuration as typed, checked values: what TOML becomes and every stage reads."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,6 +19,14 @@ class Table(StrEnum):
     INPUT = "input"
     COIL = "coil"
     DISCRETE = "discrete"
+
+
+class Hole(NamedTuple):
+    """Registers or bits, both ends included, that no read may touch unless it is for them alone."""
+
+    table: Table
+    first: int
+    last: int
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +87,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     offset: float = 0.0
     unit: str = ""
     every_ns: int
+    merge: bool = True  # False: read alone, and nothing else is read through it
     deadband: DeadbandKind = DeadbandKind.NONE
     deadband_value: float = 0.0
     heartbeat_ns: int = 0
@@ -89,9 +99,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: int
+    model: str = ""  # name or path of its device map
+    firmware: str = ""  # as its owner calls it: what was learned of another one is not believed
     gap_ns: int = 0  # silence it wants before a request
     max_registers: int = MAX_REGISTERS  # most it answers at once
+    max_bits: int = MAX_BITS  # the same of coils and discrete inputs
     max_gap: int = MAX_BITS  # most registers or bits nobody asked for that a request may read through
+    holes: tuple[Hole, ...] = ()
     tags: tuple[Tag, ...]
 
 
@@ -107,6 +121,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     stop_bits: int = 1
     rs485: str = "auto"
     timeout_ns: int
+    switch_ns: int = 0  # silence before a request to another device than the last one
     devices: tuple[Device, ...]
 
 

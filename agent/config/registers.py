@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from agent.config.model import MAX_REGISTERS, Table
+from agent.config.model import MAX_REGISTERS, Hole, Table
 from agent.config.nodes import Node
 from agent.config.report import did_you_mean
 from agent.config.values import UnfitError, unfit
@@ -32,6 +32,7 @@ class Form(NamedTuple):
 
 
 _ADDRESSED = re.compile(r"([A-Za-z]+):(0[xX][0-9A-Fa-f]{1,4}|\d{1,5})")
+_SPAN = re.compile(r"([a-z]+):(\d{1,5})(?:-(\d{1,5}))?")
 _REFERENCE = re.compile(r"([0134])(\d{4}|\d{5})")
 _REFERENCE_TABLES = {"0": Table.COIL, "1": Table.DISCRETE, "3": Table.INPUT, "4": Table.HOLDING}
 _NUMBER_TYPES = {
@@ -66,6 +67,24 @@ def register(node: Node) -> Register:
         raise UnfitError(f"allowed tables: {_TABLES}" + did_you_mean(addressed[1], Table))
     number = int(addressed[2], 16 if addressed[2][:2].lower() == "0x" else 10)
     return Register(Table(addressed[1]), number, is_reference=False)
+
+
+def hole_list(node: Node) -> tuple[Hole, ...]:
+    """An array of `holding:100-119` or `input:7`, counted from 0."""
+    if not isinstance(node.value, list):
+        unfit('an array of registers, like ["holding:100-119", "input:7"]')
+    return tuple(hole(item.value) for item in node.value)
+
+
+def hole(written: object) -> Hole:
+    """One of them."""
+    match = _SPAN.fullmatch(written) if isinstance(written, str) else None
+    if not match or match[1] not in set(Table):
+        unfit(f'TABLE:FIRST-LAST like "holding:100-119", with one of {_TABLES}')
+    first, last = int(match[2]), int(match[3] or match[2])
+    if not first <= last < ADDRESSES:
+        unfit(f"FIRST not above LAST, and LAST at most {ADDRESSES - 1}, in {written!r}")
+    return Hole(Table(match[1]), first, last)
 
 
 def form(node: Node) -> Form:
