@@ -11,6 +11,7 @@ from agent.acquire.port import wire_of
 from agent.acquire.supervisor import Supervisor
 from agent.clock import boot_ns
 from agent.config.model import Bus
+from agent.model import NS_PER_S
 
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
@@ -103,5 +104,6 @@ class Acquisition:
 
 
 def _ring_bits(part: BusPlan) -> int:
-    wanted = int(part.samples_per_s * RING_S).bit_length()
+    per_s = sum(len(info.tags) * NS_PER_S / info.period_ns for info in part.block_info)
+    wanted = int(per_s * RING_S).bit_length()
     return min(max(wanted, RING_BITS[0]), RING_BITS[-1])

@@ -7,7 +7,7 @@ max_registers. What the configuration says of the same key or the same tag wins.
 from agent.config import files
 from agent.config.model import MAX_BITS, MAX_REGISTERS
 from agent.config.nodes import Node
-from agent.config.registers import hole_list
+from agent.config.registers import holes
 from agent.config.report import Report, did_you_mean
 from agent.config.values import as_is, milliseconds, text, whole
 from agent.config.walk import Key, read_table, read_tables
@@ -17,7 +17,7 @@ LIMITS = {
     "max_registers": Key(whole(1, MAX_REGISTERS)),
     "max_bits": Key(whole(1, MAX_BITS)),
     "max_gap": Key(whole(0, MAX_BITS)),
-    "holes": Key(hole_list),
+    "holes": Key(holes),
 }
 MAP = {
     "schema": Key(whole(1, 1), required=True),

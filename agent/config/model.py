@@ -21,14 +21,6 @@ class Table(StrEnum):
     DISCRETE = "discrete"
 
 
-class Hole(NamedTuple):
-    """Registers or bits, both ends included, that no read may touch unless it is for them alone."""
-
-    table: Table
-    first: int
-    last: int
-
-
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """`[gateway]`."""
 
@@ -72,6 +64,14 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     when_full: str = "thin"
 
 
+class Hole(NamedTuple):
+    """Registers or bits that a device does not have, first and last."""
+
+    table: Table
+    first: int
+    last: int
+
+
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """`[[bus.device.tag]]`; times in nanoseconds, the register as table and 0-based address."""
 
@@ -105,7 +105,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     max_registers: int = MAX_REGISTERS  # most it answers at once
     max_bits: int = MAX_BITS  # the same of coils and discrete inputs
     max_gap: int = MAX_BITS  # most registers or bits nobody asked for that a request may read through
-    holes: tuple[Hole, ...] = ()
+    holes: tuple[Hole, ...] = ()  # what no request may read through
     tags: tuple[Tag, ...]
 
 
