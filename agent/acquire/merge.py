@@ -173,80 +173,97 @@ class _Way(NamedTuple):
     is_own: bool  # it is a read of its own, else it makes the faster block of this row longer
 
 
-_NO_WAY = _Way(inf, 0, True)
+_NO_WAY = _Way(inf, 0, is_own=True)
 
 
 def placed(room: Room, period_ns: int, ordered: list[Wanted], faster: list[Block]) -> tuple[list[Block], list[Block]]:
-    """The faster blocks, some of them longer now, and the new blocks that together read the items in the least time.
-
-    Row b of the table may make the first b faster blocks longer, each by one run; row 0 has only reads of their own.
-    """
-    own = _own_runs(room, period_ns, ordered)
-    rows = [_row(own, [_NO_WAY] * len(own), lambda *_: _NO_WAY)]
+    """The faster blocks, some of them longer now, and the new blocks that together read the items in the least time."""
+    table = _Table(room, period_ns, ordered)
     for block in faster:
-        before = rows[-1]
-        rows.append(_row(own, before, partial(_extension, room, ordered, block, before)))
-    return _taken(period_ns, ordered, faster, rows)
+        table.add_row(block)
+    return table.cheapest(faster)
 
 
-def _row(own: list[list[tuple[int, float]]], before: list[_Way], extend: Callable[[int, float], _Way]) -> list[_Way]:
-    """The cheapest ways for 0, 1, 2 ... items; `extend` gives one by a longer block, if cheaper than what is known."""
-    row = [_Way(0.0, 0, is_own=True)]
-    for end in range(1, len(own)):
-        best = before[end]
-        for first, cost in own[end]:
-            if row[first].cost + cost < best.cost:
-                best = _Way(row[first].cost + cost, first, is_own=True)
-        longer = extend(end, best.cost)
-        row.append(longer if longer.cost < best.cost else best)
-    return row
+class _Table:
+    """By how many blocks may be made longer and how many items are read: the cheapest way.
 
+    Row b may make the first b faster blocks longer, each by one run of items; row 0 has only reads of their own.
+    """
 
-def _own_runs(room: Room, period_ns: int, ordered: list[Wanted]) -> list[list[tuple[int, float]]]:
-    """By the item they end before: the runs that one read may fetch, as first item and cost."""
-    runs: list[list[tuple[int, float]]] = [[] for _ in range(len(ordered) + 1)]
-    for first, item in enumerate(ordered):
-        reach = item.end
-        for last in range(first, len(ordered)):
-            after = max(reach, ordered[last].end)
-            if last > first and (not room.joins(reach, ordered[last].start) or after - item.start > room.most):
+    def __init__(self, room: Room, period_ns: int, ordered: list[Wanted]) -> None:
+        self._room = room
+        self._period_ns = period_ns
+        self._items = ordered
+        self._starts = [item.start for item in ordered]
+        self._ends = [item.end for item in ordered]
+        self._furthest = self._runs()
+        self._rows = [[_Way(0.0, 0, is_own=True)]]
+        for end in range(1, len(ordered) + 1):
+            self._rows[0].append(self._own(end, self._rows[0], _NO_WAY))
+
+    def add_row(self, block: Block) -> None:
+        """Let `block`, too, be made longer."""
+        before = self._rows[-1]
+        row = before[:1]
+        for end in range(1, len(before)):
+            row.append(self._longer(end, block, before, self._own(end, row, before[end])))
+        self._rows.append(row)
+
+    def cheapest(self, faster: list[Block]) -> tuple[list[Block], list[Block]]:
+        """Walk back along the cheapest way: the faster blocks as they are now, and the new ones."""
+        longer, own = list(faster), []
+        index, end = len(faster), len(self._items)
+        while end:
+            way = self._rows[index][end]
+            if index and way is self._rows[index - 1][end]:
+                index -= 1
+                continue
+            run = self._items[way.first : end]
+            if way.is_own:
+                own.append(block_of(self._period_ns, run))
+            else:
+                index -= 1
+                longer[index] = block_of(faster[index].period_ns, [*faster[index].wanted, *run])
+            end = way.first
+        return longer, own
+
+    def _runs(self) -> list[int]:
+        """By its first item: where the longest run ends that one read may fetch."""
+        joins = cache(self._room.joins)
+        furthest = []
+        for first, start in enumerate(self._starts):
+            end, reach = first + 1, self._ends[first]
+            while end < len(self._items) and joins(reach, self._starts[end]):
+                reach = max(reach, self._ends[end])
+                if reach - start > self._room.most:
+                    break
+                end += 1
+            furthest.append(end)
+        return furthest
+
+    def _own(self, end: int, row: list[_Way], known: _Way) -> _Way:
+        """The cheapest way whose last run, up to item `end`, is a read of its own; `known` when none is cheaper."""
+        best, reach = known, 0
+        for first in range(end - 1, -1, -1):
+            start, reach = self._starts[first], max(reach, self._ends[first])
+            if self._furthest[first] < end:
+                if reach - start > self._room.most:
+                    break
+                continue
+            cost = row[first].cost + self._room.cost_ns(reach - start) / self._period_ns
+            if cost < best.cost:
+                best = _Way(cost, first, is_own=True)
+        return best
+
+    def _longer(self, end: int, block: Block, before: list[_Way], known: _Way) -> _Way:
+        """The cheapest way whose last run, up to item `end`, makes `block` longer; `known` when none is cheaper."""
+        best, start, reach = known, block.address, block.end
+        for first in range(end - 1, -1, -1):
+            start, reach = min(start, self._starts[first]), max(reach, self._ends[first])
+            if reach - start > self._room.most:
                 break
-            reach = after
-            runs[last + 1].append((first, room.cost_ns(reach - item.start) / period_ns))
-    return runs
-
-
-def _extension(room: Room, ordered: list[Wanted], block: Block, before: list[_Way], end: int, known: float) -> _Way:
-    """The cheapest way whose last run, up to item `end`, makes `block` longer; `known` when none is cheaper."""
-    best = _NO_WAY._replace(cost=known)
-    start, reach = block.address, block.end
-    for first in range(end - 1, -1, -1):
-        start, reach = min(start, ordered[first].start), max(reach, ordered[first].end)
-        if reach - start > room.most:
-            break
-        more_ns = room.cost_ns(reach - start) - room.cost_ns(block.quantity)
-        cost = before[first].cost + more_ns / block.period_ns
-        if cost < best.cost and room.holds([*block.wanted, *ordered[first:end]]):
-            best = _Way(cost, first, is_own=False)
-    return best
-
-
-def _taken(
-    period_ns: int, ordered: list[Wanted], faster: list[Block], rows: list[list[_Way]]
-) -> tuple[list[Block], list[Block]]:
-    """Walk back along the cheapest way."""
-    longer, own = list(faster), []
-    index, end = len(faster), len(ordered)
-    while end:
-        way = rows[index][end]
-        if index and way is rows[index - 1][end]:
-            index -= 1
-            continue
-        run = ordered[way.first : end]
-        if way.is_own:
-            own.append(block_of(period_ns, run))
-        else:
-            index -= 1
-            longer[index] = block_of(faster[index].period_ns, [*faster[index].wanted, *run])
-        end = way.first
-    return longer, own
+            more_ns = self._room.cost_ns(reach - start) - self._room.cost_ns(block.quantity)
+            cost = before[first].cost + more_ns / block.period_ns
+            if cost < best.cost and self._room.holds([*block.wanted, *self._items[first:end]]):
+                best = _Way(cost, first, is_own=False)
+        return best
