@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     )
     config = load_config(str(args.config))
     plan = compile_plan(config)
-    for warning in (*config.warnings, *overloads(plan)):
+    for warning in (*config.warnings, *overloads(config, plan)):
         logging.getLogger("fieldtap").warning("%s", warning)
     with StopSignal() as stop:
         gateway = Gateway(config, plan)
