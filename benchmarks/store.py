@@ -45,7 +45,9 @@ class DirectFileSystem(RealFileSystem):
 
 def open_store(directory, run=1, **options):
     settings = Settings(path=str(directory), journal_bytes=JOURNAL_BYTES)
-    return Store.open(settings, epoch=b"epoch%03d" % run, now_ns=0, merge=lambda parts, _: b"".join(parts), **options)
+    return Store.open(
+        settings, epoch=b"epoch%03d" % run, now_ns=0, merge=lambda parts, _: b"".join(parts), mark=bytes, **options
+    )
 
 
 def message(run, seq, size):

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from agent.acquire.limits import BIT_TABLES
 from agent.acquire.plan import BlockInfo, BusPlan, Plan, compile_plan
 from agent.acquire.wire import line_of
-from agent.config.buses import STANDARD_BAUDS
 from agent.config.model import Bus, Config
 from agent.model import NS_PER_MS, NS_PER_S
 
+DEVICE_BAUDS = (2400, 4800, 9600, 19200, 38400, 57600, 115200)  # what devices can usually be set to
 MOST_UTILISATION = 0.85  # the rest is for retries, slow answers and writes
 
 
@@ -39,19 +39,19 @@ def _utilisation(config: Config, settings: Bus, bus: BusPlan) -> list[str]:
     if bus.utilisation > 1:
         effect = f"so each comes about {bus.utilisation:.2g} times as late as asked"
     remedies = [*_faster_line(config, settings), *_slower_device(bus)]
-    remedy = f"; to get to {MOST_UTILISATION:.0%}: {', or '.join(remedies)}"
-    return [f"bus '{bus.name}': its reads take {bus.utilisation:.0%} of the time, {effect}{remedy}"]
+    remedy = f"; to get to {percent(MOST_UTILISATION)}: {', or '.join(remedies)}"
+    return [f"bus '{bus.name}': its reads take {percent(bus.utilisation)} of the time, {effect}{remedy}"]
 
 
 def _faster_line(config: Config, settings: Bus) -> list[str]:
     """The slowest usual baud rate at which all can be kept."""
     if not is_serial(settings):
         return []
-    for baud in STANDARD_BAUDS:
+    for baud in DEVICE_BAUDS:
         if baud > settings.baud:
             (bus,) = compile_plan(replace(config, buses=(replace(settings, baud=baud),))).buses
             if bus.utilisation <= MOST_UTILISATION:
-                return [f"baud = {baud} ({bus.utilisation:.0%})"]
+                return [f"baud = {baud} ({percent(bus.utilisation)})"]
     return []
 
 
@@ -65,7 +65,7 @@ def _slower_device(bus: BusPlan) -> list[str]:
     left = share - (bus.utilisation - MOST_UTILISATION)
     if left < share / 10:  # one device more than ten times as slow is no remedy
         return [f"every {slowdown(bus):.2g} times as long for all devices"]
-    return [f'every = "{_rounded_up(period_ns * share / left)}" instead of {_time(period_ns)} for device \'{device}\'']
+    return [f"every = \"{_rounded_up(period_ns * share / left)}\" instead of {_time(period_ns)} for device '{device}'"]
 
 
 def _periods(settings: Bus, bus: BusPlan) -> list[str]:
@@ -97,6 +97,11 @@ def _shorter(settings: Bus, bus: BusPlan, longest: BlockInfo, fastest: BlockInfo
         return f'; every = "{_rounded_up(longest.transaction_ns)}" can be kept'
     key = "max_bits" if longest.table in BIT_TABLES else "max_registers"
     return f"; {key} = {fits[-1]} for device '{longest.device}' makes its reads short enough"
+
+
+def percent(share: float) -> str:
+    """Of the time, in words."""
+    return f"{100 * share:.0f} %"
 
 
 def is_serial(bus: Bus) -> bool:
