@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, wire, work; the exit code says how it ended."""
     from agent import summary
     from agent.acquire.admission import overloads
+    from agent.acquire.memory import Memory
     from agent.acquire.plan import compile_plan
     from agent.config import load_config
     from agent.run import Gateway, StopSignal
@@ -36,11 +37,12 @@ def run(args: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
     config = load_config(str(args.config))
-    plan = compile_plan(config)
+    memory = Memory(config.store.path)
+    plan = compile_plan(config, memory.recall(config.buses))
     for warning in (*config.warnings, *overloads(config, plan)):
         logging.getLogger("fieldtap").warning("%s", warning)
     with StopSignal() as stop:
-        gateway = Gateway(config, plan)
+        gateway = Gateway(config, plan, memory)
         gateway.run(stop, None if args.duration is None else int(args.duration * NS_PER_S))
     document = summary.as_json(gateway.summary())
     if args.summary:

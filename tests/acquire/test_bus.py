@@ -213,7 +213,7 @@ def test_a_new_plan_runs_within_a_tenth_of_a_second_without_reopening(
     device.units = (1,)
     other = bus_on(device.path, tags=3)
     before = threading.active_count()
-    running.acquisition.replan(compile_plan(config_of(other)))
+    running.acquisition.replan([other], compile_plan(config_of(other)))
     running.wait(lambda: len(values(running)) == 3)
     assert {sample.tag for sample in running.drain()} <= {0, 1, 2}
     assert threading.active_count() == before
