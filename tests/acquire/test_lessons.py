@@ -1,4 +1,4 @@
-"""What devices teach, in virtual time: the real bus, a device with its own mind, and plans that follow from its answers."""
+"""What devices teach, in virtual time: the real bus, devices with a mind of their own, the plans that follow."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from wire import with_crc
 
 from agent._native.busloop import VirtualBus
 from agent._native.samples import Samples
-from agent.acquire.learn import REFUSED_TIMES, SILENT_TIMES
+from agent.acquire.learn import SILENT_TIMES
 from agent.acquire.lessons import Lessons
 from agent.acquire.limits import NOTHING, Learned, Seam
 from agent.acquire.plan import FUNCTIONS, DeviceKey, compile_plan
@@ -31,6 +31,7 @@ class Mind(NamedTuple):
     missing: frozenset[tuple[Table, int]] = frozenset()
     fills: bool = False  # it refuses a read only when it has none of its registers
     seams: frozenset[int] = frozenset()
+    never_together: frozenset[int] = frozenset()
     most: int = 125
     most_bits: int = 2000
     too_many: int | None = 3  # the exception; None: it keeps silent
@@ -43,6 +44,8 @@ class Mind(NamedTuple):
             return self.too_many
         if any(address < seam < address + quantity for seam in self.seams):
             return self.no_such
+        if self.never_together and {(table, at) for at in self.never_together} <= asked:
+            return self.no_such
         gone = asked & self.missing
         return self.no_such if gone == asked or (gone and not self.fills) else 0
 
@@ -51,6 +54,7 @@ class World:
     """One bus in virtual time, its devices by unit, and the lessons that are drawn from it."""
 
     def __init__(self, config: Config, minds: dict[int, Mind | None], known: dict[DeviceKey, Learned]) -> None:
+        self.config = config
         self.minds = minds  # None: dead
         self.plan = compile_plan(config, known)
         self.lessons = Lessons(config.buses, self.plan, known)
@@ -167,6 +171,12 @@ CASES: dict[str, tuple[list[Tag], Mind, Learned, set[int]]] = {
     "a hole between tags": (APART, Mind(gone(16)), Learned(holes=frozenset({Hole(Table.HOLDING, 15, 17)})), set()),
     "a hole that the device fills": (APART, Mind(gone(16), fills=True), NOTHING, set()),
     "two areas": (TEN, Mind(seams=frozenset({14})), Learned(seams=frozenset({Seam(Table.HOLDING, 14)})), set()),
+    "what it cannot do at once, although it can do more elsewhere": (
+        TEN,
+        Mind(never_together=frozenset({16, 17, 18})),
+        Learned(seams=frozenset({Seam(Table.HOLDING, 18)})),
+        set(),
+    ),
     "short reads": (registers(*range(100)), Mind(most=30), Learned(max_registers=30), set()),
     "short reads, refused as no such register": (
         registers(*range(100)), Mind(most=30, too_many=2), Learned(max_registers=30), set(),
@@ -227,7 +237,7 @@ def test_one_refusal_is_not_believed(world: Callable[..., World]) -> None:
     for _ in range(5):
         of.minds[1] = Mind(gone(*range(10, 20)))
         before = of.refused
-        while of.refused < before + REFUSED_TIMES - 1:
+        while of.refused == before:
             of.run(0.2)
         of.minds[1] = Mind()
         of.run(5)
@@ -315,16 +325,34 @@ def test_what_one_device_teaches_changes_nothing_for_its_neighbours(
 
 
 def test_a_slower_tag_does_not_begin_to_ride_where_the_filter_does_not_thin_it(world: Callable[..., World]) -> None:
-    tags = [*registers(10, 11, 60, 61, every_ns=NS_PER_S), *registers(40, every_ns=10 * NS_PER_S)]
-    of = world(tags, Mind(gone(30)))
-    riders = {tag.number for tag in of.plan.tags if tag.read_ns < tag.every_ns}
+    tags = [*registers(10, 11), *registers(*range(12, 101), every_ns=2 * NS_PER_S)]
+    of = world(tags, Mind(most=88))
+    assert all(tag.read_ns == tag.every_ns for tag in of.plan.tags)
     of.run(60)
-    for block in of.lessons.plan_of(0).reads[0]:
-        assert all(item.number in riders for item in block.wanted if item.tag.every_ns > block.period_ns)
+    assert of.learned.max_registers == 88
+    assert of.reads()[0] == (10, 2)
+    riding = compile_plan(of.config, {KEY: of.learned})  # what the next start may do
+    assert [(info.address, info.quantity) for info in riding.buses[0].block_info] == [(10, 3), (13, 88)]
+    assert riding.tags[2].read_ns < riding.tags[2].every_ns
+
+
+def test_silence_that_is_about_one_register_is_looked_into_once(world: Callable[..., World]) -> None:
+    class Silent(Mind):
+        def answer(self, table: Table, address: int, quantity: int) -> int | None:
+            return None if address <= 50 < address + quantity else 0
+
+    of = world([*registers(*range(100)), *registers(*range(300, 310))], Silent())
+    of.run(300)
+    plans = of.plans
+    assert of.learned == NOTHING
+    of.run(300)
+    assert of.plans == plans
 
 
 minds = st.builds(
-    lambda missing, fills, seams, most, too_many: Mind(gone(*missing), fills, frozenset(seams), most, 2000, too_many),
+    lambda missing, fills, seams, most, too_many: Mind(
+        gone(*missing), fills=fills, seams=frozenset(seams), most=most, too_many=too_many
+    ),
     st.sets(st.integers(0, 60), max_size=5),
     st.booleans(),
     st.sets(st.integers(1, 60), max_size=2),
