@@ -1,5 +1,6 @@
 """Buses and their plan in, samples and counters out: the native loop, its thread and its ports."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
 from agent.acquire.lessons import Lessons
+from agent.acquire.limits import described
 from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
@@ -15,6 +17,8 @@ from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns
 from agent.config.model import Bus
 from agent.model import NS_PER_S
+
+log = logging.getLogger(__name__)
 
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
@@ -82,6 +86,7 @@ class Acquisition:
         self._buses = tuple(buses)
         self._plan = plan
         self._lessons = Lessons(buses, plan, self._memory.recall(buses) if self._memory else {})
+        self._known = dict(self._lessons.learned())
         for line, (_, part) in enumerate(_pairs(buses, plan)):
             self._loop.adopt(line, part.blocks, part.points, len(part.devices))
 
@@ -105,8 +110,14 @@ class Acquisition:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
         part = self._lessons.plan_of(line)
         self._loop.adopt(line, part.blocks, part.points, len(part.devices))
+        before, self._known = self._known, dict(self._lessons.learned())
+        if self._known == before:
+            return  # a search goes on
+        for device, learned in self._known.items():
+            if learned != before[device]:
+                log.info("bus %s: device %s: learned: %s", device.bus, device.device, described(learned))
         if self._memory:
-            self._memory.remember(self._buses, self._lessons.learned())
+            self._memory.remember(self._buses, self._known)
 
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
         counts, devices, dropped = self._loop.counters(line)

@@ -53,6 +53,23 @@ class Limits(NamedTuple):
         return not any(seam.table is table and reach <= seam.address <= start for seam in self.seams)
 
 
+def described(learned: Learned) -> str:
+    """What was learned, for people."""
+    said = []
+    if learned.max_registers < MAX_REGISTERS:
+        said.append(f"at most {learned.max_registers} registers at once")
+    if learned.max_bits < MAX_BITS:
+        said.append(f"at most {learned.max_bits} bits at once")
+    said += [f"it does not have {_span(hole)}" for hole in sorted(learned.missing)]
+    said += [f"no read through {_span(hole)}" for hole in sorted(learned.holes)]
+    said += [f"no read across {seam.table}:{seam.address}" for seam in sorted(learned.seams)]
+    return "; ".join(said) or "nothing it cannot do"
+
+
+def _span(hole: Hole) -> str:
+    return f"{hole.table}:{hole.first}" + (f"-{hole.last}" if hole.last > hole.first else "")
+
+
 def limits_of(device: Device, learned: Learned = NOTHING) -> Limits:
     """The narrower of what was configured and what was learned."""
     return Limits(

@@ -8,7 +8,7 @@ and counts as empty: what it held is learned again.
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -73,10 +73,9 @@ class Memory:
             if (key := _key(bus, device)) in self._entries
         }
 
-    def remember(self, buses: Sequence[Bus], learned: Iterable[tuple[DeviceKey, Learned]]) -> None:
+    def remember(self, buses: Sequence[Bus], known: Mapping[DeviceKey, Learned]) -> None:
         """Keep what is known now. A disk that does not take it is reported, not raised: the agent goes on as well."""
         before = dict(self._entries)
-        known = dict(learned)
         for bus in buses:
             for device in bus.devices:
                 self._keep(_key(bus, device), known.get(DeviceKey(bus.name, device.name), NOTHING))

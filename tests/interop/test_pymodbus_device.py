@@ -10,14 +10,21 @@ import tty
 
 import pytest
 from layouts import records
-from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
+from pymodbus.datastore import (
+    ModbusDeviceContext,
+    ModbusSequentialDataBlock,
+    ModbusServerContext,
+    ModbusSparseDataBlock,
+)
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
+from agent.acquire.limits import Learned
+from agent.acquire.memory import Memory
 from agent.acquire.plan import compile_plan
 from agent.cli import main
-from agent.config.model import Table, Tag
+from agent.config.model import Hole, Table, Tag
 from agent.model import Order, Quality, ValueType
 
 S = 1_000_000_000
@@ -174,3 +181,68 @@ def test_the_bus_loop_reads_what_pymodbus_serves(device, make_config):
     assert set(good) == set(enumerate(VALUES))
     counts = acquisition.stats()["bus"].counts
     assert (counts.crc_errors, counts.exceptions) == (0, 0)
+
+
+# --- a device with holes ---
+
+THERE = [at for at in range(40) if at not in (12, 13, 25)]
+ASKED = [*range(10), *range(15, 35)]  # nobody asks for 10 to 14, of which two are missing; 25 is asked for
+WITH_HOLES = Learned(
+    holes=frozenset({Hole(Table.HOLDING, 10, 14)}), missing=frozenset({Hole(Table.HOLDING, 25, 25)}), strict=True
+)
+
+
+def context_with_holes():
+    block = ModbusSparseDataBlock({at: 1000 + at for at in THERE})
+    return ModbusServerContext(devices={UNIT: ModbusDeviceContext(hr=block)}, single=False)
+
+
+@pytest.fixture(params=["line", "tcp"])
+def device_with_holes(request):
+    """Where pymodbus serves unit 17."""
+    if request.param == "tcp":
+        serving = Serving(lambda: ModbusTcpServer(context_with_holes(), address=("127.0.0.1", 0)))
+        host, port = serving.server.transport.sockets[0].getsockname()
+        yield f"tcp://{host}:{port}"
+        serving.stop()
+        return
+    pump = Pump()
+    serving = Serving(lambda: ModbusSerialServer(context_with_holes(), port=pump.paths[0], baudrate=115200, parity="N"))
+    yield pump.paths[1]
+    serving.stop()
+    pump.close()
+
+
+def run_until(config, memory, is_done):
+    """The last of every tag, a value or why there is none, once `is_done` says so of them; and the bus's counts."""
+    acquisition = Acquisition(config.buses, compile_plan(config, memory.recall(config.buses)), memory)
+    samples, last = Samples(), {}
+    acquisition.start()
+    try:
+        until = time.monotonic() + DEADLINE_S
+        while not is_done(last):
+            assert time.monotonic() < until, (memory.recall(config.buses), last)
+            select.select([acquisition.fileno()], [], [], 0.02)
+            acquisition.drain(samples)
+            last |= {
+                each.tag: each.value if each.quality == Quality.GOOD else each.quality for each in records(samples)
+            }
+            samples.clear()
+    finally:
+        acquisition.stop()
+    return acquisition.stats()["bus"].counts
+
+
+def test_holes_of_a_foreign_device_are_found_once_and_remembered(device_with_holes, make_config, tmp_path):
+    tags = [Tag(name=f"h{at}", table=Table.HOLDING, address=at, type=ValueType.U16, every_ns=S // 20) for at in ASKED]
+    config = make_config(device_with_holes, tags, timeout_ns=5 * S)
+    expected = {tag: 1000 + at if at in THERE else Quality.EXCEPTION for tag, at in enumerate(ASKED)}
+    memory = Memory(str(tmp_path))
+
+    def is_known(last):
+        return last == expected and list(memory.recall(config.buses).values()) == [WITH_HOLES]
+
+    counts = run_until(config, memory, is_known)
+    assert 5 < counts.exceptions < 60
+    again = run_until(config, Memory(str(tmp_path)), lambda last: last == expected)
+    assert again.exceptions == 1, "the missing tag, asked for alone"
