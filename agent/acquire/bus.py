@@ -13,6 +13,7 @@ from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
 from agent.acquire.supervisor import Supervisor
+from agent.acquire.trace import LineTrace, frames_of
 from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -105,6 +106,14 @@ class Acquisition:
     def stats(self) -> dict[str, BusStats]:
         """The state and the counters of each bus, by name."""
         return {part.name: self._bus_stats(line, part) for line, part in enumerate(self._plan.buses)}
+
+    def trace(self) -> tuple[LineTrace, ...]:
+        """The last frames of each bus."""
+        pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
+        return tuple(
+            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loop.trace(line)))
+            for line, (bus, part) in pairs
+        )
 
     def _replan_line(self, line: int) -> None:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
