@@ -107,12 +107,12 @@ class Learner:
             return False
         if outcome.quality is not Quality.COMM_FAIL:
             self._is_alive = True
-        if outcome.quality.has_value:
+        if outcome.is_answered:
             self._failed.pop(outcome.tags, None)
         if self._search:
             return self._go_on(self._search, outcome)
         if self._is_missing(block):
-            return outcome.quality.has_value and self._found_again(block)
+            return outcome.is_answered and self._found_again(block)
         return self._fails_for_good(block, outcome) and self._look_into(block, outcome)
 
     def _fails_for_good(self, block: Block, outcome: Outcome) -> bool:
@@ -153,7 +153,7 @@ class Learner:
         asked = search.asked()
         if outcome.tags != tags_of(asked):
             return False
-        answered = outcome.quality.has_value
+        answered = outcome.is_answered
         if not answered and not self._fails_for_good(asked, outcome):
             return False
         self._failed.clear()

@@ -8,7 +8,7 @@ from agent.model import Quality
 
 SAMPLE_BYTES = 32  # ft_sample in _native/core/sample.h: where its fields are
 TIME_AT, TAG_AT, GROUP_AT, QUALITY_AT, DETAIL_AT = 0, 16, 20, 26, 27
-FAILURES = (bytes([Quality.EXCEPTION]), bytes([Quality.COMM_FAIL]))
+FAILURES = (Quality.EXCEPTION, Quality.COMM_FAIL)
 
 
 class Outcome(NamedTuple):
@@ -18,6 +18,11 @@ class Outcome(NamedTuple):
     time_ns: int
     quality: Quality
     code: int  # of the device's exception, else 0
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the device gave values, which may be ones that cannot be."""
+        return self.quality not in FAILURES
 
 
 def outcomes(samples: Samples, start: int, watched: Container[int]) -> Iterator[Outcome]:
@@ -39,7 +44,7 @@ def outcomes(samples: Samples, start: int, watched: Container[int]) -> Iterator[
         while end < len(tags) and (times[end], groups[end]) == (times[at], groups[at]):
             end += 1
         together = frozenset(tags[at:end])
-        if qualities[at : at + 1] in FAILURES or any(tag in watched for tag in together):
+        if qualities[at] in FAILURES or any(tag in watched for tag in together):
             detail = raw[at * SAMPLE_BYTES + DETAIL_AT]
             quality = Quality(qualities[at])
             yield Outcome(together, times[at], quality, detail if quality is Quality.EXCEPTION else 0)

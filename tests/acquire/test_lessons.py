@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import records
+from layouts import RECORD, records
+from msgspec.structs import replace
 from wire import with_crc
 
 from agent._native.busloop import VirtualBus
@@ -334,6 +335,24 @@ def test_a_slower_tag_does_not_begin_to_ride_where_the_filter_does_not_thin_it(w
     riding = compile_plan(of.config, {KEY: of.learned})  # what the next start may do
     assert [(info.address, info.quantity) for info in riding.buses[0].block_info] == [(10, 3), (13, 88)]
     assert riding.tags[2].read_ns < riding.tags[2].every_ns
+
+
+def test_values_that_cannot_be_are_answers_all_the_same(world: Callable[..., World]) -> None:
+    tags = registers(*range(0xFFF0, 0xFFFB))  # their values have nibbles above 9
+    tags = [replace(tag, type=ValueType.BCD16) for tag in tags]
+    of = world(tags, Mind(gone(0xFFF4)))
+    of.run(60)
+    assert of.learned == Learned(missing=frozenset({Hole(Table.HOLDING, 0xFFF4, 0xFFF4)}), strict=True)
+    assert {quality for tag, (quality, _) in of.last.items() if tag != 4} == {Quality.OUT_OF_RANGE}
+
+
+def test_samples_of_an_older_plan_are_passed_over(world: Callable[..., World]) -> None:
+    of = world(TEN, Mind())
+    of.run(3)
+    record = RECORD.pack(of.now, 0, 99, 0, ValueType.U16, Quality.EXCEPTION, 2, 0)
+    other = RECORD.pack(of.now + 1, 0, 3, 0, ValueType.U16, Quality.EXCEPTION, 2, 0)
+    for _ in range(5):
+        assert of.lessons.observe(Samples(record + other)) == set()
 
 
 def test_silence_that_is_about_one_register_is_looked_into_once(world: Callable[..., World]) -> None:
