@@ -1,6 +1,6 @@
 """Drained samples in, what became of the reads that matter out: by the tags that were read together; pure."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from agent._native.samples import Samples
@@ -25,17 +25,20 @@ class Outcome(NamedTuple):
         return self.quality not in FAILURES
 
 
-def outcomes(samples: Samples, start: int, watched: Container[int]) -> Iterator[Outcome]:
+def outcomes(samples: Samples, start: int, watched: frozenset[int]) -> Iterator[Outcome]:
     """The reads among samples[start:] that failed, and all of those that hold a watched tag, in their order.
 
     It looks at single samples only where there is something to be seen: usually there is not.
     """
     raw = bytes(samples)[start * SAMPLE_BYTES :]
     qualities = raw[QUALITY_AT::SAMPLE_BYTES]
-    if not watched and not any(failure in qualities for failure in FAILURES):
+    has_failures = any(failure in qualities for failure in FAILURES)
+    if not watched and not has_failures:
         return
     words = memoryview(raw).cast("I")
     tags = words[TAG_AT // 4 :: SAMPLE_BYTES // 4].tolist()
+    if not has_failures and watched.isdisjoint(tags):
+        return
     groups = words[GROUP_AT // 4 :: SAMPLE_BYTES // 4].tolist()
     times = memoryview(raw).cast("q")[TIME_AT // 8 :: SAMPLE_BYTES // 8].tolist()
     at = 0

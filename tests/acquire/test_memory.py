@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agent.acquire.limits import Learned, Seam
 from agent.acquire.memory import MAX_BYTES, MAX_DEVICES, NAME, Memory
@@ -75,6 +76,7 @@ def test_whatever_was_learned_comes_back_as_it_was(learned: Learned, tmp_path_fa
         {"max_gap": 3},
         {"holes": (Hole(Table.HOLDING, 1, 1),)},
         {"tags": (TAG, TAG)},
+        {"tags": (replace(TAG, merge=False),)},
         {"tags": ()},
     ],
     ids=lambda other: next(iter(other)),
