@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import select
+import subprocess
+import sys
 import threading
 import time
 import tty
@@ -246,3 +248,47 @@ def test_holes_of_a_foreign_device_are_found_once_and_remembered(device_with_hol
     assert 5 < counts.exceptions < 60
     again = run_until(config, Memory(str(tmp_path)), lambda last: last == expected)
     assert again.exceptions == 1, "the missing tag, asked for alone"
+
+
+AGENT = """
+schema = 1
+[store]
+path = "{store}"
+journal_bytes = "1 MiB"
+loss_window_s = 0.1
+[[bus]]
+name = "bus"
+port = "{port}"
+[[bus.device]]
+name = "device"
+unit = 17
+firmware = "{firmware}"
+every = "20ms"
+tag = [
+{tags}
+]
+"""
+
+
+def test_the_agent_keeps_what_it_has_learned_in_its_store_for_the_next_start(device_with_holes, tmp_path):
+    tags = "\n".join(f'{{ name = "h{at}", register = "holding:{at}", type = "u16" }},' for at in ASKED)
+    serial = "" if device_with_holes.startswith("tcp:") else 'baud = 115200\nparity = "N"\n'
+
+    def run(firmware, until):
+        """`fieldtap run` until it says so; the exceptions it saw by then."""
+        text = AGENT.format(store=tmp_path / "store", port=device_with_holes, firmware=firmware, tags=tags)
+        (tmp_path / "agent.toml").write_text(text.replace("[[bus.device]]", f"{serial}[[bus.device]]"))
+        command = [sys.executable, "-m", "agent", "run", str(tmp_path / "agent.toml"), "--json", "--duration"]
+        command.append(str(DEADLINE_S if until else 1))
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
+            for line in agent.stderr:
+                if until and until in line:
+                    agent.terminate()
+            assert agent.wait() == 0
+            return json.loads(agent.stdout.read())["buses"]["bus"]["exceptions"]
+
+    assert run("1.0", "device: learned: it does not have holding:25; no read through holding:10-14") > 1
+    (known,) = json.loads((tmp_path / "store" / "learned.json").read_text())["devices"]
+    assert (known["model"], known["firmware"], known["strict"]) == ("bus/device", "1.0", True)
+    assert run("1.0", None) == 1, "the missing tag, asked for alone"
+    assert run("1.1", "learned: ") > 1, "another firmware is learned anew"
