@@ -94,9 +94,8 @@ def blocks_of(
         of_table = [item for item in wanted if item.tag.table is table]
         closed = limits._replace(holes=limits.holes.union(_hole(item) for item in of_table if not item.tag.merge))
         room = Room(table, closed, cache(partial(cost_ns, table)))
-        apart = [item for item in of_table if _is_apart(closed, item)]
-        blocks += _together(room, [item for item in of_table if item not in apart], riders)
-        blocks += [_alone(limits, item) for item in apart]
+        blocks += _together(room, [item for item in of_table if not _is_apart(closed, item)], riders)
+        blocks += [_alone(limits, item) for item in of_table if _is_apart(closed, item)]
     return blocks
 
 
@@ -139,10 +138,11 @@ def _together(room: Room, items: list[Wanted], riders: Container[int] | None) ->
     for period_ns in sorted({item.tag.every_ns for item in items}):
         mine = [item for item in items if item.tag.every_ns == period_ns]
         may_ride = [item for item in mine if riders is None or item.number in riders]
+        bound = [item for item in mine if not (riders is None or item.number in riders)]
         left = in_order(_taken_along(blocks, may_ride))
         faster, own = placed(room, period_ns, left, blocks)
-        _, bound = placed(room, period_ns, in_order(item for item in mine if item not in may_ride), [])
-        blocks = sorted(faster + own + bound, key=lambda block: block.address)
+        _, own_bound = placed(room, period_ns, in_order(bound), [])
+        blocks = sorted(faster + own + own_bound, key=lambda block: block.address)
     return blocks
 
 
