@@ -49,6 +49,7 @@ BUS = {
     "stop_bits": Key(whole(1, 2)),
     "rs485": Key(words("auto", "kernel", "none")),
     "timeout_ms": Key(milliseconds(1, 60_000)),
+    "switch_ms": Key(milliseconds(0, 10_000)),
     "device": Key(as_is, required=True),
 }
 
@@ -76,6 +77,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
         port=values.get("port", ""),
         protocol=values.get("protocol", "modbus-tcp" if is_tcp else "modbus-rtu"),
         timeout_ns=values.get("timeout_ms", default_ms * NS_PER_MS),
+        switch_ns=values.get("switch_ms", 0),
         devices=read_devices(values, maps, is_tcp=is_tcp),
         **given,
     )

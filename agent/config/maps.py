@@ -18,6 +18,7 @@ MAX_PATH = 4096  # Linux's
 LIMITS = {
     "gap_ms": Key(milliseconds(0, 10_000)),
     "max_registers": Key(whole(1, MAX_REGISTERS)),
+    "max_bits": Key(whole(1, MAX_BITS)),
     "max_gap": Key(whole(0, MAX_BITS)),
     "holes": Key(holes),
     "functions": Key(whole_list(READ_AND_WRITE_FUNCTIONS)),

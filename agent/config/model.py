@@ -92,6 +92,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     plausible: tuple[float, float] | None = None  # least and most, in `unit`
     unit: str = ""
     every_ns: int
+    merge: bool = True  # False: read alone, and nothing else is read through it
     deadband: DeadbandKind = DeadbandKind.NONE
     deadband_value: float = 0.0
     heartbeat_ns: int = 0
@@ -103,8 +104,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: int
+    model: str = ""  # name or path of its device map
+    firmware: str = ""  # as its owner calls it: what was learned of another one is not believed
     gap_ns: int = 0  # silence it wants before a request
     max_registers: int = MAX_REGISTERS  # most it answers at once
+    max_bits: int = MAX_BITS  # the same of coils and discrete inputs
     max_gap: int = MAX_BITS  # most registers or bits nobody asked for that a request may read through
     holes: tuple[Hole, ...] = ()  # what no request may read through
     functions: tuple[int, ...] = ()  # function codes it has; none: not known
@@ -123,6 +127,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     stop_bits: int = 1
     rs485: str = "auto"
     timeout_ns: int
+    switch_ns: int = 0  # silence before a request to another device than the last one
     devices: tuple[Device, ...]
 
 

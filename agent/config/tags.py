@@ -18,7 +18,7 @@ from agent.config.registers import (
     sentinel_of,
 )
 from agent.config.report import did_you_mean
-from agent.config.values import UnfitError, as_is, duration, name, nonzero, number, text, whole, words
+from agent.config.values import UnfitError, as_is, duration, name, nonzero, number, text, whole, words, yes_or_no
 from agent.config.walk import Key, Values, read_table
 from agent.model import DeadbandKind, Order, ValueType
 
@@ -40,6 +40,7 @@ TAG = {
     "group": Key(name),
     "unit": Key(text(MAX_UNIT, least=0)),
     "every": Key(EVERY),
+    "merge": Key(yes_or_no),
     "deadband": Key(as_is),
     "heartbeat": Key(duration("1 ms", "24 h")),
     "write": Key(as_is),
@@ -93,6 +94,7 @@ def read_tag(values: Values, device: FromDevice) -> Tag | None:
         plausible=plausible,
         unit=values.get("unit", ""),
         every_ns=every_ns,
+        merge=values.get("merge", True),
         deadband=kind,
         deadband_value=band,
         heartbeat_ns=values.get("heartbeat", 0),

@@ -122,24 +122,16 @@ def _check_registers(device: Device, places: dict[str, dict[str, Node]], report:
             message = f"tags '{first.name}' and '{second.name}' share registers"
             report.mistake(_place(places.get(second.name, {}), "register"), message)
     for tag in tags:
-        _check_limits(tag, device, _place(places.get(tag.name, {}), "register"), report)
+        function = FUNCTION_OF[tag.table]
+        if device.functions and function not in device.functions:
+            message = f"the {tag.table} table is read with function {function}, which is not in functions"
+            report.mistake(_place(places.get(tag.name, {}), "register"), message)
 
 
 def _overlap(first: Tag, second: Tag) -> bool:
     if first.table is not second.table or first.address + registers_of(first) <= second.address:
         return False
     return ValueType.BITS not in (first.type, second.type) or first.shift + first.bits > second.shift
-
-
-def _check_limits(tag: Tag, device: Device, place: Place, report: Report) -> None:
-    function = FUNCTION_OF[tag.table]
-    if device.functions and function not in device.functions:
-        report.mistake(
-            place, f"the {tag.table} table is read with function {function}, which 'functions' does not list"
-        )
-    for hole in device.holes:
-        if hole.table is tag.table and tag.address <= hole.last and hole.first < tag.address + registers_of(tag):
-            report.mistake(place, f"the register lies in the hole {hole.table}:{hole.first}-{hole.last}")
 
 
 def _place(table: dict[str, Node], key: str) -> Place:

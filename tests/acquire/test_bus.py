@@ -79,6 +79,20 @@ def test_simulated_devices_on_serial_and_tcp_are_read_side_by_side(
         simulator.stop()
 
 
+def test_a_pause_is_kept_between_two_devices_and_not_where_there_is_one(
+    device: Any, other_device: Any, run: Callable, bus_on: Callable
+) -> None:
+    device.units = (1, 2)
+    paused = {"switch_ns": 30 * NS_PER_MS, "every_ns": 10 * NS_PER_MS, "tags": 1}
+    running = run(
+        bus_on(device.path, name="two", units=(1, 2), **paused), bus_on(other_device.path, name="one", **paused)
+    )
+    running.wait(lambda: len([sample for sample in running.seen if sample.tag < 2]) >= 10)
+    times = sorted(sample.time_ns for sample in running.seen if sample.tag < 2)
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 30 * NS_PER_MS
+    assert sum(sample.tag == 2 for sample in running.seen) > 20
+
+
 def open_files() -> list[str]:
     return [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
 
@@ -213,7 +227,7 @@ def test_a_new_plan_runs_within_a_tenth_of_a_second_without_reopening(
     device.units = (1,)
     other = bus_on(device.path, tags=3)
     before = threading.active_count()
-    running.acquisition.replan(compile_plan(config_of(other)))
+    running.acquisition.replan([other], compile_plan(config_of(other)))
     running.wait(lambda: len(values(running)) == 3)
     assert {sample.tag for sample in running.drain()} <= {0, 1, 2}
     assert threading.active_count() == before
