@@ -1,6 +1,9 @@
-"""Ports that are missing or lost in, open ports out to the loop: opening and retrying, away from the bus."""
+"""Ports that are missing or lost in, open ports out to the loop: opening and retrying, away from the bus.
 
-import errno
+A port whose node is not there is tried again the moment one appears beside it (watch.py); everything else that keeps a
+port from opening, and nodes where appearing cannot be watched, with pauses that grow.
+"""
+
 import logging
 import os
 import random
@@ -8,7 +11,9 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from agent.acquire.port import open_port
+from agent.acquire.kernel import Note
+from agent.acquire.port import VANISHED, Port, is_tcp, open_port
+from agent.acquire.watch import Watch
 from agent.clock import boot_ns
 from agent.config.model import Bus
 from agent.errors import FieldtapError
@@ -16,6 +21,8 @@ from agent.model import NS_PER_MS
 
 FIRST_RETRY_MS = 200
 LAST_RETRY_MS = 5000
+LAST_UNWATCHED_RETRY_MS = 500  # a port that comes back is served within a second, also where nothing tells of it
+NODE_PAUSE_MS = 50  # however fast nodes come and go, a port is not tried more often
 JITTER = 0.2  # buses that failed together do not retry together
 
 log = logging.getLogger(__name__)
@@ -37,19 +44,22 @@ class Lines(Protocol):
         """An eventfd, readable when a port was lost."""
 
 
-class _Port:
+class _Slot:
     """One bus's port: open, or waiting for the next try."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.fd: int | None = None
+        self.port: Port | None = None
         self.retry_ms = FIRST_RETRY_MS
         self.retry_at_ns = 0
+        self.tried_ns = 0
+        self.watched = False  # something tells when its node appears
         self.error = ""  # why it is not open; empty before the first try
+        self.notes: tuple[Note, ...] = ()  # what the driver last granted
 
     @property
     def state(self) -> str:
-        if self.fd is not None:
+        if self.port is not None:
             return "open"
         return "failed" if self.error else "opening"
 
@@ -57,24 +67,31 @@ class _Port:
 class Supervisor:
     """Opens every bus's port and, when it fails or vanishes, tries again with growing pauses. run() is its thread."""
 
-    def __init__(self, lines: Lines, buses: Sequence[Bus], open_: Callable[[Bus], int] = open_port) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        buses: Sequence[Bus],
+        open_: Callable[[Bus], Port] = open_port,
+        watch: Watch | None = None,
+    ) -> None:
         self._lines = lines
         self._open = open_
-        self._ports = [_Port(bus) for bus in buses]
+        self._watch = watch or Watch()
+        self._slots = [_Slot(bus) for bus in buses]
         self._stopping = False
 
     def run(self) -> None:
         """Serve until stop(); closes all ports at the end."""
-        bell = select.poll()
-        bell.register(self._lines.supervisor_fileno(), select.POLLIN)
         while not self._stopping:
-            for line, port in enumerate(self._ports):
-                self._serve(line, port)
-            if bell.poll(self._pause_ms()):
-                os.eventfd_read(self._lines.supervisor_fileno())
-        for port in self._ports:
-            if port.fd is not None:
-                os.close(port.fd)
+            for line, slot in enumerate(self._slots):
+                self._serve(line, slot)
+            if all(slot.port for slot in self._slots):
+                self._watch.close()
+            self._sleep()
+        self._watch.close()
+        for slot in self._slots:
+            if slot.port is not None:
+                slot.port.close()
 
     def stop(self) -> None:
         """Make run() return; the loop must not use the ports any more."""
@@ -83,51 +100,94 @@ class Supervisor:
 
     def state(self, line: int) -> tuple[str, str]:
         """`opening`, `open` or `failed`, and the last error."""
-        return self._ports[line].state, self._ports[line].error
+        return self._slots[line].state, self._slots[line].error
 
-    def _serve(self, line: int, port: _Port) -> None:
+    def notes(self, line: int) -> tuple[Note, ...]:
+        """What the driver of the line's port granted and refused when it was last opened."""
+        return self._slots[line].notes
+
+    def _sleep(self) -> None:
+        """Until a try is due, a port was lost, or a node appeared."""
+        bell = self._lines.supervisor_fileno()
+        nodes = self._watch.fileno()
+        waiter = select.poll()
+        waiter.register(bell, select.POLLIN)
+        if nodes is not None:
+            waiter.register(nodes, select.POLLIN)
+        ready = [fd for fd, _ in waiter.poll(self._pause_ms())]
+        if bell in ready:
+            os.eventfd_read(bell)
+        if nodes in ready:
+            self._watch.drain()
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """A node appeared: it may be anybody's."""
+        for slot in self._slots:
+            if slot.watched:
+                slot.retry_at_ns = min(slot.retry_at_ns, slot.tried_ns + NODE_PAUSE_MS * NS_PER_MS)
+
+    def _serve(self, line: int, slot: _Slot) -> None:
         lost = self._lines.take_lost(line)
-        if lost is not None:
-            self._lose(port, *lost)
-        if port.fd is None and boot_ns() >= port.retry_at_ns and not self._stopping:
-            self._try(line, port)
+        if lost is not None and slot.port is not None:
+            self._lose(slot, slot.port, lost[1])
+        if slot.port is None and boot_ns() >= slot.retry_at_ns and not self._stopping:
+            self._try(line, slot)
 
-    def _lose(self, port: _Port, fd: int, why: int) -> None:
-        os.close(fd)
-        port.fd = None
+    def _lose(self, slot: _Slot, port: Port, why: int) -> None:
+        """Closed at once: as long as it is open, the adapter comes back under another name."""
+        port.close()
+        slot.watched = self._watch.cover(slot.bus.port)
+        slot.port = None
         reason = os.strerror(why) if why else "closed by the other side"
-        if why == errno.EIO:
+        if why in VANISHED:
             reason = "unplugged"
-        self._report(port, f"{port.bus.port}: lost: {reason}")
-        self._schedule(port)
+        self._report(slot, f"{slot.bus.port}: lost: {reason}")
+        self._schedule(slot)
 
-    def _try(self, line: int, port: _Port) -> None:
-        first = not port.error
+    def _try(self, line: int, slot: _Slot) -> None:
+        first = not slot.error
+        slot.tried_ns = boot_ns()
+        slot.watched = self._watch.cover(slot.bus.port)  # first, so that nothing appears unseen after the try
         try:
-            port.fd = self._open(port.bus)
+            slot.port = self._open(slot.bus)
         except (FieldtapError, OSError) as error:
-            self._report(port, str(error))
-            self._schedule(port)
+            self._report(slot, str(error))
+            self._schedule(slot)
             if first:  # a lost port has failed its tags already
                 self._lines.fail(line)
             return
-        port.error = ""
-        port.retry_ms = FIRST_RETRY_MS
-        log.info("bus %s: %s is open", port.bus.name, port.bus.port)
-        self._lines.attach(line, port.fd)
+        self._tell_open(slot, slot.port)
+        slot.error = ""
+        slot.retry_ms = FIRST_RETRY_MS
+        self._lines.attach(line, slot.port.fd)
 
-    def _report(self, port: _Port, error: str) -> None:
+    def _tell_open(self, slot: _Slot, port: Port) -> None:
+        """What was granted once, what was refused as a warning with its remedy; a replugged port is no news."""
+        granted = ", ".join(str(note) for note in port.notes if note.done)
+        log.info("bus %s: %s is open%s", slot.bus.name, port.path, f" ({granted})" if granted else "")
+        if port.notes == slot.notes:
+            return
+        for note in port.notes:
+            if not note.done:
+                log.log(
+                    logging.WARNING if note.remedy else logging.INFO, "bus %s: %s: %s", slot.bus.name, port.path, note
+                )
+        slot.notes = port.notes
+
+    def _report(self, slot: _Slot, error: str) -> None:
         """Say it once, not at every try."""
-        if error != port.error:
-            log.warning("bus %s: %s", port.bus.name, error)
-        port.error = error
+        if error != slot.error:
+            log.warning("bus %s: %s", slot.bus.name, error)
+        slot.error = error
 
-    def _schedule(self, port: _Port) -> None:
+    def _schedule(self, slot: _Slot) -> None:
         jitter = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 # spreads retries, guards no secret
-        port.retry_at_ns = boot_ns() + int(port.retry_ms * jitter * NS_PER_MS)
-        port.retry_ms = min(2 * port.retry_ms, LAST_RETRY_MS)
+        slot.retry_at_ns = boot_ns() + int(slot.retry_ms * jitter * NS_PER_MS)
+        told = slot.watched or is_tcp(slot.bus.port)
+        slot.retry_ms = min(2 * slot.retry_ms, LAST_RETRY_MS if told else LAST_UNWATCHED_RETRY_MS)
 
     def _pause_ms(self) -> float | None:
         """Until the next try; None: until the loop loses a port."""
-        waiting = [port.retry_at_ns for port in self._ports if port.fd is None]
+        waiting = [slot.retry_at_ns for slot in self._slots if slot.port is None]
         return max(0, min(waiting) - boot_ns()) / NS_PER_MS + 1 if waiting else None
