@@ -20,7 +20,16 @@ MODULES: dict[str, list[str]] = {
     "busloop": ["busloop", "wishes", "bus", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
-    "columns": ["columns", "columns_read", "decimals", "envelope", "mpack"],
+    "columns": [
+        "columns",
+        "columns_read",
+        "columns_tables",
+        "columns_streams",
+        "columns_plain",
+        "decimals",
+        "envelope",
+        "mpack",
+    ],
     "page": ["page", "crc32c"],
 }
 

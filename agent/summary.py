@@ -42,6 +42,8 @@ def document(
             "bytes_written": store.bytes_written,
             "pending_batches": store.pending_batches,
             "evicted": store.evicted,
+            "lost_samples": store.lost_samples,
+            "restored": store.restored,
         },
         "gaps": counts.gaps,
         "rss_bytes": resident_bytes(),

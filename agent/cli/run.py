@@ -47,4 +47,6 @@ def run(args: argparse.Namespace) -> int:
         summary.write(args.summary, document)
     if args.json:
         print(document)
+    if gateway.lost:
+        return ExitCode.IO_ERROR
     return ExitCode.INTERRUPTED if stop.raised == signal.SIGINT else ExitCode.OK
