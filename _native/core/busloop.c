@@ -50,13 +50,22 @@ static void lose_port(ft_loop *loop, ft_line *line, int why)
     ft_ring_notify(&line->bus.ring, 1);
 }
 
+static ssize_t unmark(ft_loop *loop, ft_line *line, ssize_t n)
+{
+    n = (ssize_t)ft_unmark_bytes(&line->unmark, loop->bytes, (size_t)n);
+    atomic_store_explicit(&line->heard, line->unmark.heard, memory_order_relaxed);
+    atomic_store_explicit(&line->damaged, line->unmark.damaged, memory_order_relaxed);
+    atomic_store_explicit(&line->breaks, line->unmark.breaks, memory_order_relaxed);
+    return n;
+}
+
 /* All that waits into loop->bytes; -1: the port is lost. */
 static ssize_t read_line(ft_loop *loop, ft_line *line)
 {
     count_call(loop, FT_CALL_READ);
     ssize_t n = read(line->fd, loop->bytes, FT_READ_BYTES);
     if (n > 0)
-        return n;
+        return atomic_load_explicit(&line->marked, memory_order_relaxed) ? unmark(loop, line, n) : n;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     lose_port(loop, line, n < 0 ? errno : 0);
@@ -161,6 +170,7 @@ static void take_slots(ft_loop *loop, ft_line *line)
         atomic_store(&line->retired_plan, ft_bus_adopt(&line->bus, plan, now_ns()));
     if (fd != FT_NO_FD) {
         line->fd = fd;
+        line->unmark.seen = FT_MARK_NONE;
         ft_bus_attach(&line->bus, now_ns());
     }
     if (atomic_exchange(&line->failed, 0) && line->fd == FT_NO_FD) {
@@ -230,6 +240,18 @@ int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
 {
     *why = atomic_load(&loop->lines[line].lost_errno);
     return atomic_exchange(&loop->lines[line].returned_fd, FT_NO_FD);
+}
+
+void ft_loop_mark(ft_loop *loop, uint32_t line, int on)
+{
+    atomic_store_explicit(&loop->lines[line].marked, on, memory_order_relaxed);
+}
+
+void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t out[3])
+{
+    out[0] = atomic_load_explicit(&loop->lines[line].heard, memory_order_relaxed);
+    out[1] = atomic_load_explicit(&loop->lines[line].damaged, memory_order_relaxed);
+    out[2] = atomic_load_explicit(&loop->lines[line].breaks, memory_order_relaxed);
 }
 
 void ft_loop_calls(const ft_loop *loop, uint64_t out[FT_CALL_COUNT])
