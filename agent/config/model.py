@@ -106,6 +106,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     parity: str = "E"
     stop_bits: int = 1
     rs485: str = "auto"
+    mark_errors: str = "auto"
     timeout_ns: int
     devices: tuple[Device, ...]
 
