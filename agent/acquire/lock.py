@@ -53,6 +53,11 @@ def holders(kernel: Kernel, path: str) -> list[int]:
     return []
 
 
+def sharers(kernel: Kernel, path: str) -> str:
+    """Other programs that have the port open beside us, without any lock, and so take characters away."""
+    return ", ".join(_name(kernel, pid) for pid in sorted(set(_openers(kernel, path)) - {os.getpid()}))
+
+
 def _exclude(kernel: Kernel, fd: int, path: str) -> list[Note]:
     if _uucp(kernel, path):
         raise busy(kernel, path)

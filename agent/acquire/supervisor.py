@@ -1,7 +1,8 @@
-"""Ports that are missing or lost in, open ports out to the loop: opening and retrying, away from the bus.
+"""Ports that are missing or lost in, open ports out to the loop: opening, retrying, examining, away from the bus.
 
 A port whose node is not there is tried again the moment one appears beside it (watch.py); everything else that keeps a
-port from opening, and nodes where appearing cannot be watched, with pauses that grow.
+port from opening, and nodes where appearing cannot be watched, with pauses that grow. Open ones are looked at now and
+then: what their drivers count tells why answers are damaged.
 """
 
 import logging
@@ -11,6 +12,9 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from agent._native.busloop import COUNTERS
+from agent.acquire import counters, lock
+from agent.acquire.diagnosis import Counted, Finding, Window, is_unsure
 from agent.acquire.kernel import Note
 from agent.acquire.port import VANISHED, Port, is_tcp, open_port
 from agent.acquire.watch import Watch
@@ -23,6 +27,8 @@ FIRST_RETRY_MS = 200
 LAST_RETRY_MS = 5000
 LAST_UNWATCHED_RETRY_MS = 500  # a port that comes back is served within a second, also where nothing tells of it
 NODE_PAUSE_MS = 50  # however fast nodes come and go, a port is not tried more often
+EXAMINE_MS = 10_000  # at this pace examining costs a hundred microseconds a minute
+TIMEOUTS, CRC_ERRORS = COUNTERS.index("timeouts"), COUNTERS.index("crc_errors")
 JITTER = 0.2  # buses that failed together do not retry together
 
 log = logging.getLogger(__name__)
@@ -43,6 +49,15 @@ class Lines(Protocol):
     def supervisor_fileno(self) -> int:
         """An eventfd, readable when a port was lost."""
 
+    def counters(self, line: int) -> tuple[tuple[int, ...], list[tuple[int, ...]], int]:
+        """Counters of the line first, in the order of COUNTERS."""
+
+    def mark(self, line: int, on: bool) -> None:
+        """Whether the line's terminal marks damaged characters from now on."""
+
+    def marks(self, line: int) -> tuple[int, int, int]:
+        """Characters heard while marking, those marked, and those of them that may have been breaks."""
+
 
 class _Slot:
     """One bus's port: open, or waiting for the next try."""
@@ -56,6 +71,10 @@ class _Slot:
         self.watched = False  # something tells when its node appears
         self.error = ""  # why it is not open; empty before the first try
         self.notes: tuple[Note, ...] = ()  # what the driver last granted
+        self.marking = False  # damaged characters are marked in what is read
+        self.can_mark = True
+        self.window: Window | None = None
+        self.finding: Finding | None = None  # what is wrong with the line
 
     @property
     def state(self) -> str:
@@ -79,6 +98,7 @@ class Supervisor:
         self._watch = watch or Watch()
         self._slots = [_Slot(bus) for bus in buses]
         self._stopping = False
+        self._examine_at_ns = boot_ns() + EXAMINE_MS * NS_PER_MS
 
     def run(self) -> None:
         """Serve until stop(); closes all ports at the end."""
@@ -87,6 +107,8 @@ class Supervisor:
                 self._serve(line, slot)
             if all(slot.port for slot in self._slots):
                 self._watch.close()
+            if boot_ns() >= self._examine_at_ns:
+                self._examine_all()
             self._sleep()
         self._watch.close()
         for slot in self._slots:
@@ -105,6 +127,10 @@ class Supervisor:
     def notes(self, line: int) -> tuple[Note, ...]:
         """What the driver of the line's port granted and refused when it was last opened."""
         return self._slots[line].notes
+
+    def finding(self, line: int) -> Finding | None:
+        """What is wrong with the line, as far as its damaged answers and its driver's counters tell."""
+        return self._slots[line].finding
 
     def _sleep(self) -> None:
         """Until a try is due, a port was lost, or a node appeared."""
@@ -160,6 +186,10 @@ class Supervisor:
         self._tell_open(slot, slot.port)
         slot.error = ""
         slot.retry_ms = FIRST_RETRY_MS
+        slot.window = None
+        slot.can_mark = True
+        if slot.port.before is not None:
+            self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")
         self._lines.attach(line, slot.port.fd)
 
     def _tell_open(self, slot: _Slot, port: Port) -> None:
@@ -187,7 +217,48 @@ class Supervisor:
         told = slot.watched or is_tcp(slot.bus.port)
         slot.retry_ms = min(2 * slot.retry_ms, LAST_RETRY_MS if told else LAST_UNWATCHED_RETRY_MS)
 
-    def _pause_ms(self) -> float | None:
-        """Until the next try; None: until the loop loses a port."""
+    def _pause_ms(self) -> float:
+        """Until the next try or look."""
         waiting = [slot.retry_at_ns for slot in self._slots if slot.port is None]
-        return max(0, min(waiting) - boot_ns()) / NS_PER_MS + 1 if waiting else None
+        return max(0, min([self._examine_at_ns, *waiting]) - boot_ns()) / NS_PER_MS + 1
+
+    # --- what is wrong with a line ---
+
+    def _examine_all(self) -> None:
+        self._examine_at_ns = boot_ns() + EXAMINE_MS * NS_PER_MS
+        for line, slot in enumerate(self._slots):
+            if slot.port is not None and slot.port.before is not None:
+                self._examine(line, slot, slot.port)
+
+    def _examine(self, line: int, slot: _Slot, port: Port) -> None:
+        counts = self._lines.counters(line)[0]
+        uart = counters.read(port.kernel, port.fd)
+        now = Counted(counts[0], counts[TIMEOUTS], counts[CRC_ERRORS], uart, self._lines.marks(line))
+        if slot.window is None:
+            slot.window = Window(now)
+        elif slot.window.look(now, marking=slot.marking):
+            self._tell_finding(slot, port, slot.window.finding)
+            if slot.bus.mark_errors == "auto" and slot.can_mark and not slot.marking and is_unsure(slot.finding):
+                self._mark(line, slot, port, on=True)
+
+    def _mark(self, line: int, slot: _Slot, port: Port, *, on: bool) -> None:
+        """The loop first: marks that it took for data would cost more than data that it takes for marks."""
+        self._lines.mark(line, on)
+        slot.marking = on
+        try:
+            port.mark(on=on)
+        except OSError as error:
+            self._lines.mark(line, False)
+            slot.marking = slot.can_mark = False
+            log.info("bus %s: %s: damaged characters cannot be marked: %s", slot.bus.name, port.path, error.strerror)
+
+    def _tell_finding(self, slot: _Slot, port: Port, finding: Finding | None) -> None:
+        """Once for each cause."""
+        before, slot.finding = slot.finding, finding
+        if finding and (before is None or before.cause != finding.cause):
+            log.warning("bus %s: damaged answers: %s", slot.bus.name, finding.sentence)
+            others = lock.sharers(port.kernel, port.path)
+            if others:
+                log.warning("bus %s: %s is also read by %s, end it", slot.bus.name, port.path, others)
+        elif before and not finding:
+            log.info("bus %s: answers arrive intact again", slot.bus.name)

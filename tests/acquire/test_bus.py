@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wire import with_crc
 
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
@@ -53,6 +54,18 @@ def test_a_slow_device_in_pieces_is_read_as_well(device: Any, run: Callable, bus
     running.wait(lambda: len(running.seen) >= 500)
     assert values(running) == {tag: 100 + tag for tag in range(10)}
     assert not failing(running)
+
+
+def test_a_terminal_that_marks_damaged_characters_is_read_as_well(device: Any, run: Callable, bus_on: Callable) -> None:
+    device.answer = lambda unit, function, address, count: with_crc(
+        bytes([unit, function, 2 * count]) + b"\xff\x00\xff\xff" * (count // 2)
+    )
+    device.pieces = 7
+    running = run(bus_on(device.path, mark_errors="on"))
+    running.wait(lambda: len(running.seen) >= 200)
+    assert values(running) == {tag: (0xFF00, 0xFFFF)[tag % 2] for tag in range(10)}
+    assert running.acquisition.stats()["rs485"].counts.crc_errors == 0
+    assert running.acquisition._loop.marks(0)[1] == 0
 
 
 def test_simulated_devices_on_serial_and_tcp_are_read_side_by_side(
