@@ -18,6 +18,7 @@ from agent import summary
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import Plan
+from agent.acquire.trace import pcapng
 from agent.batch import Encoder, OpenBatch, SchemaBook, mark_historical, merge
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Config, Mqtt
@@ -144,6 +145,10 @@ class Gateway:
             self.store.stats(),
             self.uplink.stats() if self.uplink else None,
         )
+
+    def capture(self) -> bytes:
+        """The last frames of every bus as a pcapng file. May be called at any time, also after the end."""
+        return pcapng(self.acquisition.trace(), wall_clock().offset_ns)
 
     def _tell_end(self) -> None:
         left = self.store.stats()

@@ -111,10 +111,10 @@ class Plant:
         assert self.receiver.wait_subscribed(DEADLINE_S)
         self.proxy.refusing = False
 
-    def start_agent(self):
+    def start_agent(self, *options):
         """`fieldtap run`, as its own process."""
         summary = self.folder / f"summary{len(self.agents)}.json"
-        command = [sys.executable, "-m", "agent", "run", str(self.config_path), "--summary", str(summary)]
+        command = [sys.executable, "-m", "agent", "run", str(self.config_path), "--summary", str(summary), *options]
         with (self.folder / "log").open("ab") as log:
             agent = subprocess.Popen(command, stderr=log)
         agent.summary_path = summary
