@@ -24,6 +24,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """`[gateway]`."""
 
     id: str
+    loop_priority: int = 0  # of SCHED_FIFO, for the thread that serves the buses; 0: like every other thread
+    loop_cpu: int | None = None  # the only one that thread runs on
 
 
 class Secret(str):
