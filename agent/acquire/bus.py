@@ -1,5 +1,6 @@
 """Buses and their plan in, samples and counters out: the native loop, its thread and its ports."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import wire_of
+from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.trace import LineTrace, frames_of
 from agent.clock import boot_ns
@@ -16,6 +18,11 @@ from agent.config.model import Bus
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
 STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
+
+
+AS_ALL = Scheduling()
+
+log = logging.getLogger(__name__)
 
 
 class Counts(NamedTuple):
@@ -40,13 +47,16 @@ class BusStats(NamedTuple):
     port: str  # opening, open, failed
     error: str  # why it is not open
     devices: dict[str, Counts]
+    notes: tuple[str, ...] = ()  # what the port's driver granted and refused
+    finding: str = ""  # why answers are damaged
 
 
 class Acquisition:
     """All buses of an agent: ports opened by a supervisor thread, one native loop thread that serves them."""
 
-    def __init__(self, buses: Sequence[Bus], plan: Plan) -> None:
+    def __init__(self, buses: Sequence[Bus], plan: Plan, scheduling: Scheduling = AS_ALL) -> None:
         self._buses = tuple(buses)
+        self._scheduling = scheduling
         self._plan = plan
         self._loop = BusLoop([(*wire_of(bus), _ring_bits(part)) for bus, part in self._pairs(plan)])
         self._supervisor = Supervisor(self._loop, self._buses)
@@ -62,6 +72,8 @@ class Acquisition:
         self._started_ns = boot_ns()
         for thread in self._threads:
             thread.start()
+        for note in hasten(self._threads[0], self._scheduling):
+            log.log(logging.INFO if note.done else logging.WARNING, "bus loop: %s", note)
 
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
@@ -102,7 +114,10 @@ class Acquisition:
         state, error = self._supervisor.state(line)
         bus = Counts(*counts)
         by_name = {name: Counts(*device) for name, device in zip(part.devices, devices, strict=False)}
-        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name)
+        notes = tuple(map(str, self._supervisor.notes(line)))
+        finding = self._supervisor.finding(line)
+        sentence = finding.sentence if finding else ""
+        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name, notes, sentence)
 
     def _pairs(self, plan: Plan) -> list[tuple[Bus, BusPlan]]:
         names = [bus.name for bus in self._buses]
