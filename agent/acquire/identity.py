@@ -8,6 +8,7 @@ from agent.acquire.kernel import Kernel
 from agent.errors import BusError
 
 PREFIX = "usb:"
+NODES = "tty[A-Z]*"  # ttyUSB0, ttyACM0 ...: not the dozens of virtual consoles
 LEVELS = 4  # from a tty's device up to the USB device: usb-serial port, interface, device
 
 
@@ -50,7 +51,7 @@ def adapters(kernel: Kernel) -> list[Adapter]:
     """All serial ports on USB, by path."""
     aliases = dict(_aliases(kernel))
     found = []
-    for tty in sorted((kernel.sysfs / "class" / "tty").glob("*/device")):
+    for tty in sorted((kernel.sysfs / "class" / "tty").glob(f"{NODES}/device")):
         device = tty.resolve()
         usb = next((up for up in (device, *list(device.parents)[:LEVELS]) if (up / "idVendor").exists()), None)
         if usb:

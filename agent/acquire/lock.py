@@ -58,6 +58,19 @@ def sharers(kernel: Kernel, path: str) -> str:
     return ", ".join(_name(kernel, pid) for pid in sorted(set(_openers(kernel, path)) - {os.getpid()}))
 
 
+def console(kernel: Kernel, fd: int) -> list[Note]:
+    """A warning where the kernel itself writes to the port: its messages would be frames to the devices."""
+    node = kernel.node(fd)
+    try:
+        active = (kernel.sysfs / "class" / "tty" / "console" / "active").read_text(encoding="ascii").split()
+    except OSError:
+        return []
+    if node not in active:
+        return []
+    remedy = f"remove console={node} from its command line and `sudo systemctl disable --now serial-getty@{node}`"
+    return [Note("console", False, "the kernel writes its messages to this port", remedy)]
+
+
 def _exclude(kernel: Kernel, fd: int, path: str) -> list[Note]:
     if _uucp(kernel, path):
         raise busy(kernel, path)
@@ -81,7 +94,7 @@ def _name(kernel: Kernel, pid: int) -> str:
     if pid == os.getpid():
         return "another bus of this agent"
     try:
-        return f"{(kernel.proc / str(pid) / 'comm').read_text().strip()} (pid {pid})"
+        return f"{(kernel.proc / str(pid) / 'comm').read_text(errors='replace').strip()} (pid {pid})"
     except OSError:
         return f"pid {pid}"
 

@@ -19,6 +19,8 @@ from agent.errors import BusError, FieldtapError, NotPermittedError
 CONNECT_TIMEOUT_S = 2.0
 MODBUS_TCP_PORT = 502
 VANISHED = (errno.EIO, errno.ENODEV, errno.ENXIO)  # what a driver says once the adapter is gone
+GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
+USUAL_GROUP = "dialout"  # that of serial ports on Debian and what descends from it
 LINUX = Kernel()
 
 
@@ -95,7 +97,7 @@ def _prepare(port: Port, bus: Bus) -> None:
     port.before = found
     notes.append(rs485.set_direction(kernel, fd, bus.rs485, path))
     terminal.configure(kernel, fd, bus, path)
-    port.notes = (*notes, *latency.quicken(kernel, fd))
+    port.notes = (*notes, *latency.quicken(kernel, fd), *lock.console(kernel, fd))
     with suppress(OSError):  # what is left in there is drained before the first request, too
         kernel.ioctl(fd, termios.TCFLSH, termios.TCIOFLUSH)
 
@@ -115,9 +117,7 @@ def _terminal_of(kernel: Kernel, fd: int, path: str) -> Terminal:
 
 def _open_error(kernel: Kernel, path: str, error: OSError) -> FieldtapError:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotPermittedError(
-            f"{path}: no permission; add this user to the group of the port: {_group_remedy(path)}"
-        )
+        return NotPermittedError(f"{path}: no permission; {_permission_remedy(path)}")
     if error.errno == errno.EBUSY:
         return lock.busy(kernel, path)
     if error.errno in (errno.EISDIR, errno.ETXTBSY):
@@ -134,14 +134,26 @@ def _driver_error(path: str, error: OSError) -> FieldtapError:
     return BusError(f"{path}: the driver refuses these settings: {reason(error)}")
 
 
-def _group_remedy(path: str) -> str:
+def _permission_remedy(path: str) -> str:
+    """The port's group, if that may use it; else a rule that lets one."""
     import grp  # noqa: PLC0415 # only for this message
 
     try:
-        group = grp.getgrgid(Path(path).stat().st_gid).gr_name
+        status = Path(path).stat()
+        group = grp.getgrgid(status.st_gid).gr_name
     except (KeyError, OSError):
-        group = "dialout"
-    return f"sudo usermod -aG {group} $USER, then log in again"
+        return _join(USUAL_GROUP)
+    if status.st_gid and status.st_mode & GROUP_MAY == GROUP_MAY:
+        return _join(group)
+    rule = f'KERNEL=="{Path(path).resolve().name}", GROUP="{USUAL_GROUP}", MODE="0660"'
+    return f"let a group use it with this line in {latency.RULE_FILE}: {rule}; then {_join(USUAL_GROUP)}"
+
+
+def _join(group: str) -> str:
+    return (
+        f"add this user to the group of the port: sudo usermod -aG {group} $USER, then log in again "
+        f"(a service: SupplementaryGroups={group})"
+    )
 
 
 # --- TCP ---

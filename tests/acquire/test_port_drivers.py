@@ -1,9 +1,11 @@
 """What open_port() makes of each driver's ways, refusals included: drivers.toml says what they do."""
 
 import errno
+import grp
 import os
 import termios
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from drivers import COOKED, DRIVERS, FakeKernel
@@ -318,10 +320,25 @@ def test_the_flag_is_read_back(tmp_path: Path) -> None:
 # --- permission, locks ---
 
 
-def test_the_group_to_join_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "group", "words"),
+    [
+        (None, 0, "^{path}: no permission; add this user .*usermod -aG dialout"),  # gone again
+        (0o660, 65534, "usermod -aG nogroup .*SupplementaryGroups=nogroup"),
+        (0o600, 65534, 'KERNEL=="ttyS9", GROUP="dialout", MODE="0660"; then .*usermod -aG dialout'),
+        (0o660, 0, 'KERNEL=="ttyS9", GROUP="dialout", MODE="0660"; then .*usermod -aG dialout'),
+    ],
+)
+def test_who_may_not_open_a_port_is_told_how_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None, group: int, words: str
+) -> None:
     kernel = FakeKernel(tmp_path, "ftdi_sio")
     kernel.fails = {"open": errno.EACCES}
-    with pytest.raises(NotPermittedError, match="usermod -aG dialout"):
+    if mode is not None:
+        looks = os.stat_result([mode, 0, 0, 0, 0, group, 0, 0, 0, 0])
+        monkeypatch.setattr(Path, "stat", lambda *_, **__: looks)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="nogroup" if gid else "root"))
+    with pytest.raises(NotPermittedError, match=words.format(path=kernel.path)):
         opened(kernel)
 
 
@@ -378,6 +395,18 @@ def test_the_lock_file_of_a_live_program_counts_and_a_dead_ones_does_not(tmp_pat
         opened(kernel)
     (kernel.locks / "LCK..ttyS9").write_text("not a number")
     opened(kernel)
+
+
+def test_a_port_that_the_kernel_logs_to_is_told_with_the_way_out(tmp_path: Path) -> None:
+    kernel = FakeKernel(tmp_path, "pl011", "ttyAMA0")
+    active = kernel.sysfs / "class" / "tty" / "console" / "active"
+    active.parent.mkdir()
+    active.write_text("tty0 ttyAMA0\n")
+    port = opened(kernel)
+    assert "remove console=ttyAMA0 from its command line" in str(port.notes[-1])
+    port.close()
+    active.write_text("tty0 ttyAMA01\n")
+    assert "console" not in told(opened(kernel))
 
 
 def test_a_port_is_marked_exclusive_while_it_is_open(tmp_path: Path) -> None:
