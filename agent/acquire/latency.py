@@ -33,7 +33,7 @@ def quicken(kernel: Kernel, fd: int) -> list[Note]:
     if refused is None or not refused.done:
         flag = _set_flag(kernel, fd)
         notes.append(flag)
-        if refused and flag.done and _read(timer) == "1":  # ftdi_sio takes the flag from anyone
+        if refused and _read(timer) == "1":  # ftdi_sio takes the flag from anyone
             refused = Note(TIMER, True, "1 ms")
     if refused:
         notes.append(refused if refused.done else refused._replace(remedy=_allow(TIMER_RULE)))

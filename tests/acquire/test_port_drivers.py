@@ -123,6 +123,13 @@ def test_a_port_that_ends_between_open_and_its_settings_is_closed_and_named(
     assert kernel.closed == 1
 
 
+def test_a_port_that_was_found_hung_up_is_not_hung_up_again(tmp_path: Path) -> None:
+    kernel = FakeKernel(tmp_path, "pl011")
+    kernel.terminal = COOKED._replace(ospeed=0)  # B0 drops DTR and RTS
+    opened(kernel).close()
+    assert kernel.terminal.ospeed == 9615
+
+
 def test_an_unplugged_port_closes_without_a_word(tmp_path: Path) -> None:
     kernel = FakeKernel(tmp_path, "ftdi_sio")
     port = opened(kernel)
@@ -200,6 +207,7 @@ def test_marking_damaged_characters_changes_nothing_else(tmp_path: Path) -> None
         (rs485.RTS_AFTER_SEND, (0, 0), rs485.ENABLED | rs485.RTS_AFTER_SEND),
         (rs485.POLARITY, (0, 0), rs485.ENABLED | rs485.RTS_ON_SEND),
         (rs485.ENABLED | rs485.RTS_AFTER_SEND | rs485.RX_DURING_TX, (1, 2), rs485.ENABLED | rs485.RTS_AFTER_SEND),
+        (rs485.TERMINATE_BUS, (0, 0), rs485.ENABLED | rs485.RTS_ON_SEND | rs485.TERMINATE_BUS),
     ],
 )
 def test_the_kernel_drives_one_direction_level_as_the_board_says(
@@ -230,8 +238,16 @@ def test_a_driver_that_takes_the_call_and_does_nothing_is_found_out(tmp_path: Pa
     kernel = FakeKernel(tmp_path, "rs485_that_takes_the_call_and_does_nothing")
     with pytest.raises(BusError, match=r'asked its driver for flags 0x03, it made 0x00; use rs485 = "auto"'):
         opened(kernel, rs485="kernel")
+    assert kernel.rs485 == (0, 0, 0)
     port = opened(kernel)
     assert "left to the adapter" in str(port.notes[0])
+
+
+def test_a_driver_that_keeps_the_polarity_and_not_the_mode_is_found_out(tmp_path: Path) -> None:
+    kernel = FakeKernel(tmp_path, "pl011")
+    kernel.does = kernel.does | {"rs485": rs485.RTS_ON_SEND}
+    with pytest.raises(BusError, match=r"asked its driver for flags 0x03, it made 0x02"):
+        opened(kernel, rs485="kernel")
 
 
 def test_a_port_that_hears_itself_is_told(tmp_path: Path) -> None:

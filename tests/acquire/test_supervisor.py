@@ -305,12 +305,40 @@ def test_a_port_that_comes_back_under_another_name_is_served_within_a_second(
 
 
 @pytest.mark.usefixtures("patient")
+def test_a_folder_that_goes_while_it_is_watched_is_watched_again_when_it_comes_back(
+    tmp_path: Path, lines: FakeLines, bus_on: Callable, running: Callable
+) -> None:
+    by_id = tmp_path / "serial" / "by-id" / "usb-FTDI-if00-port0"
+    by_id.parent.mkdir(parents=True)
+    seen: list[tuple[bool, bool]] = []
+
+    def open_(bus: Bus) -> Port:
+        seen.append((by_id.parent.parent.exists(), by_id.parent.exists()))
+        return opener_of(by_id)(bus)
+
+    running(bus_on(by_id), open_, Watch())
+    until(lambda: bool(seen))
+    by_id.parent.rmdir()
+    by_id.parent.parent.rmdir()
+    until(lambda: seen[-1] == (False, False))
+    by_id.parent.parent.mkdir()
+    until(lambda: seen[-1] == (True, False))
+    by_id.parent.mkdir()
+    until(lambda: seen[-1] == (True, True))
+    by_id.symlink_to("/dev/null")
+    assert lines.wait(lambda: len(lines.attached) == 1, BACK_S)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_node_that_may_be_used_only_a_moment_later_is_tried_again_then(
     tmp_path: Path, lines: FakeLines, bus_on: Callable, running: Callable
 ) -> None:
     node = tmp_path / "ttyUSB0"
 
+    tried: list[bool] = []
+
     def open_(bus: Bus) -> Port:
+        tried.append(node.exists())
         if not node.exists() or node.stat().st_mode & 0o777 != 0o660:
             raise NotPermittedError("not yet")
         return Port(Kernel(), os.open(node, os.O_RDONLY), bus.port)
@@ -318,6 +346,7 @@ def test_a_node_that_may_be_used_only_a_moment_later_is_tried_again_then(
     running(bus_on(node), open_, Watch())
     assert lines.wait(lambda: lines.failed == [0], 5)
     node.touch(0o600)
+    until(lambda: tried[-1])
     node.chmod(0o660)
     assert lines.wait(lambda: len(lines.attached) == 1, BACK_S)
 
