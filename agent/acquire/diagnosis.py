@@ -5,11 +5,10 @@ A window stays open until it holds enough damage to speak of, or enough transact
 
 from typing import NamedTuple
 
-from agent.acquire.counters import Uart
-
 EVIDENCE = 3  # damaged answers: one is chance, two are bad luck
 DAMAGED_SHARE = 0.001  # of the transactions; less is what a good line has
 WINDOW = int(EVIDENCE / DAMAGED_SHARE)  # transactions
+WRAP = 1 << 32  # of the kernel's counters
 MOST = 0.1  # of the characters: a wrong setting breaks most of them, noise a few
 
 SENTENCES = {
@@ -25,6 +24,20 @@ SENTENCES = {
     "address, or one that sends frames in pieces",
     "unseen": "its driver does not tell whether characters or frames are damaged",
 }
+
+
+class Uart(NamedTuple):
+    """Characters since some time ago, and what was wrong with some of them."""
+
+    received: int
+    framing: int  # no stop bit where one should be
+    parity: int
+    breaks: int  # the line was low for longer than a character
+    overruns: int  # nobody fetched them in time
+
+    def since(self, before: "Uart") -> "Uart":
+        """What has been counted since; the kernel's numbers are 32 bits wide."""
+        return Uart(*((now - then) % WRAP for now, then in zip(self, before, strict=True)))
 
 
 class Counted(NamedTuple):

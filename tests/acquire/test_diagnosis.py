@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from drivers import FD, FakeKernel
 
-from agent.acquire.counters import WRAP, Uart, read
-from agent.acquire.diagnosis import EVIDENCE, SENTENCES, WINDOW, Counted, Window
+from agent.acquire.counters import read
+from agent.acquire.diagnosis import EVIDENCE, SENTENCES, WINDOW, WRAP, Counted, Uart, Window
 
 NOTHING = Uart(0, 0, 0, 0, 0)
 BEGIN = Counted(0, 0, 0, NOTHING)
