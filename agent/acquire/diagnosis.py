@@ -20,8 +20,8 @@ SENTENCES = {
     "break": "the line is held low ({breaks} breaks): A and B swapped, a short circuit, or no bias while nobody sends",
     "noise": "{bad} of {received} characters were damaged on the way: look at termination, bias, shield, ground and "
     "cable length",
-    "intact": "every character arrives intact and frames do not: two masters on the line, devices with the same "
-    "address, or one that sends frames in pieces",
+    "intact": "no character is malformed and yet frames are damaged: two masters on the line, devices with the same "
+    "address, one that sends frames in pieces, or noise that only a parity bit would show",
     "unseen": "its driver does not tell whether characters or frames are damaged",
 }
 
