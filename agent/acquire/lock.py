@@ -115,7 +115,7 @@ def _lockers(kernel: Kernel, path: str) -> Iterator[int]:
 
 def _openers(kernel: Kernel, path: str) -> Iterator[int]:
     """Processes with a descriptor of it; those of other users only root sees."""
-    node = Path(path).resolve()
+    node = Path(os.path.realpath(path))
     for process in kernel.proc.glob("[0-9]*"):
         try:
             if any(fd.is_symlink() and fd.readlink() == node for fd in (process / "fd").iterdir()):
@@ -127,7 +127,7 @@ def _openers(kernel: Kernel, path: str) -> Iterator[int]:
 def _uucp(kernel: Kernel, path: str) -> list[int]:
     """The live owner of the port's UUCP lock file."""
     try:
-        owner = int((kernel.locks / f"LCK..{Path(path).resolve().name}").read_text(encoding="ascii"))
+        owner = int((kernel.locks / f"LCK..{Path(os.path.realpath(path)).name}").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return []
     return [owner] if (kernel.proc / str(owner)).exists() else []

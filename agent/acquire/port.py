@@ -1,6 +1,7 @@
 """A bus's settings in, an open and configured port out: serial ports and TCP links, ready for the loop."""
 
 import errno
+import os
 import socket
 import stat
 import termios
@@ -145,7 +146,7 @@ def _permission_remedy(path: str) -> str:
         return _join(USUAL_GROUP)
     if status.st_gid and status.st_mode & GROUP_MAY == GROUP_MAY:
         return _join(group)
-    rule = f'KERNEL=="{Path(path).resolve().name}", GROUP="{USUAL_GROUP}", MODE="0660"'
+    rule = f'KERNEL=="{Path(os.path.realpath(path)).name}", GROUP="{USUAL_GROUP}", MODE="0660"'
     return f"let a group use it with this line in {latency.RULE_FILE}: {rule}; then {_join(USUAL_GROUP)}"
 
 

@@ -186,7 +186,7 @@ class Supervisor:
         self._tell_open(slot, slot.port)
         slot.error = ""
         slot.retry_ms = FIRST_RETRY_MS
-        slot.window = None
+        slot.window = slot.finding = None
         slot.can_mark = True
         if slot.port.before is not None:
             self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")

@@ -57,7 +57,7 @@ class Watch:
         """A link's own folder and that of what it points to, or the nearest that exists."""
         if port.startswith(PREFIX):
             return {str(self._kernel.dev)}
-        return {_existing(Path(port).absolute().parent), _existing(Path(port).resolve().parent)}
+        return {_existing(Path(port).absolute().parent), _existing(Path(os.path.realpath(port)).parent)}
 
     def _add(self, folder: str) -> bool:
         if folder in self._folders:

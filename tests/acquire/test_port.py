@@ -164,7 +164,9 @@ def test_a_missing_port_is_named(tmp_path: Path) -> None:
         open_port(bus(str(tmp_path / "ttyX")))
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "fifo", "socket", "link to nowhere", "/dev/null", "/dev/zero"])
+@pytest.mark.parametrize(
+    "kind", ["file", "folder", "fifo", "socket", "link to nowhere", "link to itself", "/dev/null", "/dev/zero"]
+)
 def test_what_is_no_serial_port_is_called_so(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "it" if not kind.startswith("/") else Path(kind)
     match kind:
@@ -178,7 +180,13 @@ def test_what_is_no_serial_port_is_called_so(tmp_path: Path, kind: str) -> None:
             os.mknod(path, stat.S_IFSOCK | 0o600)
         case "link to nowhere":
             path.symlink_to("/nowhere")
-    words = {"socket": "No such device or address", "link to nowhere": "No such file"}.get(kind, "is no serial port")
+        case "link to itself":
+            path.symlink_to(path)
+    words = {
+        "socket": "No such device or address",
+        "link to nowhere": "No such file",
+        "link to itself": "Too many",
+    }.get(kind, "is no serial port")
     before = open_files()
     with pytest.raises(BusError, match=f"^{path}.*{words}") as error:
         open_port(bus(str(path)))

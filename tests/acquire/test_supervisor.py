@@ -351,6 +351,15 @@ def test_a_node_that_may_be_used_only_a_moment_later_is_tried_again_then(
     assert lines.wait(lambda: len(lines.attached) == 1, BACK_S)
 
 
+@pytest.mark.parametrize("odd", ["loop", "loop/tty", "file/tty", "no/such/folder/tty", "tty" * 100])
+def test_the_oddest_path_can_be_watched_for(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").touch()
+    watch = Watch()
+    assert watch.cover(str(tmp_path / odd))
+    watch.close()
+
+
 def test_folders_are_watched_only_while_a_port_is_missing(
     tmp_path: Path, lines: FakeLines, bus_on: Callable, running: Callable
 ) -> None:
