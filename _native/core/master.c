@@ -234,6 +234,12 @@ static void finish(ft_master *m, enum ft_outcome outcome)
     m->arriving = 0;
 }
 
+/* `heard`: something else than an answer came. A line that echoes has then not carried what was sent. */
+static void count_collision(ft_master *m, int heard)
+{
+    m->counts.collisions += m->echo == FT_ECHO_SEEN && !m->echo_stripped && heard;
+}
+
 static void take_answer(ft_master *m, size_t bytes)
 {
     int tcp = m->framing == FT_TCP;
@@ -242,7 +248,8 @@ static void take_answer(ft_master *m, size_t bytes)
     memcpy(m->answer, pdu, m->answer_bytes);
     if (!tcp) {
         count_passed(m, m->scan, 1);
-        m->echo = m->echo_stripped || is_mirrored(m) ? m->echo : FT_ECHO_NONE;
+        count_collision(m, m->scan > 0);
+        m->echo = m->echo_stripped || m->scan > 0 || is_mirrored(m) ? m->echo : FT_ECHO_NONE;
     }
     m->scan += bytes;
     m->hunting = 0;
@@ -363,7 +370,12 @@ enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, 
 
 enum ft_outcome ft_master_expire(ft_master *m, int64_t now)
 {
-    if (m->outcome != FT_PENDING || now < ft_master_deadline(m)) {
+    return now < ft_master_deadline(m) ? m->outcome : ft_master_give_up(m);
+}
+
+enum ft_outcome ft_master_give_up(ft_master *m)
+{
+    if (m->outcome != FT_PENDING) {
         return m->outcome;
     }
     size_t cut_short = m->wanted;
@@ -375,6 +387,7 @@ enum ft_outcome ft_master_expire(ft_master *m, int64_t now)
         m->counts.truncated += cut_short > 0;
         if (m->framing == FT_RTU) {
             count_passed(m, m->used, 1);
+            count_collision(m, m->heard > 0);
         }
         finish(m, FT_TIMED_OUT);
     }

@@ -37,6 +37,7 @@ typedef struct ft_master_counts {
     uint64_t echoes;        /* own requests heard back */
     uint64_t garbage_bytes; /* bytes of a pending transaction in no frame at all */
     uint64_t stale_bytes;   /* bytes that arrived while no answer was awaited */
+    uint64_t collisions;    /* transactions on a line with echo whose echo was not what had been sent */
 } ft_master_counts;
 
 typedef struct ft_master {
@@ -87,6 +88,8 @@ enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, 
 /* FT_TIMED_OUT once now >= the deadline. Rarely FT_ANSWERED or FT_EXCEPTION: a complete answer stood behind bytes that
  * looked like the beginning of a longer one. */
 enum ft_outcome ft_master_expire(ft_master *m, int64_t now);
+/* The same before the deadline, where the caller knows that nothing more will come. */
+enum ft_outcome ft_master_give_up(ft_master *m);
 
 /* Until when a pending answer is waited for; INT64_MAX when none is. */
 int64_t ft_master_deadline(const ft_master *m);
