@@ -112,12 +112,17 @@ int ft_guard_avoids(const ft_guard *guard, ft_shape shape)
         && (find(guard, shape) < guard->count || open_requests(guard, shape.unit) >= FT_OWED_PER_UNIT);
 }
 
+static uint32_t open_of_function(const ft_guard *guard, uint8_t unit, uint8_t function)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < guard->count; i++)
+        n += guard->owed[i].shape.unit == unit && guard->owed[i].shape.function == function;
+    return n;
+}
+
 int ft_guard_doubts(const ft_guard *guard, uint8_t unit, uint8_t function)
 {
-    for (uint32_t i = 0; i < guard->count; i++)
-        if (guard->owed[i].shape.unit == unit && guard->owed[i].shape.function == function)
-            return 1;
-    return 0;
+    return open_of_function(guard, unit, function) > 0;
 }
 
 int64_t ft_guard_until(const ft_guard *guard, uint8_t unit)
@@ -179,6 +184,17 @@ static void drop(ft_guard *guard, uint32_t n)
     memmove(guard->heard, guard->heard + n, guard->used);
 }
 
+/* An exception does not tell which of several requests of its function it answers: these all stay open. */
+static void take_out(ft_guard *guard, ft_owed *owed, uint32_t at, ft_owed *late)
+{
+    const uint8_t *bytes = guard->heard + at;
+    int is_clear = bytes[1] == owed->shape.function || open_of_function(guard, bytes[0], owed->shape.function) == 1;
+    *late = *owed;
+    drop(guard, at + (uint32_t)length_of(owed->shape, bytes, guard->used - at));
+    if (is_clear)
+        strike(guard, owed);
+}
+
 int ft_guard_hear(ft_guard *guard, ft_shape asked, const uint8_t **bytes, size_t *n, ft_owed *late)
 {
     if (guard->count == 0)
@@ -191,9 +207,7 @@ int ft_guard_hear(ft_guard *guard, ft_shape asked, const uint8_t **bytes, size_t
             ft_owed *owed = owed_at(guard, asked, guard->heard + at, guard->used - at, &more);
             if (!owed)
                 continue;
-            *late = *owed;
-            drop(guard, at + (uint32_t)length_of(owed->shape, guard->heard + at, guard->used - at));
-            strike(guard, owed);
+            take_out(guard, owed, at, late);
             return 1;
         }
         drop(guard, at);
