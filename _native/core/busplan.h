@@ -35,6 +35,8 @@ typedef struct ft_device {
     uint32_t probe;        /* block that a suspect is asked for */
     uint32_t mute;         /* barriers in a row without an answer */
     uint8_t alive;         /* it has answered since it was a suspect, or ever */
+    uint8_t orderly;       /* late answers that came before anything that was asked later, up to FT_ORDER_TRUST */
+    uint8_t is_disorderly; /* one came after */
     uint8_t must_drain;    /* what it owes can only be told from the next answer by a barrier, or by waiting */
     ft_patience patience;
     ft_counts counts;

@@ -11,6 +11,9 @@
 #define FT_BUSY_FIRST_NS (100 * NS_PER_MS)
 #define FT_BUSY_MOST_NS (10000 * NS_PER_MS)
 
+/* So many late answers that came in order are enough to believe that a device keeps it. */
+#define FT_ORDER_TRUST 4
+
 enum { ACKNOWLEDGE = 5, BUSY = 6 }; /* exceptions that say: ask again later */
 
 /* ---- counters ---- */
@@ -97,11 +100,14 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     if (bus->current != FT_NO_BLOCK)
         asked = bus->ask.shape;
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
-        uint32_t device = device_of(bus->plan, late.shape.unit);
-        ft_count_for(bus, device, FT_N_STALE, 1);
-        if (device == FT_NO_BLOCK) /* of a plan that is gone */
+        uint32_t number = device_of(bus->plan, late.shape.unit);
+        ft_count_for(bus, number, FT_N_STALE, 1);
+        if (number == FT_NO_BLOCK) /* of a plan that is gone */
             continue;
-        ft_patience_late(&bus->plan->devices[device].patience, now - late.sent_ns);
+        ft_device *device = &bus->plan->devices[number];
+        ft_patience_late(&device->patience, now - late.sent_ns);
+        device->is_disorderly |= late.passed;
+        device->orderly += !late.passed && device->orderly < FT_ORDER_TRUST;
     }
 }
 
@@ -195,6 +201,18 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         ft_fail_tags(bus, block->device, bus->current, now);
 }
 
+/* Nothing older is under way, if the device answers in the order it is asked. One that has not yet shown it, or has shown
+ * the contrary, is waited for all the same. */
+static void drained(ft_bus *bus, ft_device *device, uint8_t unit)
+{
+    device->mute = 0;
+    ft_guard_answered(&bus->guard, unit);
+    if (device->orderly < FT_ORDER_TRUST || device->is_disorderly)
+        return;
+    device->must_drain = 0;
+    ft_guard_drain(&bus->guard, unit);
+}
+
 /* The device talks: it is at its full rate again, and what was asked before is passed. */
 static void succeeded(ft_bus *bus, const ft_block *block, ft_turn *turn, enum ft_outcome outcome, int64_t now)
 {
@@ -202,9 +220,7 @@ static void succeeded(ft_bus *bus, const ft_block *block, ft_turn *turn, enum ft
     if (ft_silence_breaks(device))
         ft_catch_up(bus->plan, block->device, now);
     if (bus->is_barrier) {
-        device->mute = 0;
-        device->must_drain = 0;
-        ft_guard_clear(&bus->guard, block->unit);
+        drained(bus, device, block->unit);
     } else if (outcome == FT_EXCEPTION && bus->is_doubted) {
         doubted(bus, block, now);
     } else {

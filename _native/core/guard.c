@@ -77,6 +77,12 @@ void ft_guard_answered(ft_guard *guard, uint8_t unit)
         guard->owed[i].passed |= guard->owed[i].shape.unit == unit;
 }
 
+void ft_guard_drain(ft_guard *guard, uint8_t unit)
+{
+    for (uint32_t i = 0; i < guard->count; i++)
+        guard->owed[i].drained |= guard->owed[i].shape.unit == unit;
+}
+
 void ft_guard_tidy(ft_guard *guard, int64_t now)
 {
     for (uint32_t i = guard->count; i-- > 0;)
@@ -98,31 +104,36 @@ void ft_guard_forgive(ft_guard *guard, ft_shape shape)
         strike(guard, &guard->owed[at]);
 }
 
-static uint32_t open_requests(const ft_guard *guard, uint8_t unit)
+/* How many answers the unit owes, to one function or to all (0). */
+static uint32_t open_of(const ft_guard *guard, uint8_t unit, uint8_t function)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < guard->count; i++)
-        n += guard->owed[i].shape.unit == unit;
+    for (uint32_t i = 0; i < guard->count; i++) {
+        const ft_owed *owed = &guard->owed[i];
+        n += owed->shape.unit == unit && !owed->drained && (function == 0 || owed->shape.function == function);
+    }
     return n;
 }
 
 int ft_guard_avoids(const ft_guard *guard, ft_shape shape)
 {
-    return ft_guard_owes(guard, shape.unit)
-        && (find(guard, shape) < guard->count || open_requests(guard, shape.unit) >= FT_OWED_PER_UNIT);
+    if (!ft_guard_owes(guard, shape.unit))
+        return 0;
+    uint32_t at = find(guard, shape);
+    return (at < guard->count && !guard->owed[at].drained) || open_of(guard, shape.unit, 0) >= FT_OWED_PER_UNIT;
 }
 
-static uint32_t open_of_function(const ft_guard *guard, uint8_t unit, uint8_t function)
+int ft_guard_is_behind(const ft_guard *guard, uint8_t unit)
 {
-    uint32_t n = 0;
     for (uint32_t i = 0; i < guard->count; i++)
-        n += guard->owed[i].shape.unit == unit && guard->owed[i].shape.function == function;
-    return n;
+        if (guard->owed[i].shape.unit == unit && !guard->owed[i].passed)
+            return 1;
+    return 0;
 }
 
 int ft_guard_doubts(const ft_guard *guard, uint8_t unit, uint8_t function)
 {
-    return open_of_function(guard, unit, function) > 0;
+    return open_of(guard, unit, function) > 0;
 }
 
 int64_t ft_guard_until(const ft_guard *guard, uint8_t unit)
@@ -159,7 +170,8 @@ static ft_owed *owed_at(ft_guard *guard, ft_shape asked, const uint8_t *bytes, s
         return NULL;
     for (uint32_t i = 0; i < guard->count; i++) {
         ft_owed *owed = &guard->owed[i];
-        size_t length = owed->shape.unit == bytes[0] ? length_of(owed->shape, bytes, n) : 0;
+        int is_candidate = owed->shape.unit == bytes[0] && !(owed->drained && same_shape(owed->shape, asked));
+        size_t length = is_candidate ? length_of(owed->shape, bytes, n) : 0;
         if (length > n)
             *more = 1;
         else if (length > 0 && ft_crc_fits(bytes, length))
@@ -188,7 +200,7 @@ static void drop(ft_guard *guard, uint32_t n)
 static void take_out(ft_guard *guard, ft_owed *owed, uint32_t at, ft_owed *late)
 {
     const uint8_t *bytes = guard->heard + at;
-    int is_clear = bytes[1] == owed->shape.function || open_of_function(guard, bytes[0], owed->shape.function) == 1;
+    int is_clear = bytes[1] == owed->shape.function || open_of(guard, bytes[0], owed->shape.function) <= 1;
     *late = *owed;
     drop(guard, at + (uint32_t)length_of(owed->shape, bytes, guard->used - at));
     if (is_clear)

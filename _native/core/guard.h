@@ -6,7 +6,7 @@
  * shape is asked of that unit. It is owed until
  *   - it is heard: thrown away and counted, or
  *   - its window is over, and the unit has answered something that was asked later, or
- *   - a barrier was answered: the unit answers in order, so nothing older is under way, or
+ *   - a barrier was answered, and the unit has shown often enough that it answers in order: nothing older is under way, or
  *   - FT_OWED_FORGET_NS after its window, whatever happened.
  */
 #ifndef FT_GUARD_H
@@ -30,7 +30,8 @@ typedef struct ft_shape {
 
 typedef struct ft_owed {
     ft_shape shape;
-    uint8_t passed; /* the unit has answered something that was asked later */
+    uint8_t passed;  /* the unit has answered something that was asked later: it comes out of order, if it comes */
+    uint8_t drained; /* ... and is trusted not to come: it is only listened for, to see whether that was right */
     int64_t sent_ns;
     int64_t until_ns; /* end of its window */
 } ft_owed;
@@ -50,6 +51,8 @@ int64_t ft_guard_owe(ft_guard *guard, ft_shape shape, int64_t sent_ns, int64_t n
 void ft_guard_answered(ft_guard *guard, uint8_t unit);
 /* Forget what cannot come any more. */
 void ft_guard_tidy(ft_guard *guard, int64_t now);
+/* The unit has answered a barrier, and answers in order. */
+void ft_guard_drain(ft_guard *guard, uint8_t unit);
 /* The unit owes nothing. */
 void ft_guard_clear(ft_guard *guard, uint8_t unit);
 /* An answer of this shape is asked for all the same: it is not late when it comes. */
@@ -62,6 +65,8 @@ static inline int ft_guard_owes(const ft_guard *guard, uint8_t unit)
 
 /* Whether an answer of this shape may still come unasked. */
 int ft_guard_avoids(const ft_guard *guard, ft_shape shape);
+/* Whether the unit may answer what was asked before its last answer. */
+int ft_guard_is_behind(const ft_guard *guard, uint8_t unit);
 /* Whether an exception of this unit and function may be a late one. */
 int ft_guard_doubts(const ft_guard *guard, uint8_t unit, uint8_t function);
 /* End of the last window of the unit. */
