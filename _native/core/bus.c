@@ -180,6 +180,7 @@ static void begin(ft_bus *bus, uint32_t i, int64_t now)
     bus->settling = 0;
     bus->looks = 0;
     bus->before = bus->master.counts;
+    bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
     ft_count_for(bus, block->device, FT_N_TRANSACTIONS, 1);
     ft_count_for(bus, block->device, FT_N_BARRIERS, bus->is_barrier);
     ft_count_for(bus, block->device, FT_N_PROBES, device->backoff_ns > 0);

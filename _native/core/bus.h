@@ -70,6 +70,7 @@ typedef struct ft_bus {
     uint8_t predicted;     /* the transaction's first look was timed, not triggered by bytes */
     uint8_t watching;      /* bytes wake the caller */
     uint8_t is_barrier;    /* the transaction */
+    uint8_t is_behind;     /* its unit owed other answers when it began */
     uint8_t is_doubted;    /* an exception may be the late one to another request */
     ft_counts counts;
 } ft_bus;

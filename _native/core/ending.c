@@ -188,7 +188,8 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
     int is_damaged = bus->master.counts.crc_errors != bus->before.crc_errors;
     turn->good = 0;
     ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
-    ft_owe(bus, now);
+    if (bus->is_behind || !bus->master.began) /* else it came, but damaged, and comes no more */
+        ft_owe(bus, now);
     ft_count_for(bus, block->device, FT_N_TIMEOUTS, !is_damaged);
     if (bus->is_barrier) {
         device->mute++;

@@ -17,8 +17,8 @@
 
 #include "modbus.h"
 
-#define FT_OWED_MAX 128                         /* 31 units of one bus, four each: more at once is a dead bus */
-#define FT_OWED_PER_UNIT 4                      /* so many different requests of one unit may be open */
+#define FT_OWED_MAX 128                         /* 31 units of one bus, four each, is more than ever */
+#define FT_OWED_PER_UNIT 8                      /* so many different requests of one unit may be open */
 #define FT_OWED_FORGET_NS INT64_C(60000000000)  /* no device answers a minute late */
 
 /* What tells one answer from another. */

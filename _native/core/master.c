@@ -209,6 +209,8 @@ static void drop(ft_master *m, size_t n)
 static void pass(ft_master *m, verdict v)
 {
     int tcp = m->framing == FT_TCP;
+    m->began |= v.kind == DAMAGED && m->passed == 0;
+    m->passed += v.kind == OWN_ECHO ? 0 : 1;
     if (v.kind == OWN_ECHO) {
         count_passed(m, m->scan, 1);
         m->counts.echoes++;
@@ -271,6 +273,7 @@ static void hunt(ft_master *m)
         }
         if ((v.kind == INCOMPLETE || v.kind == MAYBE_ECHO) && !m->last_call) {
             m->arriving = v.kind == INCOMPLETE;
+            m->began |= v.kind == INCOMPLETE && v.bytes > 0 && m->passed == 0;
             m->wanted = v.bytes;
             m->missing = v.missing;
             return;
@@ -319,8 +322,8 @@ void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, si
     m->request_bytes = n;
     m->answer_bytes = 0;
     m->outcome = FT_PENDING;
-    m->echo_stripped = m->hunting = m->last_call = 0;
-    m->heard = 0;
+    m->echo_stripped = m->hunting = m->last_call = m->began = 0;
+    m->heard = m->passed = 0;
     m->first_ns = 0;
     m->deadline_ns = now + (int64_t)n * m->char_ns + timeout_ns;
     m->rest_ns = (int64_t)longest * m->char_ns + FT_CHUNK_NS;

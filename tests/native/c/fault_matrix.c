@@ -149,14 +149,20 @@ static void arrive(line *l, const uint8_t *bytes, size_t n)
     hand_over(l);
 }
 
-static size_t take(line *l, uint8_t *out)
+static size_t take(line *l, uint8_t *out, size_t n)
 {
-    size_t n = l->ready;
     memcpy(out, l->bytes, n);
     memmove(l->bytes, l->bytes + n, l->held - n);
     l->held -= n;
-    l->ready = 0;
+    l->ready -= n;
     return n;
+}
+
+/* What a bus that waits for bytes reads: it is woken by every chunk. */
+static size_t take_chunk(line *l, uint8_t *out)
+{
+    size_t chunk = l->chunk < 0 ? 1 + draw(l) % 40 : (size_t)l->chunk;
+    return take(l, out, chunk == 0 || chunk > l->ready ? l->ready : chunk);
 }
 
 /* A line that echoes, in part or with a collision in it. */
@@ -219,11 +225,11 @@ static int64_t step(line *l, ft_action *action)
 {
     uint8_t bytes[ADAPTER_BYTES];
     int watched = action->watch;
-    size_t n = watched && l->ready ? take(l, bytes) : 0;
+    size_t n = watched && l->ready ? take_chunk(l, bytes) : 0;
     int64_t wake = ft_bus_step(&bus, l->now, n ? bytes : NULL, n, action);
     judge(l->now);
     if (action->what == FT_LOOK) {
-        n = take(l, bytes);
+        n = take(l, bytes, l->ready);
         wake = ft_bus_step(&bus, l->now, bytes, n, action);
         judge(l->now);
     }
