@@ -34,9 +34,9 @@ static int64_t give_up_at(const ft_bus *bus)
 {
     const ft_master *master = &bus->master;
     int64_t deadline = ft_master_deadline(master);
-    if (master->counts.crc_errors != bus->before.crc_errors)
+    if (master->began && master->counts.crc_errors != bus->before.crc_errors)
         deadline = ft_least(deadline, bus->heard_ns + ft_quiet_ns(bus));
-    if (master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
+    if (master->began && master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
         int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
         deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces));
     }
