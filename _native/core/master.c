@@ -205,6 +205,12 @@ static void drop(ft_master *m, size_t n)
     m->counted = m->counted > n ? m->counted - n : 0;
 }
 
+static void note_echo(ft_master *m, enum ft_echo echo)
+{
+    m->echo_changed |= m->echo != FT_ECHO_UNKNOWN && m->echo != echo;
+    m->echo = echo;
+}
+
 /* Nothing came before, and what comes is no echo, nor what a collision has made of it. */
 static int may_begin(const ft_master *m)
 {
@@ -221,7 +227,7 @@ static void pass(ft_master *m, verdict v)
         m->began = 0;
         count_passed(m, m->scan, 1);
         m->counts.echoes++;
-        m->echo = FT_ECHO_SEEN;
+        note_echo(m, FT_ECHO_SEEN);
         m->echo_stripped = 1;
         m->heard -= v.bytes;
         m->first_ns = 0;
@@ -258,7 +264,9 @@ static void take_answer(ft_master *m, size_t bytes)
     if (!tcp) {
         count_passed(m, m->scan, 1);
         count_collision(m, m->scan > 0);
-        m->echo = m->echo_stripped || m->scan > 0 || is_mirrored(m) ? m->echo : FT_ECHO_NONE;
+        if (!m->echo_stripped && m->scan == 0 && !is_mirrored(m)) {
+            note_echo(m, FT_ECHO_NONE);
+        }
     }
     m->scan += bytes;
     m->hunting = 0;

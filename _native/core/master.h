@@ -44,6 +44,7 @@ typedef struct ft_master {
     /* the line */
     enum ft_framing framing;
     enum ft_echo echo;        /* what the last transaction that can tell showed */
+    uint8_t echo_changed;     /* it showed both */
     int64_t char_ns;
     ft_master_counts counts;
     /* the transaction */
