@@ -177,6 +177,7 @@ static void begin(ft_bus *bus, uint32_t i, int64_t now)
     bus->last_device = block->device;
     bus->sent_ns = now;
     bus->pause_ns = 0;
+    bus->late_bytes = 0;
     bus->settling = 0;
     bus->looks = 0;
     bus->before = bus->master.counts;
