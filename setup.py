@@ -17,7 +17,22 @@ MODULES: dict[str, list[str]] = {
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode", "encode"],
     "ring": ["ring"],
-    "busloop": ["busloop", "wishes", "trace", "bus", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
+    "busloop": [
+        *[
+            "busloop",
+            "wishes",
+            "trace",
+            "unmark",
+            "bus",
+            "ending",
+            "guard",
+            "variant",
+            "patience",
+            "silence",
+            "busplan",
+        ],
+        *["rhythm", "master", "modbus", "crc", "decode", "ring"],
+    ],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
     "filter": ["filter"],
     "columns": [

@@ -19,6 +19,7 @@ from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.memory import Memory
 from agent.acquire.plan import Plan
+from agent.acquire.scheduling import Scheduling
 from agent.acquire.trace import pcapng
 from agent.batch import Encoder, OpenBatch, SchemaBook, mark_historical, merge
 from agent.clock import boot_ns, wall_clock
@@ -46,7 +47,8 @@ class Gateway:
         self.plan_size = len(plan.tags), len(plan.groups), len(plan.buses)
         self.started_ns = now_ns
         self.epoch = os.urandom(8)
-        self.acquisition = Acquisition(config.buses, plan, memory)
+        scheduling = Scheduling(config.gateway.loop_priority, config.gateway.loop_cpu)
+        self.acquisition = Acquisition(config.buses, plan, memory, scheduling)
         self.filter = compile_filter(plan.tags)
         encoder = Encoder(
             config.gateway.id, self.epoch, plan.tags, plan.groups, batching.format, batching.max_message_bytes

@@ -26,6 +26,16 @@ static unsigned point_registers(const ft_point *point)
     }
 }
 
+void ft_point_extent(const ft_point *point, int32_t *start, int32_t *end)
+{
+    *start = point->at;
+    *end = (int32_t)(point->at + point_registers(point));
+    if (point->flags & FT_SCALED) {
+        *start = point->scale_at < *start ? point->scale_at : *start;
+        *end = point->scale_at >= *end ? point->scale_at + 1 : *end;
+    }
+}
+
 static int bits_fit(const ft_point *point)
 {
     int whole_value = point->length == 1 || point->length == 2 || point->length == 4;

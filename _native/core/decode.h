@@ -15,6 +15,10 @@
  * point_total: length of the whole array. */
 int ft_block_fits(const ft_block *block, const ft_point *points, size_t point_total);
 
+/* What must be read for a point's value, in registers or bits of its block: the first, and one past the last. The power
+ * of ten of a scaled value belongs to it. */
+void ft_point_extent(const ft_point *point, int32_t *start, int32_t *end);
+
 /* Most samples a decode of the block can give: one a tag, texts one for each 8 bytes. */
 size_t ft_block_records(const ft_block *block, const ft_point *points);
 

@@ -12,6 +12,7 @@ from agent.acquire.limits import described
 from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
+from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.trace import LineTrace, frames_of
 from agent.acquire.wire import switch_time_ns
@@ -26,6 +27,11 @@ RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
 STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
 
 
+AS_ALL = Scheduling()
+
+log = logging.getLogger(__name__)
+
+
 class Counts(NamedTuple):
     """What happened on a bus or with a device, since start; the order is that of _native.busloop.COUNTERS."""
 
@@ -34,9 +40,14 @@ class Counts(NamedTuple):
     timeouts: int
     crc_errors: int
     exceptions: int
-    stale_discarded: int  # bytes that belonged to no transaction
+    stale_discarded: int  # answers that came when they were no longer awaited
+    ambiguous: int  # exceptions that may have been late ones, discarded too
     overruns: int  # polls skipped because bus or device were not ready in their period
     busy_ns: int
+    barriers: int  # loop-backs, sent to be sure that no late answer is under way
+    probes: int  # requests to devices that seem to be dead
+    noise_bytes: int  # in no answer: the line's quality
+    collisions: int  # the line's echo differed from what was sent
 
 
 class BusStats(NamedTuple):
@@ -48,15 +59,20 @@ class BusStats(NamedTuple):
     port: str  # opening, open, failed
     error: str  # why it is not open
     devices: dict[str, Counts]
+    notes: tuple[str, ...] = ()  # what the port's driver granted and refused
+    finding: str = ""  # why answers are damaged
 
 
 class Acquisition:
     """All buses of an agent: ports opened by a supervisor thread, one native loop thread that serves them."""
 
-    def __init__(self, buses: Sequence[Bus], plan: Plan, memory: Memory | None = None) -> None:
+    def __init__(
+        self, buses: Sequence[Bus], plan: Plan, memory: Memory | None = None, scheduling: Scheduling = AS_ALL
+    ) -> None:
         """`plan` is the one compiled with what `memory` knows; without a memory, what devices teach is forgotten."""
         self._buses = tuple(buses)
         self._memory = memory
+        self._scheduling = scheduling
         self._loop = BusLoop([(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
         self._supervisor = Supervisor(self._loop, self._buses)
         self._threads = [
@@ -71,6 +87,8 @@ class Acquisition:
         self._started_ns = boot_ns()
         for thread in self._threads:
             thread.start()
+        for note in hasten(self._threads[0], self._scheduling):
+            log.log(logging.INFO if note.done else logging.WARNING, "bus loop: %s", note)
 
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
@@ -134,7 +152,10 @@ class Acquisition:
         state, error = self._supervisor.state(line)
         bus = Counts(*counts)
         by_name = {name: Counts(*device) for name, device in zip(part.devices, devices, strict=False)}
-        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name)
+        notes = tuple(map(str, self._supervisor.notes(line)))
+        finding = self._supervisor.finding(line)
+        sentence = finding.sentence if finding else ""
+        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name, notes, sentence)
 
 
 def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:

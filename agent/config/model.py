@@ -25,6 +25,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """`[gateway]`."""
 
     id: str
+    loop_priority: int = 0  # of SCHED_FIFO, for the thread that serves the buses; 0: like every other thread
+    loop_cpu: int | None = None  # the only one that thread runs on
 
 
 class Secret(str):
@@ -126,6 +128,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     parity: str = "E"
     stop_bits: int = 1
     rs485: str = "auto"
+    mark_errors: str = "auto"
     timeout_ns: int
     switch_ns: int = 0  # silence before a request to another device than the last one
     devices: tuple[Device, ...]
