@@ -17,10 +17,22 @@ MODULES: dict[str, list[str]] = {
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
-    "busloop": ["busloop", "wishes", "bus", "ending", "guard", "variant", "patience", "silence", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
+    "busloop": [
+        "busloop", "wishes", "trace", "bus", "ending", "guard", "variant", "patience", "silence", "busplan", "rhythm",
+        "master", "modbus", "crc", "decode", "ring",
+    ],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
-    "columns": ["columns", "columns_read", "decimals", "envelope", "mpack"],
+    "columns": [
+        "columns",
+        "columns_read",
+        "columns_tables",
+        "columns_streams",
+        "columns_plain",
+        "decimals",
+        "envelope",
+        "mpack",
+    ],
     "page": ["page", "crc32c"],
 }
 
