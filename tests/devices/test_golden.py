@@ -19,6 +19,7 @@ from agent.batch.record import RECORD, number_value
 from agent.config.files import shipped_maps
 from agent.config.model import Config, Table
 from agent.model import Quality, ValueType
+from agent.simulate.faults import pack_faults
 from agent.simulate.layout import arrange, unit_bits
 from agent.simulate.signal import TICK_NS, raw_at
 
@@ -123,7 +124,7 @@ def test_a_map_reads_from_the_simulator_what_that_serves(with_map: Callable[...,
     device = config.buses[0].devices[0]
     signals, conflicts = arrange([device])
     assert conflicts == []
-    bus = SimulatedBus(1, unit_bits([device.unit]), signals, bytes(120))
+    bus = SimulatedBus(1, unit_bits([device.unit]), signals, pack_faults([], "b"))
     answers = []
     for _, request in requests_of(config):
         bus.feed(request, 0, TICK * TICK_NS)

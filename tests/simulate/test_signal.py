@@ -90,7 +90,7 @@ def test_a_value_and_its_power_of_ten_are_served_together(kind, at, order, unit,
     )
     signals, conflicts = arrange([Device(name="d", unit=unit, tags=(tag,))])
     assert conflicts == []
-    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120))
+    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(128))
     bus.feed(struct.pack(">HHHBBHH", 0, 0, 6, unit, 4, at, 6), 0, tick * TICK_NS)
     data = bus.release(0)[9:]
     power = struct.unpack("<h" if order in (Order.BADC, Order.DCBA) else ">h", data[10:])[0]
@@ -119,7 +119,7 @@ def test_a_wide_text_is_served_one_character_a_register(length, order, unit, tic
         is_wide=True,
     )
     signals, _ = arrange([Device(name="d", unit=unit, tags=(tag,))])
-    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120))
+    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(128))
     bus.feed(struct.pack(">HHHBBHH", 0, 0, 6, unit, 3, 9, length), 0, tick * TICK_NS)
     high = 0 if order in (Order.BADC, Order.DCBA) else 1
     assert bus.release(0)[9:][high::2] == raw_at(tag, unit, tick)
