@@ -57,7 +57,7 @@ def test_a_loop_that_wakes_up_late_sends_all_that_is_due_at_once():
 
 def test_values_are_those_of_the_moment_the_answer_begins():
     request_and_delay_ns = REQUEST_CHARS * CHAR_NS + GAP_NS
-    unpaced = SimulatedBus(0, unit_bits([1]), b"", bytes(120))
+    unpaced = SimulatedBus(0, unit_bits([1]), b"", bytes(128))
     paced = line()
     for wall_ns in (WALL_NS + 100_000_000 - request_and_delay_ns - 1, WALL_NS + 100_000_000 - request_and_delay_ns):
         unpaced.feed(READ, 0, wall_ns + request_and_delay_ns)
@@ -111,10 +111,10 @@ def test_a_master_that_runs_ahead_is_answered_in_turn_at_the_speed_of_the_line()
 
 def test_a_master_that_runs_too_far_ahead_loses_answers_and_they_are_counted():
     bus = line()
-    for number in range(10):
+    for number in range(14):
         ask(bus, READ, now_ns=number)
-    assert len(pieces(bus)) == 8
-    assert (bus.counts()["answered"], bus.counts()["unsent"]) == (10, 2)
+    assert len(pieces(bus)) == 12
+    assert (bus.counts()["answered"], bus.counts()["unsent"]) == (14, 2)
 
 
 def test_late_answers_come_at_their_time_whatever_has_been_asked_since():
