@@ -118,3 +118,8 @@ cdef class Wishes:
 cdef class BusLoop:
     cdef ft_loop *loop
     cdef uint32_t line(self, object number) except? 0xFFFFFFFF
+
+# For the door of the TCP links.
+cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NULL
+cdef tuple read_counts(const ft_counts *counts)
+cdef bytes trace_records(ft_trace *trace)
