@@ -173,3 +173,9 @@ enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t
     }
     return FT_ARRIVED_NOTHING;
 }
+
+int ft_flights_half(const ft_flights *flights)
+{
+    size_t n = flights->used - flights->from;
+    return n >= 2 && find(flights, ft_u16(flights->heap + flights->from)) < flights->count;
+}

@@ -10,6 +10,9 @@
  * passed over byte by byte until an answer that is awaited begins.
  *
  * A transaction number that got no answer is not used again while that answer may still come.
+ *
+ * A TCP stream has no holes, so what follows the beginning of an answer is the rest of it. Where that does not come in
+ * time, what does come later cannot be told from it: such a connection is to be given up.
  */
 #ifndef FT_FLIGHTS_H
 #define FT_FLIGHTS_H
@@ -34,6 +37,7 @@ typedef struct ft_flight {
     uint16_t transaction;
     uint8_t unit;
     uint8_t is_second;     /* another one was under way when it was sent */
+    uint8_t is_passed;     /* one of the same unit that was sent later was answered */
     uint8_t murmured;      /* something came that bears its number and is not its answer */
     uint8_t request_pdu[5]; /* function, address, quantity */
 } ft_flight;
@@ -78,5 +82,7 @@ size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n);
 /* The next thing that has arrived whole. ANSWER: to flight *at, *pdu until the next call of take; the flight is the
  * caller's to remove. FOREIGN: a frame that nobody asked for. NOTHING: more bytes are needed. */
 enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t **pdu);
+/* Whether an answer has begun to arrive and is not complete. */
+int ft_flights_half(const ft_flights *flights);
 
 #endif

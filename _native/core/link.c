@@ -67,20 +67,19 @@ static void narrow_for_good(ft_link *link)
     set_width(link, 1);
 }
 
-/* An answer of this unit is still awaited that was asked for earlier. */
-static int is_out_of_turn(const ft_link *link, uint32_t at)
+/* Requests of this unit that were sent earlier and are not answered yet: they are lost, or the unit keeps no order. */
+static void pass(ft_link *link, uint32_t at)
 {
-    const ft_flight *flights = link->flights.flight;
+    ft_flight *flights = link->flights.flight;
     for (uint32_t i = 0; i < at; i++)
-        if (flights[i].unit == flights[at].unit)
-            return 1;
-    return 0;
+        flights[i].is_passed |= flights[i].unit == flights[at].unit;
 }
 
 static void learn_width(ft_link *link, uint32_t at)
 {
     link->is_proven |= link->flights.flight[at].is_second;
-    if (is_out_of_turn(link, at)) {
+    pass(link, at);
+    if (link->flights.flight[at].is_passed) {
         narrow_for_good(link);
         return;
     }
@@ -178,14 +177,17 @@ static void timed_out(ft_link *link, uint32_t at, int64_t now)
     }
 }
 
-static void expire(ft_link *link, int64_t now)
+/* 1: an answer stopped in its middle. */
+static int expire(ft_link *link, int64_t now)
 {
+    int was_half = ft_flights_half(&link->flights);
     for (uint32_t at = 0; at < link->flights.count;) {
         if (link->flights.flight[at].deadline_ns <= now)
             timed_out(link, at, now);
         else
             at++;
     }
+    return was_half && !ft_flights_half(&link->flights);
 }
 
 /* ---- what arrives ---- */
@@ -221,8 +223,8 @@ static int64_t ready_at(const ft_link *link, uint32_t i)
     const ft_turn *turn = &plan->turns[i];
     const ft_device *device = &plan->devices[block->device];
     int64_t at = ft_most(turn->due_ns, ft_most(turn->not_before_ns, device->not_before_ns));
-    int is_suspect = device->backoff_ns > 0;
-    if ((is_suspect && i != device->probe) || ((is_suspect || block->gap_ns > 0) && is_asked(link, block->device)))
+    int takes_one = !device->alive || device->silent > 0 || block->gap_ns > 0;
+    if ((device->backoff_ns > 0 && i != device->probe) || (takes_one && is_asked(link, block->device)))
         return FT_NEVER;
     return ft_most(at, ft_silence_ready(&link->silence, device, block->timeout_ns / link->width));
 }
@@ -297,8 +299,7 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
         return FT_NEVER;
     if (n > 0)
         hear(link, now, bytes, n);
-    expire(link, now);
-    out->is_stalled = link->rounds >= link->stall_after;
+    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after;
     return out->is_stalled ? FT_NEVER : fill(link, now, out);
 }
 

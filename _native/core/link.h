@@ -7,11 +7,12 @@
  *              connection has come; half as many after a request behind another one got no answer although its device
  *              lives, twice as many again after ever more answers; one for good after the device answered a unit's requests out of turn, or one that was never sent, or
  *              closed the connection on a second request before it had ever answered one
- *   devices    one that wants a gap, and a suspect, is asked for one thing at a time; suspects as on a bus (silence.h)
+ *   devices    one that wants a gap, has not answered yet or not lately, is asked for one thing at a time; suspects as on a
+ *              bus (silence.h)
  *   matching   by number, unit, function and size (flights.h); a timeout is the configured one: TCP's own repetition of a
  *              lost segment takes longer than any answer, and a late answer is told by its number
- *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed; the rounds
- *              are doubled until something comes. A new connection is a reason to ask suspects at once.
+ *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
+ *              are doubled until something comes), and one on which an answer stopped in its middle. A new connection is a reason to ask suspects at once.
  *
  * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out.
  */
