@@ -1,4 +1,4 @@
-"""Modbus TCP in virtual time: polls in, packed plans out; a link, a connection and a device that misbehaves on purpose."""
+"""Modbus TCP in virtual time: polls in, packed plans out; a link, a connection and a device that may misbehave."""
 
 import heapq
 import itertools

@@ -1,21 +1,18 @@
-"""Buses and their plan in, samples and counters out: the native loop, its thread and its ports."""
+"""Buses and their plan in, samples and counters out: what the agent sees of its native loops."""
 
-import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
+from agent.acquire.loops import Loops
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import wire_of
-from agent.acquire.supervisor import Supervisor
 from agent.acquire.trace import LineTrace, frames_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
 
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
-STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
 
 
 class Counts(NamedTuple):
@@ -48,46 +45,37 @@ class BusStats(NamedTuple):
 
 
 class Acquisition:
-    """All buses of an agent: ports opened by a supervisor thread, one native loop thread that serves them."""
+    """All buses of an agent: ports are opened by threads of their own, one native thread serves each kind of bus."""
 
     def __init__(self, buses: Sequence[Bus], plan: Plan) -> None:
         self._buses = tuple(buses)
         self._plan = plan
-        self._loop = BusLoop([(*wire_of(bus), _ring_bits(part)) for bus, part in self._pairs(plan)])
-        self._supervisor = Supervisor(self._loop, self._buses)
-        self._threads = [
-            threading.Thread(target=self._loop.run, name="fieldtap-bus", daemon=True),
-            threading.Thread(target=self._supervisor.run, name="fieldtap-port", daemon=True),
-        ]
+        self._loops = Loops(self._buses, [(*wire_of(bus), _ring_bits(part)) for bus, part in self._pairs(plan)])
         self._started_ns = 0
         self.replan(plan)
 
     def start(self) -> None:
         """Open the ports and poll. A port that cannot be opened is retried, not raised."""
         self._started_ns = boot_ns()
-        for thread in self._threads:
-            thread.start()
+        self._loops.start()
 
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
-        self._loop.stop()
-        self._threads[0].join()
-        self._supervisor.stop()
-        self._threads[1].join(STOP_S)
+        self._loops.stop()
 
     def replan(self, plan: Plan) -> None:
         """Let the same buses run another plan from now on, without closing a port."""
         for line, (_, part) in enumerate(self._pairs(plan)):
-            self._loop.adopt(line, part.blocks, part.points, len(part.devices))
+            self._loops.adopt(line, part.blocks, part.points, len(part.devices))
         self._plan = plan
 
     def fileno(self) -> int:
         """An eventfd: readable when a ring is half full or something urgent happened, until drain()."""
-        return self._loop.fileno()
+        return self._loops.fileno()
 
     def drain(self, into: Samples) -> int:
         """Append the samples of all buses; returns how many."""
-        return self._loop.drain(into)
+        return self._loops.drain(into)
 
     def stats(self) -> dict[str, BusStats]:
         """The state and the counters of each bus, by name."""
@@ -97,14 +85,14 @@ class Acquisition:
         """The last frames of each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
         return tuple(
-            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loop.trace(line)))
+            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loops.trace(line)))
             for line, (bus, part) in pairs
         )
 
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
-        counts, devices, dropped = self._loop.counters(line)
+        counts, devices, dropped = self._loops.counters(line)
         elapsed_ns = max(1, boot_ns() - self._started_ns)
-        state, error = self._supervisor.state(line)
+        state, error = self._loops.state(line)
         bus = Counts(*counts)
         by_name = {name: Counts(*device) for name, device in zip(part.devices, devices, strict=False)}
         return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name)

@@ -106,6 +106,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     parity: str = "E"
     stop_bits: int = 1
     rs485: str = "auto"
+    in_flight: int = 1  # requests that may be under way at once on a Modbus TCP link
     timeout_ns: int
     devices: tuple[Device, ...]
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
 NAMES = {
     "acquisition": ["fieldtap", "libmodbus", "pymodbus async", "of ceiling"],
+    "tcp": ["fieldtap, 1 under way", "fieldtap, 16 under way", "libmodbus", "pymodbus async"],
     "batch_sizes": ["fieldtap columns", "fieldtap plain", "Sparkplug B", "JSON per sample"],
     "store": ["healthy link", "a restart with a full journal"],
     "simulator": ["fieldtap", "pymodbus"],

@@ -108,55 +108,69 @@ def chopped(random_: random.Random) -> Callable[[bytes], Iterator[bytes]]:
 
 
 class Device:
-    """A gateway whose answers are late, lost, doubled, swapped or mislabelled, by chance, and that stops in the middle of
-    one: then nothing comes on this connection any more, as a TCP stream has no holes.
+    """A gateway whose answers are late, lost, doubled, swapped or mislabelled, by chance, and that stops in the middle
+    of one: then nothing comes on this connection any more, as a TCP stream has no holes.
     """
 
-    def __init__(self, seed: int, faults: frozenset[str]) -> None:
+    def __init__(self, seed: int, faults: frozenset[str], rig: LinkRig) -> None:
         self.random = random.Random(seed)
         self.faults = faults
-        self.rig: LinkRig | None = None
+        self.rig = rig
         self.stopped = -1  # the connection on which nothing comes any more
         self.last: Request | None = None
 
     def __call__(self, request: Request) -> list[tuple[int, bytes]]:
-        if self.rig and self.stopped == self.rig.connection:
+        if self.stopped == self.rig.connection:
             return []
         delay = self.random.randrange(1, 20) * MS if "swap" in self.faults else 5 * MS
-        whole = answer_to(request, self._excess())
+        whole = answer_to(request, self._length_error())
+        before, self.last = self.last or request, request
         chosen = self.random.choice((*self.faults, *["none"] * 8))
-        before, self.last = self.last, request
-        if chosen == "drop":
-            return []
-        if chosen == "late":
-            return [(delay + self.random.randrange(300, 900) * MS, whole)]
-        if chosen == "double":
-            return [(delay, whole), (delay + self.random.randrange(400) * MS, whole)]
-        if chosen == "foreign":
-            return [(delay, answer_to(request._replace(transaction=self.random.randrange(65536), number=-1)))]
-        if chosen == "other" and before:
-            return [(delay, answer_to(before._replace(transaction=request.transaction, unit=before.unit ^ 0x40)))]
-        if chosen == "size":
-            return [(delay, answer_to(request._replace(quantity=request.quantity + 1)))]
-        if chosen == "cut" and self.rig:
-            self.stopped = self.rig.connection
-            self.rig.silence_after(self.rig.now + delay)
-            return [(delay, whole[: self.random.randrange(len(whole))])]
-        if chosen == "noise":
-            return [(delay, self.random.randbytes(self.random.randrange(1, 40)) + whole)]
-        if chosen == "short-length":
-            return [(delay, answer_to(request, -1)[:-1])]
-        if chosen == "exception":
-            unit = self.random.choice((request.unit, 0xFF))
-            return [(delay, frame(request.transaction, unit, bytes([request.function | 0x80, 4])))]
-        return [(delay, whole)]
+        return [(delay + more, data) for more, data in getattr(self, f"_{chosen}", self._none)(request, before, whole)]
 
-    def _excess(self) -> int:
+    def _none(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(0, whole)]
+
+    def _drop(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return []
+
+    def _late(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(self.random.randrange(300, 900) * MS, whole)]
+
+    def _double(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(0, whole), (self.random.randrange(400) * MS, whole)]
+
+    def _foreign(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        far = request.transaction + self.random.randrange(1000, 60_000)  # a number that nobody uses now
+        return [(0, answer_to(request._replace(transaction=far & 0xFFFF, number=-1)))]
+
+    def _other(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(0, answer_to(before._replace(transaction=request.transaction, unit=before.unit ^ 0x40)))]
+
+    def _size(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(0, answer_to(request._replace(quantity=request.quantity + 1)))]
+
+    def _cut(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        self.stopped = self.rig.connection
+        self.rig.silence_after(self.rig.now)
+        return [(0, whole[: self.random.randrange(len(whole))])]
+
+    def _noise(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(0, self.random.randbytes(self.random.randrange(1, 40)) + whole)]
+
+    def _short_length(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        return [(0, answer_to(request, -1)[:-1])]
+
+    def _exception(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
+        unit = self.random.choice((request.unit, 0xFF))
+        return [(0, frame(request.transaction, unit, bytes([request.function | 0x80, 4])))]
+
+    def _length_error(self) -> int:
         return self.random.choice((0, 1, 6)) if "excess" in self.faults else 0
 
 
 FAULTS = (
-    "late", "drop", "double", "foreign", "other", "size", "cut", "noise", "short-length", "exception", "swap", "excess",
+    "late", "drop", "double", "foreign", "other", "size", "cut", "noise", "short_length", "exception", "swap", "excess",
 )  # fmt: skip
 
 
@@ -179,8 +193,8 @@ def test_whatever_comes_in_whatever_pieces_no_answer_is_taken_for_another(
     seed: int, faults: frozenset[str], width: int, chop: bool
 ) -> None:
     polls = [Poll(unit=unit, address=10 * at, quantity=1 + at % 3) for unit in (1, 2) for at in range(8)]
-    device = Device(seed, faults)
-    device.rig = rig = LinkRig(polls, device, in_flight=width)
+    rig = LinkRig(polls, in_flight=width)
+    rig.answer = Device(seed, faults, rig)
     if chop:
         rig.cut = chopped(random.Random(seed))
     rig.run(10 * S)
@@ -190,7 +204,9 @@ def test_whatever_comes_in_whatever_pieces_no_answer_is_taken_for_another(
 
 
 def test_after_all_of_that_a_device_that_behaves_is_read_as_ever() -> None:
-    rig = LinkRig(MANY, Device(1, frozenset(FAULTS)), in_flight=16).run(30 * S)
+    rig = LinkRig(MANY, in_flight=16)
+    rig.answer = Device(1, frozenset(FAULTS), rig)
+    rig.run(30 * S)
     rig.answer = QUICK
     rig.run(130 * S)
     before = rig.counts
