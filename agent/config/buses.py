@@ -107,7 +107,7 @@ def _check_line(values: Values, *, is_tcp: bool) -> None:
             if values.written(key):
                 values.report.warn(values.key_place(key), f"{key} has no effect on a tcp:// port")
         return
-    if values.written("in_flight"):
+    if values.get("in_flight", 1) > 1:
         values.report.warn(values.key_place("in_flight"), "in_flight has an effect on tcp:// ports alone")
     baud, parity, stop_bits = values.get("baud", 19200), values.get("parity", "E"), values.get("stop_bits", 1)
     near = [rate for rate in STANDARD_BAUDS if rate != baud and abs(rate - baud) <= NEARLY * rate]
