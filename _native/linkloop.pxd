@@ -27,7 +27,7 @@ cdef extern from "core/link.h" nogil:
         const uint8_t *bytes
         size_t n
         int is_stalled
-    int ft_link_init(ft_link *link, uint32_t width, uint32_t ring_bits)
+    int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
     void ft_link_free(ft_link *link)
     ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
     void ft_link_attach(ft_link *link, int64_t now)
@@ -48,7 +48,7 @@ cdef extern from "core/linkloop.h" nogil:
         ft_tcp *links
         uint32_t link_count
     ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd)
-    int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, uint32_t ring_bits)
+    int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
     void ft_linkloop_free(ft_linkloop *loop)
     int ft_linkloop_run(ft_linkloop *loop)
     void ft_linkloop_stop(ft_linkloop *loop)

@@ -34,13 +34,13 @@ cdef tuple link_counts(ft_link *link):
 cdef class VirtualLink:
     """One link without a connection and without a clock: the same state machine, stepped by hand. For tests."""
 
-    def __cinit__(self, *, in_flight=1, uint32_t ring_bits=10):
+    def __cinit__(self, *, in_flight=1, int64_t quiet_ns=0, uint32_t ring_bits=10):
         cdef uint32_t width = checked_width(in_flight)
         self.link = <ft_link *> aligned_alloc(CACHE_LINE, (sizeof(ft_link) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         if self.link == NULL:
             raise MemoryError("no memory for a link")
         memset(self.link, 0, sizeof(ft_link))
-        if ft_link_init(self.link, width, ring_bits) < 0:
+        if ft_link_init(self.link, width, quiet_ns, ring_bits) < 0:
             raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
 
     def __dealloc__(self):
@@ -107,13 +107,13 @@ cdef class LinkLoop:
         self.loop = ft_linkloop_new(<uint32_t> len(links), consumer, supervisor)
         if self.loop == NULL:
             raise MemoryError("no memory or file descriptors for the loop of the TCP links")
-        for number, (in_flight, ring_bits) in enumerate(links):
+        for number, (in_flight, quiet_ns, ring_bits) in enumerate(links):
             width = checked_width(in_flight)
-            if ft_linkloop_link(self.loop, <uint32_t> number, width, <uint32_t> ring_bits) < 0:
+            if ft_linkloop_link(self.loop, <uint32_t> number, width, quiet_ns, <uint32_t> ring_bits) < 0:
                 raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
 
     def __init__(self, links, consumer, supervisor):
-        """One link for each (in_flight, ring_bits); eventfds to ring when samples wait and when a connection is lost."""
+        """One link for each (in_flight, quiet_ns, ring_bits); eventfds to ring: samples wait, a connection is lost."""
 
     def __dealloc__(self):
         ft_linkloop_free(self.loop)

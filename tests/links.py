@@ -85,8 +85,8 @@ def silent(_request: Request) -> list[tuple[int, bytes]]:
 class LinkRig:
     """A link, a connection and a device in virtual time. `answer(request)` gives (delay, bytes)."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = silent, *, in_flight: int = 4, ring_bits: int = 14) -> None:
-        self.link = VirtualLink(in_flight=in_flight, ring_bits=ring_bits)
+    def __init__(self, polls: list[Poll], answer: Answer = silent, *, in_flight: int = 4, quiet_ns: int = 0) -> None:
+        self.link = VirtualLink(in_flight=in_flight, quiet_ns=quiet_ns, ring_bits=14)
         self.answer = answer
         self.now = 0
         self.sent: list[Request] = []

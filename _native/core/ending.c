@@ -102,12 +102,15 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
         uint32_t number = device_of(bus->plan, late.shape.unit);
         ft_count_for(bus, number, FT_N_STALE, 1);
+        bus->late_bytes += late.shape.bytes;
         if (number == FT_NO_BLOCK) /* of a plan that is gone */
             continue;
         ft_device *device = &bus->plan->devices[number];
         ft_patience_late(&device->patience, now - late.sent_ns);
+        ft_silence_late(device, now);
         device->is_disorderly |= late.passed;
-        device->orderly += !late.passed && device->orderly < FT_ORDER_TRUST;
+        if (!late.passed && device->orderly < FT_ORDER_TRUST)
+            device->orderly++;
     }
 }
 
@@ -196,7 +199,7 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         return;
     }
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    if (bus->master.heard > 0)
+    if (bus->master.heard > bus->late_bytes)
         ft_silence_murmurs(device, now);
     else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, now - bus->sent_ns, now))
         ft_fail_tags(bus, block->device, bus->current, now);

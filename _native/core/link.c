@@ -125,6 +125,7 @@ static ft_flight land(ft_link *link, uint32_t at, int is_lost, int64_t now)
     ft_device *device = &link->plan->devices[block->device];
     link->plan->turns[flight.block].due_ns = flight.due_ns;
     device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
+    link->free_ns = now + link->quiet_ns;
     count_busy(link, block->device, flight.sent_ns, now);
     ft_flights_remove(&link->flights, at, is_lost);
     return flight;
@@ -279,6 +280,8 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
 {
     int64_t wake = FT_NEVER;
     out->bytes = link->out;
+    if (now < link->free_ns)
+        return link->free_ns;
     while (link->flights.count < link->width) {
         uint32_t i = choose(link, now, &wake);
         if (i == NO_BLOCK)
@@ -305,11 +308,12 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
 
 /* ---- life ---- */
 
-int ft_link_init(ft_link *link, uint32_t width, uint32_t ring_bits)
+int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
 {
     memset(link, 0, sizeof *link);
     ft_flights_init(&link->flights);
-    link->wanted = width;
+    link->wanted = quiet_ns > 0 ? 1 : width;
+    link->quiet_ns = quiet_ns;
     link->stall_after = FT_STALL_AFTER;
     link->widen_after = FT_WIDEN_AFTER;
     set_width(link, 1);
@@ -323,18 +327,18 @@ void ft_link_free(ft_link *link)
 }
 
 /* Nothing that is under way will be answered. */
-static void abandon(ft_link *link, int64_t now)
+static void abandon(ft_link *link, int is_timeout, int64_t now)
 {
     while (link->flights.count > 0) {
         ft_flight flight = land(link, link->flights.count - 1, 1, now);
-        count(link, link->plan->blocks[flight.block].device, FT_N_TIMEOUTS, 1);
+        count(link, link->plan->blocks[flight.block].device, FT_N_TIMEOUTS, (uint64_t)is_timeout);
     }
 }
 
 ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
-    abandon(link, now);
+    abandon(link, 0, now);
     link->plan = plan;
     for (uint32_t i = 0; i < plan->block_count; i++)
         plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
@@ -371,7 +375,7 @@ void ft_link_detach(ft_link *link, int64_t now)
         narrow_for_good(link);
     if (link->rounds >= link->stall_after)
         link->stall_after = (uint32_t)ft_least(2 * link->stall_after, FT_STALL_MOST);
-    abandon(link, now);
+    abandon(link, 1, now);
     link->attached = 0;
     fail_tags(link, FT_EVERY_DEVICE, NO_BLOCK, now);
 }

@@ -14,7 +14,8 @@
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
  *              are doubled until something comes), and one on which an answer stopped in its middle. A new connection is a reason to ask suspects at once.
  *
- * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out.
+ * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out, but
+ * those that were under way when their plan was replaced.
  */
 #ifndef FT_LINK_H
 #define FT_LINK_H
@@ -38,6 +39,8 @@ typedef struct ft_link {
     ft_counts counts;
     uint64_t late_before;    /* of flights.counts, as far as they are counted here */
     uint64_t noise_before;
+    int64_t quiet_ns;        /* silence that is wanted between an answer and the next request */
+    int64_t free_ns;         /* ... and when it is over */
     int64_t heard_ns;        /* last time bytes arrived */
     int64_t counted_ns;      /* until then the time that the link was taken is counted */
     int64_t round_ns;        /* when the last round of timeouts was counted */
@@ -63,8 +66,9 @@ typedef struct ft_link_action {
     int is_stalled;       /* close the connection instead, then detach */
 } ft_link_action;
 
-/* 0, or -1: no memory for a ring of 2^ring_bits samples. width: 1 .. FT_FLIGHTS_MOST. No plan and no connection yet. */
-int ft_link_init(ft_link *link, uint32_t width, uint32_t ring_bits);
+/* 0, or -1: no memory for a ring of 2^ring_bits samples. width: 1 .. FT_FLIGHTS_MOST. quiet_ns: where there is a silence
+ * to be kept between an answer and the next request, the width is 1. No plan and no connection yet. */
+int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits);
 void ft_link_free(ft_link *link);
 
 /* Runs `plan` from now on and returns the one before, which is the caller's again. */

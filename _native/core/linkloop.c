@@ -305,12 +305,12 @@ ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int superviso
     return loop;
 }
 
-int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, uint32_t ring_bits)
+int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
 {
     ft_tcp *made = &loop->links[link];
     made->fd = FT_NO_PORT;
     made->wake_ns = FT_NEVER;
-    if (ft_trace_init(&made->trace) < 0 || ft_link_init(&made->link, width, ring_bits) < 0)
+    if (ft_trace_init(&made->trace) < 0 || ft_link_init(&made->link, width, quiet_ns, ring_bits) < 0)
         return -1;
     ft_ring_watch(&made->link.ring, loop->consumer_fd, UINT32_C(1) << (ring_bits - 1)); /* half full */
     return 0;

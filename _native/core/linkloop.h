@@ -37,7 +37,7 @@ typedef struct ft_linkloop {
 
 /* NULL: no memory or no file descriptors. The two bells outlive the loop. Links are then initialised one by one. */
 ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd);
-int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, uint32_t ring_bits);
+int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits);
 void ft_linkloop_free(ft_linkloop *loop);
 
 /* Serves until ft_linkloop_stop(). Blocks all signals of its thread meanwhile. 0, or -errno. */

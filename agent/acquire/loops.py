@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from agent._native.busloop import BusLoop
 from agent._native.linkloop import LinkLoop
 from agent._native.samples import Samples
+from agent.acquire.diagnosis import Finding
+from agent.acquire.kernel import Note
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tcp import Connector
 from agent.config.model import Bus
@@ -28,12 +30,12 @@ class Loops:
         links = [(bus, wire) for bus, wire in pairs if wire[0]]
         self._lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung when a link's connection is
         self._lines = BusLoop([wire for _, wire in lines])
-        self._links = LinkLoop([(bus.in_flight, wire[3]) for bus, wire in links], self._lines.fileno(), self._lost)
+        self._links = LinkLoop([(bus.in_flight, *wire[2:]) for bus, wire in links], self._lines.fileno(), self._lost)
         self._supervisor = Supervisor(self._lines, [bus for bus, _ in lines])
         self._connector = Connector(self._links, self._lost, [bus for bus, _ in links])
         self._places = _places([wire[0] for wire in wires])
-        self._loop_threads = [_thread(self._lines.run, "bus")] if lines else []
-        self._loop_threads += [_thread(self._links.run, "link")] if links else []
+        self.native_threads = [_thread(self._lines.run, "bus")] if lines else []
+        self.native_threads += [_thread(self._links.run, "link")] if links else []
         self._port_threads: list[tuple[threading.Thread, float | None]] = []
         if lines:
             self._port_threads.append((_thread(self._supervisor.run, "port"), STOP_S))
@@ -45,14 +47,14 @@ class Loops:
 
     def start(self) -> None:
         """Open the ports and poll."""
-        for thread in (*self._loop_threads, *(thread for thread, _ in self._port_threads)):
+        for thread in (*self.native_threads, *(thread for thread, _ in self._port_threads)):
             thread.start()
 
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
         self._lines.stop()
         self._links.stop()
-        for thread in self._loop_threads:
+        for thread in self.native_threads:
             thread.join()
         self._supervisor.stop()
         self._connector.stop()
@@ -81,6 +83,16 @@ class Loops:
         """`opening`, `open` or `failed`, and the last error."""
         is_link, number = self._places[bus]
         return (self._connector if is_link else self._supervisor).state(number)
+
+    def notes(self, bus: int) -> tuple[Note, ...]:
+        """What the driver of the bus's port granted and refused."""
+        is_link, number = self._places[bus]
+        return () if is_link else self._supervisor.notes(number)
+
+    def finding(self, bus: int) -> Finding | None:
+        """Why answers are damaged; those over TCP are not."""
+        is_link, number = self._places[bus]
+        return None if is_link else self._supervisor.finding(number)
 
     def trace(self, bus: int) -> bytes:
         """The last bytes that went over the bus, as packed records."""

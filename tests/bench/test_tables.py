@@ -12,6 +12,7 @@ DEADLINE_S = 300
 NAMES = {
     "acquisition": ["fieldtap", "libmodbus", "pymodbus async", "of ceiling"],
     "tcp": ["fieldtap, 1 under way", "fieldtap, 16 under way", "libmodbus", "pymodbus async"],
+    "punctuality": ["fieldtap", "pymodbus", "p50"],
     "batch_sizes": ["fieldtap columns", "fieldtap plain", "Sparkplug B", "JSON per sample"],
     "store": ["healthy link", "a restart with a full journal"],
     "simulator": ["fieldtap", "pymodbus"],

@@ -162,7 +162,7 @@ def test_the_other_keys_of_a_tag(device: OneDevice) -> None:
 
 def test_a_device_map_gives_tags_and_limits(device: OneDevice) -> None:
     meter = device('device = "eastron-sdm630"\n')
-    assert (meter.max_registers, meter.max_gap) == (50, 0)
+    assert (meter.max_registers, meter.model) == (50, "eastron-sdm630")
     assert (meter.tags[0].name, meter.tags[0].address, meter.tags[0].unit) == ("voltage_l1", 0, "V")
 
 

@@ -84,6 +84,13 @@ def test_a_device_that_wants_a_gap_is_asked_for_one_thing_at_a_time() -> None:
     assert rig.counts["overruns"] == 0
 
 
+def test_where_a_silence_is_wanted_before_each_request_one_goes_at_a_time() -> None:
+    rig = LinkRig(MANY, QUICK, in_flight=16, quiet_ns=3 * MS).run(5 * S)
+    times = [request.at for request in rig.sent]
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) == 8 * MS
+    assert rig.most_under_way == 1
+
+
 def test_a_new_plan_takes_over_at_once_and_answers_to_the_old_one_are_late() -> None:
     rig = LinkRig([Poll(address=0)], after(50 * MS)).run(10 * MS)
     rig.link.adopt(*plan_of([Poll(address=500, quantity=2)]), now=rig.now)
