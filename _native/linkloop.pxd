@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from agent._native.busloop cimport ft_counts, ft_plan, ft_ring, ft_trace
+from agent._native.busloop cimport ft_counts, ft_histogram, ft_plan, ft_ring, ft_trace
 from agent._native.samples cimport ft_sample
 
 cdef extern from "core/flights.h" nogil:
@@ -22,6 +22,7 @@ cdef extern from "core/link.h" nogil:
         ft_plan *plan
         ft_ring ring
         ft_counts counts
+        ft_histogram lateness
         uint32_t shown_width
     ctypedef struct ft_link_action:
         const uint8_t *bytes

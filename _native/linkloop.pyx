@@ -4,7 +4,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from agent._native.busloop cimport ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop, new_plan, read_counts, trace_records
+from agent._native.busloop cimport ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop, new_plan
+from agent._native.busloop cimport read_counts, read_histogram, read_mishap, trace_records
 from agent._native.samples cimport Samples
 
 cdef extern from "<stdlib.h>" nogil:
@@ -29,6 +30,16 @@ cdef tuple link_counts(ft_link *link):
         for i in range(link.plan.device_count):
             devices.append(read_counts(&link.plan.devices[i].counts))
     return read_counts(&link.counts), devices, ft_ring_dropped(&link.ring)
+
+
+cdef tuple link_statistics(ft_link *link):
+    """How late polls were; of each device how long its answers took, and its last mishap."""
+    cdef uint32_t i
+    devices = []
+    if link.plan != NULL:
+        for i in range(link.plan.device_count):
+            devices.append((read_histogram(&link.plan.devices[i].answers), read_mishap(&link.plan.devices[i].mishap)))
+    return read_histogram(&link.lateness), devices
 
 
 cdef class VirtualLink:
@@ -84,6 +95,10 @@ cdef class VirtualLink:
     def counters(self):
         """Counters of the link, of each device, and how many samples the ring dropped."""
         return link_counts(self.link)
+
+    def statistics(self):
+        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        return link_statistics(self.link)
 
     def under_way(self):
         """Requests that wait for their answers."""
@@ -165,6 +180,10 @@ cdef class LinkLoop:
     def counters(self, link):
         """Counters of the link, of each of its devices, and how many samples its full ring dropped."""
         return link_counts(&self.loop.links[self.link(link)].link)
+
+    def statistics(self, link):
+        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        return link_statistics(&self.loop.links[self.link(link)].link)
 
     def width(self, link):
         """How many requests the link may have under way at once, as far as its device has shown."""

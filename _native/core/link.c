@@ -6,6 +6,7 @@
 #include "schedule.h"
 
 #define NO_BLOCK UINT32_MAX
+#define EXCEPTION_BYTES (FT_MBAP_BYTES + FT_EXCEPTION_PDU)
 
 /* ---- counters and samples ---- */
 
@@ -50,6 +51,16 @@ static void fail_tags(ft_link *link, uint32_t device, uint32_t except, int64_t n
         if (i != except && (device == FT_EVERY_DEVICE || block->device == device))
             push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
     }
+}
+
+/* `frame`: the head of what came, n bytes. */
+static void note_mishap(ft_link *link, uint32_t device, enum ft_mishap_kind kind, uint8_t detail, const uint8_t *frame,
+                        size_t n, int64_t now)
+{
+    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail, .n = (uint8_t)n};
+    if (n > 0)
+        memcpy(seen.bytes, frame, n);
+    ft_mishap_note(&link->plan->devices[device].mishap, &seen);
 }
 
 /* ---- how many at once ---- */
@@ -135,9 +146,9 @@ static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now
 {
     ft_plan *plan = link->plan;
     learn_width(link, at);
-    uint32_t number = land(link, at, 0, now).block;
-    const ft_block *block = &plan->blocks[number];
-    ft_turn *turn = &plan->turns[number];
+    ft_flight flight = land(link, at, 0, now);
+    const ft_block *block = &plan->blocks[flight.block];
+    ft_turn *turn = &plan->turns[flight.block];
     int is_refused = pdu[0] > FT_EXCEPTION_BIT;
     turn->known |= !is_refused;
     ft_turn_refused(turn, is_refused ? pdu[1] : 0, now);
@@ -145,9 +156,11 @@ static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now
         ft_polls_catch_up(plan, block->device, now);
     if (is_refused) {
         count(link, block->device, FT_N_EXCEPTIONS, 1);
+        note_mishap(link, block->device, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
         push_failed(link, block, FT_Q_EXCEPTION, pdu[1], now);
     } else {
         count(link, block->device, FT_N_OK, 1);
+        ft_histogram_add(&plan->devices[block->device].answers, now - flight.sent_ns);
         size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
         (void)ft_ring_push(&link->ring, plan->scratch, n);
     }
@@ -170,6 +183,7 @@ static void timed_out(ft_link *link, uint32_t at, int64_t now)
     const ft_block *block = &link->plan->blocks[flight.block];
     count(link, block->device, FT_N_TIMEOUTS, 1);
     push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
+    note_mishap(link, block->device, flight.murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
     narrow(link, &flight, &link->plan->devices[block->device], now);
     fell_silent(link, &flight, now);
     if (link->heard_ns < flight.sent_ns && flight.sent_ns >= link->round_ns) {
@@ -265,6 +279,7 @@ static size_t send(ft_link *link, uint32_t i, int64_t now, uint8_t *out)
     uint64_t missed;
     size_t bytes = ft_flights_add(&link->flights, i, block, out);
     ft_flight *flight = &link->flights.flight[link->flights.count - 1];
+    ft_histogram_add(&link->lateness, now - turn->due_ns);
     flight->sent_ns = now;
     flight->deadline_ns = now + block->timeout_ns;
     flight->due_ns = ft_poll_after(turn->due_ns, block->period_ns, now, &missed);

@@ -37,6 +37,7 @@ typedef struct ft_link {
     ft_ring ring;
     ft_silence silence;
     ft_counts counts;
+    ft_histogram lateness;   /* of polls, from when they were due */
     uint64_t late_before;    /* of flights.counts, as far as they are counted here */
     uint64_t noise_before;
     int64_t quiet_ns;        /* silence that is wanted between an answer and the next request */

@@ -79,6 +79,11 @@ class Loops:
         is_link, number = self._places[bus]
         return (self._links if is_link else self._lines).counters(number)
 
+    def statistics(self, bus: int) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...], tuple[int, int, int, bytes]]]]:
+        """How late polls were, by class; of each device how long its answers took, and its last mishap."""
+        is_link, number = self._places[bus]
+        return (self._links if is_link else self._lines).statistics(number)
+
     def state(self, bus: int) -> tuple[str, str]:
         """`opening`, `open` or `failed`, and the last error."""
         is_link, number = self._places[bus]
