@@ -1,9 +1,9 @@
-"""Modbus TCP beside its peers: transactions/s and CPU per transaction with 1, 4 and 16 requests under way; prints ratios.
+"""Modbus TCP beside its peers: transactions/s and CPU of each with 1, 4 and 16 requests under way; prints ratios.
 
     python -m benchmarks.tcp [--quick] [--json]
 
-As in acquisition.py: a device process and a resident master each, interleaved slices, the best of the rounds. libmodbus and
-pymodbus have one request under way whatever is asked of them.
+As in acquisition.py: a device process and a resident master each, interleaved slices, the best of the rounds. libmodbus
+and pymodbus have one request under way whatever is asked of them.
 """
 
 import argparse

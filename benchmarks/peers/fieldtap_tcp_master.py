@@ -2,10 +2,11 @@
 
     python -m benchmarks.peers.fieldtap_tcp_master IN_FLIGHT PORT
 
-For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU seconds,
-transactions/s, system calls of the loop. Samples are drained when the loop says so, as the agent does.
+For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU
+seconds, transactions/s, system calls of the loop. Samples are drained when the loop says so, as the agent does.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -15,7 +16,7 @@ import time
 from agent._native.linkloop import LinkLoop
 from agent._native.samples import Samples
 from agent.acquire.plan import BLOCK, POINT, request_adu
-from agent.model import NS_PER_S, ValueType
+from agent.model import ValueType
 from benchmarks.peers.fieldtap_master import ALWAYS_DUE_NS, TIMEOUT_NS, cpu_s, drain
 
 RING_BITS = 16
@@ -39,10 +40,8 @@ class Peer:
         return self.bell
 
     def drain(self, into: Samples) -> int:
-        try:
+        with contextlib.suppress(BlockingIOError):  # drained unasked
             os.eventfd_read(self.bell)
-        except BlockingIOError:
-            pass  # drained unasked
         return self.loop.drain(into)
 
     def poll(self, samples: Samples, seconds: float, registers: int) -> tuple[int, int, float, float, int]:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.pymodbus_tcp_master CALLERS PORT
 
-For every line "SECONDS REGISTERS" on stdin: so many tasks poll FC 3 of unit 1 so long (the client lets one request out at
-a time); prints transactions, failures, CPU seconds, transactions/s.
+For every line "SECONDS REGISTERS" on stdin: so many tasks poll FC 3 of unit 1 so long (the client lets one request out
+at a time); prints transactions, failures, CPU seconds, transactions/s.
 """
 
 import asyncio
