@@ -145,10 +145,7 @@ static void make_plain(ft_bus *bus, const ft_block *block)
 {
     ft_device *device = &bus->plan->devices[block->device];
     ft_ask_plain(block, &bus->ask);
-    ft_guard_forgive(&bus->guard, bus->ask.shape);
-    if (device->must_drain)
-        ft_guard_clear(&bus->guard, block->unit);
-    device->must_drain = 0;
+    ft_forgive(bus, bus->ask.shape, device);
     if (bus->wire.framing == FT_TCP)
         ft_put_u16(bus->ask.request, ++bus->transaction);
 }
@@ -170,18 +167,10 @@ static void begin(ft_bus *bus, uint32_t i, int64_t now)
 {
     const ft_block *block = &bus->plan->blocks[i];
     const ft_device *device = &bus->plan->devices[block->device];
-    const ft_ask *ask = &bus->ask;
     bus->timeout_ns = ft_patience_timeout(&device->patience, &bus->pieces, device->silent, block->timeout_ns);
-    ft_master_begin(&bus->master, now, ask->request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
     bus->current = i;
     bus->last_device = block->device;
-    bus->sent_ns = now;
-    bus->pause_ns = 0;
-    bus->settling = 0;
-    bus->looks = 0;
-    bus->before = bus->master.counts;
-    bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
-    ft_count_for(bus, block->device, FT_N_TRANSACTIONS, 1);
+    ft_take_line(bus, bus->ask.request, now);
     ft_count_for(bus, block->device, FT_N_BARRIERS, bus->is_barrier);
     ft_count_for(bus, block->device, FT_N_PROBES, device->backoff_ns > 0);
 }
