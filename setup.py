@@ -17,7 +17,7 @@ MODULES: dict[str, list[str]] = {
     "samples": [],
     "codec": ["crc", "modbus", "master", "decode"],
     "ring": ["ring"],
-    "busloop": ["busloop", "wishes", "bus", "ending", "guard", "variant", "patience", "silence", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
+    "busloop": ["busloop", "wishes", "bus", "ending", "detour", "errand", "guard", "variant", "patience", "silence", "busplan", "rhythm", "master", "modbus", "crc", "decode", "ring"],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": ["columns", "columns_read", "decimals", "envelope", "mpack"],

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "detour.h"
 #include "ending.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -36,6 +37,8 @@ static int64_t give_up_at(const ft_bus *bus)
     int64_t deadline = ft_master_deadline(master);
     if (master->counts.crc_errors != bus->before.crc_errors)
         deadline = ft_least(deadline, bus->heard_ns + ft_quiet_ns(bus));
+    if (bus->current == FT_ON_ERRAND)
+        return deadline;
     if (master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
         int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
         deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces));
@@ -66,7 +69,10 @@ static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
         outcome = ft_master_give_up(&bus->master);
     if (outcome == FT_PENDING)
         return 0;
-    ft_end(bus, now, outcome);
+    if (bus->current == FT_ON_ERRAND)
+        ft_detour_end(bus, now, outcome);
+    else
+        ft_end(bus, now, outcome);
     return 1;
 }
 
@@ -182,6 +188,7 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
 
     make_request(bus, i);
     begin(bus, i, now);
+    bus->errands.in_row = 0;
     if (!bus->is_barrier)
         count_missed(bus, block, turn, now);
     bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && ft_rhythm_is_steady(&turn->rhythm);
@@ -252,11 +259,16 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     bus->wake_ns = FT_NEVER;
     bus->watching = bus->attached;
     out->watch = bus->watching;
-    if (!bus->attached || !bus->plan)
+    if (!bus->attached || !bus->plan) {
+        ft_detour_cancel(bus, now);
         return FT_NEVER;
+    }
     int64_t at = ft_most(now, bus->free_ns);
     ft_guard_tidy(&bus->guard, now);
     uint32_t i = choose(bus, at, &bus->wake_ns);
+    ft_errand *errand = ft_detour_choose(bus, now, at, i != FT_NO_BLOCK, &bus->wake_ns);
+    if (errand && at == now && looked)
+        return ft_detour_begin(bus, errand, now, out);
     if (i != FT_NO_BLOCK && at == now && looked)
         return send(bus, i, now, out);
     if (i != FT_NO_BLOCK)
@@ -309,10 +321,10 @@ void ft_bus_free(ft_bus *bus)
     ft_ring_free(&bus->ring);
 }
 
-/* Without an answer, and not to be asked for one any more. */
+/* Without an answer, and not to be asked for one any more. An errand does not depend on the plan. */
 static void abandon(ft_bus *bus, int64_t now)
 {
-    if (bus->current == FT_NO_BLOCK)
+    if (bus->current == FT_NO_BLOCK || bus->current == FT_ON_ERRAND)
         return;
     ft_settle(bus, ft_master_deadline(&bus->master), now); /* its answer may come until then */
     ft_owe(bus, bus->free_ns);
@@ -349,5 +361,12 @@ void ft_bus_detach(ft_bus *bus, int64_t now)
     bus->attached = 0;
     bus->wake_ns = FT_NEVER;
     bus->current = FT_NO_BLOCK;
+    ft_detour_cancel(bus, now);
     ft_fail_tags(bus, FT_NO_BLOCK, FT_NO_BLOCK, now);
+}
+
+void ft_bus_nudge(ft_bus *bus, int64_t now)
+{
+    if (bus->current == FT_NO_BLOCK)
+        bus->wake_ns = now;
 }
