@@ -64,9 +64,9 @@ trace: build/tree-trace
 	    --deselect tests/cli/test_version.py::test_nothing_heavy_is_imported $(ARGS)
 	@cd $< && $(BIN)/coverage combine -q && $(BIN)/coverage report
 
-## faults   what power cuts, kill -9, dead links and damaged bytes do to the agent
+## faults   what power cuts, kill -9, dead links and damaged bytes do to the agent; a million polls of each faulty line
 faults: peers dev
-	@$(BIN)/pytest tests/store tests/uplink tests/e2e $(ARGS)
+	@FIELDTAP_FAULTS=all $(BIN)/pytest tests/store tests/uplink tests/e2e tests/native/test_fault_matrix.py $(ARGS)
 
 ## bench    the README's numbers, peers side by side, as tables; ARGS="--quick", or their names
 bench: peers dev
@@ -93,11 +93,13 @@ peers:
 
 $(VENV)/.made: .ci/check-host
 	@.ci/check-host $(PYTHON)
+	@echo "make: creating $(VENV)" >&2
 	@$(PYTHON) -m venv $(VENV) >&2
 	@touch $@
 
 # The build's own requirements, as pyproject.toml has them: extensions are rebuilt in place, without an isolated build.
 $(VENV)/.tools: $(VENV)/.made pyproject.toml
+	@echo "make: installing what the build needs into $(VENV)" >&2
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	    > $(VENV)/build-requires.txt
 	@$(BIN)/pip install -q -r $(VENV)/build-requires.txt >&2
@@ -105,16 +107,19 @@ $(VENV)/.tools: $(VENV)/.made pyproject.toml
 
 # An editable install compiles everything too, so it counts as a build of the extensions.
 $(VENV)/.demo: $(VENV)/.tools
+	@echo "make: compiling fieldtap and installing it into $(VENV), half a minute or so" >&2
 	@$(BIN)/pip install -q --no-build-isolation -e '.[demo]' >&2
 	@touch $(VENV)/.native $@
 
 $(VENV)/.dev: $(VENV)/.tools
+	@echo "make: compiling fieldtap and installing it and the tools of tests into $(VENV), a minute or so" >&2
 	@$(BIN)/pip install -q --no-build-isolation -e '.[dev]' >&2
 	@touch $(VENV)/.native $(VENV)/.demo $@
 
 # make looked at this stamp before the install above touched it, so the recipe looks again.
 $(VENV)/.native: $(NATIVE) | $(VENV)/.demo
-	@[ -e $@ ] && [ -z "$$(find $(NATIVE) -newer $@)" ] || $(BIN)/python setup.py -q build_ext --inplace >&2
+	@[ -e $@ ] && [ -z "$$(find $(NATIVE) -newer $@)" ] || { echo "make: compiling what changed" >&2; \
+	    $(BIN)/python setup.py -q build_ext --inplace >&2; }
 	@touch $@
 
 # --- The C core alone: one object per unit and compiler, never linked ---

@@ -89,12 +89,25 @@ cdef extern from "core/wishes.h" nogil:
     int64_t ft_wishes_wake(const ft_wish *wishes, uint32_t n)
     int ft_wishes_due(ft_wish *wishes, uint32_t n, uint32_t i, int64_t now)
 
+cdef extern from "core/trace.h" nogil:
+    enum:
+        FT_TRACE_WORDS
+        FT_TRACE_SENT
+        FT_TRACE_HEARD
+    ctypedef struct ft_trace:
+        pass
+    int ft_trace_init(ft_trace *trace)
+    void ft_trace_free(ft_trace *trace)
+    void ft_trace_add(ft_trace *trace, int64_t now, int way, const uint8_t *bytes, size_t n)
+    size_t ft_trace_copy(ft_trace *trace, uint64_t *out)
+
 cdef extern from "core/busloop.h" nogil:
     enum:
         FT_NO_FD
         FT_CALL_COUNT
     ctypedef struct ft_line:
         ft_bus bus
+        ft_trace trace
     ctypedef struct ft_loop:
         ft_line *lines
         uint32_t line_count
@@ -119,6 +132,9 @@ cdef extern from "core/busloop.h" nogil:
 
 cdef class VirtualBus:
     cdef ft_bus *bus
+
+cdef class Trace:
+    cdef ft_trace trace
 
 cdef class Wishes:
     cdef ft_wish *wishes

@@ -175,6 +175,38 @@ cdef class VirtualBus:
         return bus_counts(self.bus)
 
 
+cdef bytes trace_records(ft_trace *trace):
+    """The records of a trace, packed, oldest first."""
+    cdef uint64_t *copy = <uint64_t *> malloc(FT_TRACE_WORDS * sizeof(uint64_t))
+    cdef size_t words
+    if copy == NULL:
+        raise MemoryError("no memory for a copy of the trace")
+    try:
+        words = ft_trace_copy(trace, copy)
+        return (<const char *> copy)[:words * sizeof(uint64_t)]
+    finally:
+        free(copy)
+
+
+cdef class Trace:
+    """The trace of one line, filled by hand. For tests."""
+
+    def __cinit__(self):
+        if ft_trace_init(&self.trace) < 0:
+            raise MemoryError("no memory for a trace")
+
+    def __dealloc__(self):
+        ft_trace_free(&self.trace)
+
+    def add(self, int64_t now, bint sent, bytes data):
+        """These bytes went over the line."""
+        ft_trace_add(&self.trace, now, FT_TRACE_SENT if sent else FT_TRACE_HEARD, data, len(data))
+
+    def records(self):
+        """Packed records, oldest first: time in ns, length and (from bit 32 on) direction, bytes in whole words."""
+        return trace_records(&self.trace)
+
+
 cdef class Wishes:
     """When each of some buses wants to be stepped, in; the wake-ups they share, out. What the loop sleeps by, for tests."""
 
@@ -308,6 +340,10 @@ cdef class BusLoop:
     def counters(self, line):
         """Counters of the line, of each of its devices, and how many samples its full ring dropped."""
         return bus_counts(&self.loop.lines[self.line(line)].bus)
+
+    def trace(self, line):
+        """The last bytes that went over the line, as packed records: see Trace.records()."""
+        return trace_records(&self.loop.lines[self.line(line)].trace)
 
     def calls(self):
         """System calls of the loop so far: ppoll, read, write."""

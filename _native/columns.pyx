@@ -3,6 +3,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uintptr_t
 
 from agent._native.columns cimport *
 from agent._native.samples cimport Samples, ft_sample
@@ -123,6 +124,8 @@ cdef int check_tables(const ft_layout *layout) except -1:
 cdef int check_range(const Py_buffer *view, Py_ssize_t start, Py_ssize_t stop) except -1:
     if view.len % <Py_ssize_t> sizeof(ft_sample):
         raise ValueError(f"{view.len} bytes are not whole samples")
+    if <uintptr_t> view.buf % sizeof(int64_t):
+        raise ValueError("samples do not begin at a multiple of 8 bytes of memory")
     if not 0 <= start <= stop <= view.len // <Py_ssize_t> sizeof(ft_sample):
         raise ValueError(f"samples {start} to {stop} are not there")
     return 0

@@ -11,9 +11,7 @@ cdef extern from "core/sample.h" nogil:
         uint8_t detail
         uint32_t part
 
-    enum:
-        FT_TEXT
-    const uint32_t FT_TEXT_LAST
+    size_t ft_values(const ft_sample *records, size_t n)
 
 cdef class Samples:
     cdef ft_sample *data

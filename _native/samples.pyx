@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_SIMPLE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcpy, memmove
 
-from agent._native.samples cimport FT_TEXT, FT_TEXT_LAST, ft_sample
+from agent._native.samples cimport ft_sample, ft_values
 
 # Names and types of a record for the buffer protocol; NumPy turns it into a structured dtype.
 cdef bytes FORMAT = b"T{q:time_ns:Q:value:I:tag:I:group:H:type:B:quality:B:detail:I:part:}"
@@ -33,12 +33,14 @@ cdef class Samples:
     def __len__(self):
         return self.count
 
-    def values(self):
-        """How many values the records are: the pieces of a text are one."""
-        cdef Py_ssize_t i, count = 0
+    def values(self, Py_ssize_t start=0, stop=None):
+        """How many values records[start:stop] are: the pieces of a text are one."""
+        cdef Py_ssize_t end = self.count if stop is None else stop
+        cdef size_t count
+        if not 0 <= start <= end <= self.count:
+            raise ValueError(f"there are no records {start}:{end} of {self.count}")
         with nogil:
-            for i in range(self.count):
-                count += self.data[i].type != FT_TEXT or self.data[i].part & FT_TEXT_LAST != 0
+            count = ft_values(self.data + start, <size_t> (end - start))
         return count
 
     cdef int reserve(self, Py_ssize_t extra) except -1:

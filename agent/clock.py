@@ -2,18 +2,8 @@
 
 import ctypes
 import time
-from typing import NamedTuple
 
-from agent.model import NS_PER_MS
-
-
-class WallClock(NamedTuple):
-    """How boot time maps to the wall: wall_ns = boot_ns + offset_ns, true within error_ms."""
-
-    offset_ns: int
-    source: int  # 0 unknown, 1 set but not synchronised (RTC or by hand), 2 NTP or better
-    error_ms: int
-
+from agent.model import NS_PER_MS, WallClock
 
 STA_UNSYNC = 0x0040  # linux/timex.h
 TIMEX_BYTES = 208  # sizeof(struct timex) on 64-bit Linux; 128 on 32-bit

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
+WRITING_SHARE = 0.1  # of the loss window: what is to be on the medium by its end is given so long to get there
+
 
 class ValueType(IntEnum):
     """How the 64 raw bits of a sample are read; numbers as in _native/core/sample.h."""
@@ -64,6 +66,14 @@ class DeadbandKind(IntEnum):
     PERCENT = 2
 
 
+class WallClock(NamedTuple):
+    """How boot time maps to the wall: wall_ns = boot_ns + offset_ns, true within error_ms."""
+
+    offset_ns: int
+    source: int  # 0 unknown, 1 set but not synchronised (RTC or by hand), 2 NTP or better
+    error_ms: int
+
+
 class Tag(NamedTuple):
     """One named value of one device. `value = raw * scale + offset` in `unit`."""
 
@@ -108,15 +118,18 @@ class Message(NamedTuple):
 
     key: BatchKey
     payload: bytes
-    samples: int
-    historical: bool = False  # from the journal, not live
+    samples: int  # a text is one, however many records it takes
+    historical: bool = False  # sent later than live: from the journal, or too long in memory; the payload says so, too
 
 
 class Outbox(Protocol):
     """Where the uplink takes messages from; the store is one. Everything taken must be acknowledged or given back."""
 
     def take_live(self) -> Message | None:
-        """The next batch of this run that waits in memory, in the order of its seq; None when there is none."""
+        """The next batch of this run that waits in memory, in the order of its seq; None when there is none.
+
+        Flagged historical when it has waited longer than the loss window because the journal could not take it.
+        """
 
     def take_backlog(self) -> Message | None:
         """The oldest batch that only the journal holds, flagged historical; None when there is none."""

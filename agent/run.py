@@ -18,7 +18,8 @@ from agent import summary
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import Plan
-from agent.batch import Encoder, OpenBatch, SchemaBook, merge
+from agent.acquire.trace import pcapng
+from agent.batch import Encoder, OpenBatch, SchemaBook, mark_historical, merge
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Config, Mqtt
 from agent.model import NS_PER_MS, NS_PER_S, Gap
@@ -50,7 +51,7 @@ class Gateway:
             config.gateway.id, self.epoch, plan.tags, plan.groups, batching.format, batching.max_message_bytes
         )
         self.batch = OpenBatch(encoder, batching.batch_s, config.store.loss_window_s, now_ns)
-        self.store = Store.open(config.store, epoch=self.epoch, now_ns=now_ns, merge=_merge)
+        self.store = Store.open(config.store, epoch=self.epoch, now_ns=now_ns, merge=_merge, mark=mark_historical)
         self.store.put_schemas(encoder.schemas())
         self.uplink = Uplink(config.mqtt, config.gateway.id, self.store, self.store.schemas) if config.mqtt else None
         self.fresh = Samples()
@@ -95,25 +96,28 @@ class Gateway:
 
     def close_batch(self, now_ns: int) -> None:
         """Open batch -> store."""
-        gaps = [*self.store.take_gaps(), *self._overrun()]
-        oldest_ns = self.batch.oldest_unsaved_ns
+        self._count_overruns()
+        gaps = self.store.take_gaps()
+        oldest_unsaved_ns, oldest_ns = self.batch.oldest_unsaved_ns, self.batch.oldest_ns
         messages = self.batch.close(now_ns, wall_clock(), gaps)
-        for message in messages:
-            self.store.put(message, oldest_ns, now_ns)
-        if len(messages) > 1:
-            # Fragments stand for the first of them only: none goes out before all are as safe as the fragments were.
+        if len(messages) == 1:
+            self.store.put(messages[0], oldest_unsaved_ns, now_ns)
+        else:
+            # Fragments stand for the first of them only, and what they saved is in the others, too: none goes out
+            # before all are as safe as the fragments were.
+            for message in messages:
+                self.store.put(message, oldest_ns, now_ns)
             self.store.tick(now_ns)
         self.counts.gaps += len(gaps)
         self.counts.batches += len(messages)
 
     def save_fragment(self, now_ns: int) -> None:
         """What the loss window would give up -> store."""
-        oldest_ns = self.batch.oldest_unsaved_ns
         fragment = self.batch.fragment(wall_clock())
         if fragment is None:
             self.close_batch(now_ns)
         else:
-            self.store.checkpoint(fragment, oldest_ns, now_ns)
+            self.store.checkpoint(fragment, now_ns)
 
     def end(self) -> None:
         """Stop reading, then hand over in the order of the flow: rings, open batch, broker, journal."""
@@ -127,6 +131,11 @@ class Gateway:
         self.store.close(boot_ns())
         self._tell_end()
 
+    @property
+    def lost(self) -> int:
+        """Samples that were lost at the end: neither a broker nor the store took them."""
+        return self.store.stats().lost_samples
+
     def summary(self) -> dict[str, Any]:
         """The summary document of the contract, as it stands now."""
         return summary.document(
@@ -137,19 +146,23 @@ class Gateway:
             self.uplink.stats() if self.uplink else None,
         )
 
+    def capture(self) -> bytes:
+        """The last frames of every bus as a pcapng file. May be called at any time, also after the end."""
+        return pcapng(self.acquisition.trace(), wall_clock().offset_ns)
+
     def _tell_end(self) -> None:
         left = self.store.stats()
-        if left.memory_bytes:
+        log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
+        if left.lost_samples:
             why = left.alarm or "it is full"
-            log.error("%s: ended; of %d batches those in memory are lost: %s", self.name, left.pending_batches, why)
-        else:
-            log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
+            log.error("%s: %d samples are lost: no broker took them, nor the store: %s", self.name, self.lost, why)
 
-    def _overrun(self) -> list[Gap]:
-        """Samples that full rings had to drop since the last batch, as a gap; they never had a batch number."""
+    def _count_overruns(self) -> None:
+        """Samples that full rings had to drop since the last batch are a gap; they never had a batch number."""
         dropped = sum(bus.ring_dropped for bus in self.acquisition.stats().values())
         lost, self.dropped_told = dropped - self.dropped_told, dropped
-        return [Gap(self.epoch, self.batch.seq, self.batch.seq - 1, lost, "overrun")] if lost else []
+        if lost:
+            self.store.add_gap(Gap(self.epoch, self.batch.seq, self.batch.seq - 1, lost, "overrun"))
 
     def _waiter(self, stop: "StopSignal") -> select.poll:
         waiter = select.poll()
@@ -161,7 +174,7 @@ class Gateway:
 
 
 def _merge(parts: Sequence[bytes], schemas: Mapping[bytes, bytes]) -> bytes:
-    return merge(parts, SchemaBook(schemas.values()))
+    return merge(parts, SchemaBook.of_readable(schemas.values()))
 
 
 class StopSignal:

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from agent.acquire.bus import BusStats
-from agent.errors import StoreError
 from agent.model import NS_PER_S
 from agent.store import StoreStats
 from agent.uplink import UplinkStats
@@ -42,6 +41,8 @@ def document(
             "bytes_written": store.bytes_written,
             "pending_batches": store.pending_batches,
             "evicted": store.evicted,
+            "lost_samples": store.lost_samples,
+            "restored": store.restored,
         },
         "gaps": counts.gaps,
         "rss_bytes": resident_bytes(),
@@ -58,16 +59,6 @@ def cpu_s() -> float:
     """Processor time this process has used, user and system, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def write(path: Path, document: str) -> None:
-    """Put `document` at `path`, whole or not at all. Raises StoreError with the reason."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(document + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot write the summary: {error.strerror}") from error
 
 
 def as_json(document: dict[str, Any]) -> str:

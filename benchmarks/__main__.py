@@ -6,6 +6,7 @@ import sys
 
 TABLES = {
     "acquisition": "time per transaction, use of paced lines; beside libmodbus, pymodbus, minimalmodbus",
+    "punctuality": "lateness of a poll every 100 ms beside a burning thread; beside pymodbus",
     "batch_sizes": "bytes per sample and encoding time; beside JSON, msgpack rows and Sparkplug B",
     "store": "commits, write amplification, restart with a full journal",
     "simulator": "time per transaction beside pymodbus's server",

@@ -78,7 +78,7 @@ class Line:
 
     def device_counts(self) -> tuple[int, int]:
         """Requests served and silences violated since the last call."""
-        served, violations, _ = ask(self.device, "").split()
+        served, violations, *_ = ask(self.device, "").split()
         return int(served), int(violations)
 
 

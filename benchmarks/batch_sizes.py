@@ -26,8 +26,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from agent._native.samples import Samples
 from agent.batch import Encoder
 from agent.batch.record import RECORD
-from agent.clock import WallClock
-from agent.model import Group, Tag, ValueType
+from agent.model import Group, Tag, ValueType, WallClock
 
 METERS = 3
 SECONDS = 600

@@ -45,7 +45,9 @@ class DirectFileSystem(RealFileSystem):
 
 def open_store(directory, run=1, **options):
     settings = Settings(path=str(directory), journal_bytes=JOURNAL_BYTES)
-    return Store.open(settings, epoch=b"epoch%03d" % run, now_ns=0, merge=lambda parts, _: b"".join(parts), **options)
+    return Store.open(
+        settings, epoch=b"epoch%03d" % run, now_ns=0, merge=lambda parts, _: b"".join(parts), mark=bytes, **options
+    )
 
 
 def message(run, seq, size):
@@ -63,9 +65,9 @@ def commit_cost(directory, size, fs):
     written = store.stats().bytes_written
     store.close(0)
     return {
-        "wall_us": round(wall / COMMITS * 1e6, 1),
-        "cpu_us": round(cpu / COMMITS * 1e6, 1),
-        "bytes_per_byte": round(written / COMMITS / size, 2),
+        "us": round(wall / COMMITS * 1e6, 1),
+        "us of CPU": round(cpu / COMMITS * 1e6, 1),
+        "written per byte": round(written / COMMITS / size, 2),
     }
 
 
@@ -84,7 +86,7 @@ def restart(directory, size):
         count += 1
     drained = time.perf_counter()
     store.close(0)
-    return {"batches": count, "open_s": round(opened - began, 3), "read_s": round(drained - opened, 3)}
+    return {"batches": count, "s to open": round(opened - began, 3), "s to read": round(drained - opened, 3)}
 
 
 def healthy_link():
@@ -100,7 +102,7 @@ def healthy_link():
         spent = time.process_time() - began
         written = store.stats().bytes_written
         store.close(0)
-    return {"cpu_us": round(spent / len(batches) * 1e6, 2), "bytes_written": written}
+    return {"us of CPU": round(spent / len(batches) * 1e6, 2), "bytes written": written}
 
 
 def checksum(function):
@@ -112,15 +114,25 @@ def checksum(function):
 
 
 def measure():
-    results = {"crc32c_gb_s": checksum(crc32c), "crc32c_portable_gb_s": checksum(crc32c_portable)}
-    results["healthy_link"] = healthy_link()
-    for size in (1000, 3800, 8000, 65_000):
-        for name, fs in (("fdatasync", RealFileSystem), ("direct", DirectFileSystem)):
+    """Table -> row -> column -> value."""
+    sizes = {"commits": (1000, 3800, 8000, 65_000), "restarts": (3800, 60_000)}
+    results = {
+        "CRC32C of pages": {
+            "this CPU's instruction": {"GB/s": checksum(crc32c)},
+            "portable": {"GB/s": checksum(crc32c_portable)},
+        },
+        "a batch acknowledged within the loss window": {"healthy link": healthy_link()},
+        "a commit": {},
+        f"a restart with a full journal of {JOURNAL_BYTES >> 20} MiB": {},
+    }
+    commits, restarts = list(results.values())[2:]
+    for size in sizes["commits"]:
+        for name, fs in (("fdatasync", RealFileSystem), ("O_DIRECT", DirectFileSystem)):
             with tempfile.TemporaryDirectory(dir=Path.home()) as directory:
-                results[f"commit_{size}_{name}"] = commit_cost(directory, size, fs())
-    for size in (3800, 60_000):
+                commits[f"{size:6} bytes, {name}"] = commit_cost(directory, size, fs())
+    for size in sizes["restarts"]:
         with tempfile.TemporaryDirectory(dir=Path.home()) as directory:
-            results[f"restart_full_{size}"] = restart(directory, size)
+            restarts[f"batches of {size:6} bytes"] = restart(directory, size)
     return results
 
 
@@ -133,8 +145,10 @@ def main():
         json.dump(results, sys.stdout)
         print()
         return
-    for name, value in results.items():
-        print(f"{name:28} {value}")
+    for title, rows in results.items():
+        print(f"\n{title:44}" + "".join(f"{column:>18}" for column in next(iter(rows.values()))))
+        for name, row in rows.items():
+            print(f"  {name:42}" + "".join(f"{value:18,}" for value in row.values()))
 
 
 if __name__ == "__main__":

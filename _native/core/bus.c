@@ -35,11 +35,11 @@ static int64_t give_up_at(const ft_bus *bus)
 {
     const ft_master *master = &bus->master;
     int64_t deadline = ft_master_deadline(master);
-    if (master->counts.crc_errors != bus->before.crc_errors)
+    if (master->began && master->counts.crc_errors != bus->before.crc_errors)
         deadline = ft_least(deadline, bus->heard_ns + ft_quiet_ns(bus));
     if (bus->current == FT_ON_ERRAND)
         return deadline;
-    if (master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
+    if (master->began && master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
         int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
         deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces));
     }
@@ -102,12 +102,12 @@ static void count_missed(ft_bus *bus, const ft_block *block, ft_turn *turn, int6
 
 enum way { PLAIN, VARIANT, BARRIER };
 
-/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where the line's echo is not known; and an answer of an
+/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where it is not known whether the line echoes; and an answer of an
  * earlier one proves nothing. */
 static int may_use_barrier(const ft_bus *bus, const ft_block *block)
 {
     const ft_device *device = &bus->plan->devices[block->device];
-    return device->alive && device->mute < FT_MUTE_AFTER && bus->master.echo != FT_ECHO_UNKNOWN
+    return device->alive && device->mute < FT_MUTE_AFTER && bus->master.echo != FT_ECHO_UNKNOWN && !bus->master.echo_changed
         && ft_guard_is_behind(&bus->guard, block->unit) && !ft_guard_doubts(&bus->guard, block->unit, FT_DIAGNOSTICS);
 }
 

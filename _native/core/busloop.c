@@ -56,13 +56,17 @@ static void lose_port(ft_loop *loop, ft_line *line, int why)
     ft_ring_notify(&line->bus.ring, 1);
 }
 
-/* All that waits into loop->bytes; -1: the port is lost. */
-static ssize_t read_line(ft_loop *loop, ft_line *line)
+/* All that waits into loop->bytes, and the time by which it had come; -1: the port is lost. */
+static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 {
     count_call(loop, FT_CALL_READ);
     ssize_t n = read(line->fd, loop->bytes, FT_READ_BYTES);
-    if (n > 0)
+    /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
+    *now = now_ns();
+    if (n > 0) {
+        ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
         return n;
+    }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     lose_port(loop, line, n < 0 ? errno : 0);
@@ -73,7 +77,10 @@ static ssize_t read_line(ft_loop *loop, ft_line *line)
 static int write_line(ft_loop *loop, ft_line *line, const ft_action *action)
 {
     count_call(loop, FT_CALL_WRITE);
-    if (write(line->fd, action->bytes, action->n) >= 0 || errno == EAGAIN || errno == EINTR)
+    ssize_t n = write(line->fd, action->bytes, action->n);
+    if (n > 0)
+        ft_trace_add(&line->trace, line->bus.sent_ns, FT_TRACE_SENT, action->bytes, (size_t)n);
+    if (n >= 0 || errno == EAGAIN || errno == EINTR)
         return 0;
     lose_port(loop, line, errno);
     return -1;
@@ -94,14 +101,13 @@ static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
     if (!readable)
         wake_ns = ft_bus_step(&line->bus, now, NULL, 0, &action);
     while (action.what == FT_LOOK) {
-        ssize_t n = read_line(loop, line);
+        ssize_t n = read_line(loop, line, &now);
         if (n < 0) {
             action = (ft_action){.what = FT_WAIT};
             wake_ns = FT_NEVER;
             break;
         }
-        /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
-        wake_ns = ft_bus_step(&line->bus, now_ns(), loop->bytes, (size_t)n, &action);
+        wake_ns = ft_bus_step(&line->bus, now, loop->bytes, (size_t)n, &action);
     }
     if (action.what == FT_SEND) {
         ft_wish_sent(wish_of(loop, line), line->bus.sent_ns);
@@ -318,7 +324,7 @@ int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t rin
     ft_wish_init(&loop->wishes[line]);
     atomic_init(&made->offered_fd, FT_NO_FD);
     atomic_init(&made->returned_fd, FT_NO_FD);
-    if (ft_bus_init(&made->bus, wire, ring_bits) < 0)
+    if (ft_trace_init(&made->trace) < 0 || ft_bus_init(&made->bus, wire, ring_bits) < 0)
         return -1;
     ft_ring_watch(&made->bus.ring, loop->consumer_fd, UINT32_C(1) << (ring_bits - 1)); /* half full */
     return 0;
@@ -330,6 +336,7 @@ void ft_loop_free(ft_loop *loop)
         return;
     for (uint32_t i = 0; i < loop->line_count; i++) {
         ft_bus_free(&loop->lines[i].bus);
+        ft_trace_free(&loop->lines[i].trace);
         ft_plan_free(atomic_load(&loop->lines[i].offered_plan));
         ft_plan_free(atomic_load(&loop->lines[i].retired_plan));
     }

@@ -9,6 +9,7 @@
 #define FT_BUSLOOP_H
 
 #include "bus.h"
+#include "trace.h"
 #include "wishes.h"
 
 #include <poll.h>
@@ -19,6 +20,7 @@
 
 typedef struct ft_line {
     ft_bus bus;
+    ft_trace trace;
     /* the loop's */
     int fd;
     int watch;

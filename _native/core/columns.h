@@ -25,6 +25,7 @@
 #define FT_PLAIN_GROUP_ITEMS 6             /* ... and with its columns */
 #define FT_RAW_MODE 0                      /* a float column's mode: 0 bit patterns, else 1 + decimals */
 #define FT_MAX_CELLS ((size_t)1 << 20)     /* rows x columns of one body: bounds what a reader must hold (32 MiB) */
+#define FT_MAX_SCHEMAS ((size_t)4096)      /* that one body names: bounds what a reader says is missing */
 #define FT_MAX_BODY_BYTES ((size_t)1 << 23) /* of one body, inflated: the same bound for its bytes */
 
 enum ft_encode_result {

@@ -1,8 +1,7 @@
 /* One body in, its samples out, table by table; whatever the bytes say, nothing outside them is touched. */
-#include "core/columns.h"
+#include "core/columns_parts.h"
 
 #define LONGEST_US (INT64_MAX / 1000) /* wall times beyond do not fit in nanoseconds */
-#define US_PER_S 1000000
 #define TEXT_PIECE 8
 
 /* ---- body ---- */
@@ -27,12 +26,14 @@ static void read_base(ft_reader *r, ft_body *body)
 {
     const uint8_t *at = r->at;
     body->base_s = ft_take_int64(r, "the base time is not an integer");
-    if (body->base_s > LONGEST_US / US_PER_S || body->base_s < -(LONGEST_US / US_PER_S))
+    if (body->base_s > LONGEST_US / FT_US_PER_S || body->base_s < -(LONGEST_US / FT_US_PER_S))
         ft_fail(r, at, "the base time is beyond what nanoseconds can say");
     at = r->at;
     ft_item hashes = ft_take_bin(r, "the hashes are not a bin");
     if (hashes.count % FT_HASH_BYTES)
         ft_fail(r, at, "the hashes are not of 8 bytes each");
+    if (hashes.count / FT_HASH_BYTES > FT_MAX_SCHEMAS)
+        ft_fail(r, at, "names more than 4096 schemas");
     body->hashes = hashes.bytes;
     body->hash_count = (size_t)hashes.count / FT_HASH_BYTES;
     body->groups_left = ft_take_array(r, 0, "the groups are not an array");
@@ -65,7 +66,8 @@ static void read_rest(ft_reader *r, ft_body *body, size_t items)
 int ft_read_body(const uint8_t *bytes, size_t n, ft_body *body, ft_fault *fault)
 {
     ft_reader r = {.at = bytes, .end = bytes + n};
-    *body = (ft_body){.start = bytes};
+    const ft_reader nothing = {.at = r.end, .end = r.end}; /* a stream that is left out */
+    *body = (ft_body){.start = bytes, .heads = nothing, .steps = nothing, .text = nothing};
     size_t items = ft_take_array(&r, FT_LEAST_ITEMS, "the body is not an array of 5 or more");
     body->floats = read_planes(&r, 4, &body->float_count);
     body->doubles = read_planes(&r, 8, &body->double_count);
@@ -145,52 +147,13 @@ int ft_read_group(ft_body *body, const ft_table *tables, size_t table_count, ft_
     return ft_settle(r, body->start, fault);
 }
 
-/* ---- streams ---- */
-
-static uint64_t take_varint(ft_reader *r)
-{
-    uint64_t v = 0;
-    const uint8_t *at = r->at;
-    for (unsigned shift = 0; shift < 64 && r->at < r->end && !r->why; shift += 7) {
-        uint8_t byte = *r->at++;
-        v |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return v;
-    }
-    ft_fail(r, at, r->at < r->end ? "a varint is longer than 64 bits" : "a stream ends too early");
-    return 0;
-}
-
-static uint64_t unzigzag(uint64_t v)
-{
-    return (v >> 1) ^ (0 - (v & 1));
-}
-
-static uint32_t next_float(ft_body *body)
-{
-    size_t at = body->float_next++;
-    uint32_t v = 0;
-    for (unsigned plane = 0; plane < 4; plane++)
-        v |= (uint32_t)body->floats[plane * body->float_count + at] << (8 * plane);
-    return (v >> 1) ^ (0 - (v & 1));
-}
-
-static uint64_t next_double(ft_body *body)
-{
-    size_t at = body->double_next++;
-    uint64_t v = 0;
-    for (unsigned plane = 0; plane < 8; plane++)
-        v |= (uint64_t)body->doubles[plane * body->double_count + at] << (8 * plane);
-    return unzigzag(v);
-}
-
 /* ---- rows and qualities ---- */
 
 static uint64_t take_step(ft_body *body)
 {
     if (body->plain)
         return (uint64_t)ft_take_int64(&body->groups, "a row's time is not an integer");
-    return unzigzag(take_varint(&body->heads));
+    return ft_take_varint(&body->heads);
 }
 
 static void lay_row(const ft_table *table, const uint8_t *types, const ft_group *group, size_t row, int64_t us,
@@ -208,7 +171,7 @@ static void lay_row(const ft_table *table, const uint8_t *types, const ft_group 
 static void read_rows(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group, ft_sample *cells)
 {
     ft_reader *r = body->plain ? &body->groups : &body->heads;
-    uint64_t now = (uint64_t)(body->base_s * US_PER_S), step = 0;
+    uint64_t now = (uint64_t)(body->base_s * FT_US_PER_S), step = 0;
     const uint8_t *start = r->at;
     if (body->plain && ft_take_array(r, group->rows, "has fewer times than rows") != group->rows)
         ft_fail(r, start, "has more times than rows");
@@ -250,211 +213,7 @@ static void read_qualities(ft_group *group, ft_sample *cells)
             ft_fail(&group->runs, group->runs.at, "has fewer qualities than cells");
 }
 
-/* ---- columns ---- */
-
-/* The cells of one column that carry a value, one after the other. */
-typedef struct walk {
-    ft_sample *next;
-    ft_sample *end;
-    size_t stride;
-} walk;
-
-static ft_sample *step_on(walk *w)
-{
-    while (w->next < w->end) {
-        ft_sample *cell = w->next;
-        w->next = (size_t)(w->end - cell) > w->stride ? cell + w->stride : w->end;
-        if (cell->type != FT_TYPE_COUNT && ft_has_value(cell->quality))
-            return cell;
-    }
-    return NULL;
-}
-
-static walk column_of(const ft_table *table, const ft_group *group, ft_sample *cells, size_t column)
-{
-    return (walk){.next = cells + (group->cells ? column : 0), .end = cells + group->cells, .stride = table->columns};
-}
-
-static uint64_t count_values(walk w)
-{
-    uint64_t n = 0;
-    while (step_on(&w))
-        n++;
-    return n;
-}
-
-static uint64_t predicted(const ft_first *slot, uint32_t mode, uint64_t otherwise)
-{
-    return slot->mode == mode + 1 ? slot->value : otherwise;
-}
-
-static void keep(ft_first *slot, uint32_t mode, uint64_t first)
-{
-    slot->mode = mode + 1;
-    slot->value = first;
-}
-
-static void read_numbers(ft_body *body, walk w, ft_first *slot, uint32_t mode)
-{
-    ft_sample *cell = step_on(&w);
-    uint64_t v = predicted(slot, mode, 0);
-    ft_reader *r = &body->heads;
-    for (int first = 1; cell && !r->why; cell = step_on(&w), first = 0) {
-        v += unzigzag(take_varint(r));
-        if (first)
-            keep(slot, mode, v);
-        cell->value = mode == FT_RAW_MODE ? v : ft_decimal_bits(cell->type, v, mode - 1);
-        r = &body->steps;
-    }
-}
-
-static void read_patterns(ft_body *body, walk w, ft_first *slot)
-{
-    uint64_t n = count_values(w);
-    ft_sample *cell = step_on(&w);
-    int wide = cell && cell->type == FT_F64;
-    uint64_t *last = wide ? &body->last_double : &body->last_float;
-    uint64_t v = predicted(slot, FT_RAW_MODE, *last);
-    if (n > (wide ? body->double_count - body->double_next : body->float_count - body->float_next)) {
-        ft_fail(&body->heads, body->heads.at, "has fewer floats than its groups say");
-        return;
-    }
-    for (int first = 1; cell; cell = step_on(&w), first = 0) {
-        v = wide ? v + next_double(body) : (uint32_t)(v + next_float(body));
-        if (first)
-            keep(slot, FT_RAW_MODE, *last = v);
-        cell->value = v;
-    }
-}
-
-/* The modes of a group's float columns, two to a byte, low half first. */
-typedef struct modes {
-    const uint8_t *bytes;
-    size_t next;
-} modes;
-
-static modes read_modes(ft_body *body, const ft_table *table, const uint8_t *types)
-{
-    size_t floats = 0;
-    modes m = {.bytes = body->heads.at};
-    for (size_t c = 0; c < table->columns; c++)
-        floats += types[table->first + c] == FT_F32 || types[table->first + c] == FT_F64;
-    if ((size_t)(body->heads.end - body->heads.at) < (floats + 1) / 2)
-        ft_fail(&body->heads, body->heads.at, "has fewer modes than columns of floats");
-    else
-        body->heads.at += (floats + 1) / 2;
-    return m;
-}
-
-static void read_float_column(ft_body *body, modes *m, walk w, ft_first *slot)
-{
-    const uint8_t *at = m->bytes + m->next / 2;
-    uint32_t mode = *at >> 4 * (m->next % 2) & 0x0f;
-    m->next++;
-    if (mode > 1 + FT_MAX_DECIMALS)
-        ft_fail(&body->heads, at, "a mode is not one that this reader knows");
-    else if (mode == FT_RAW_MODE)
-        read_patterns(body, w, slot);
-    else
-        read_numbers(body, w, slot, mode);
-}
-
-static void set_text(const ft_body *body, ft_sample *cell, const uint8_t *bytes, uint64_t n)
-{
-    cell->value = n ? (uint64_t)(bytes - body->start) : 0; /* where nothing is, there need be no stream */
-    cell->part = (uint32_t)n;
-}
-
-static void read_texts(ft_body *body, walk w)
-{
-    for (ft_sample *cell = step_on(&w); cell && !body->steps.why; cell = step_on(&w)) {
-        uint64_t n = unzigzag(take_varint(&body->steps));
-        if ((uint64_t)(body->text.end - body->text.at) < n) {
-            ft_fail(&body->steps, body->steps.at, "a text is longer than the bytes that are left");
-            return;
-        }
-        set_text(body, cell, body->text.at, n);
-        body->text.at += n;
-    }
-}
-
-static void read_column(ft_body *body, uint8_t type, modes *m, walk w, ft_first *slot)
-{
-    if (type == FT_TEXT)
-        read_texts(body, w);
-    else if (type == FT_F32 || type == FT_F64)
-        read_float_column(body, m, w, slot);
-    else
-        read_numbers(body, w, slot, FT_RAW_MODE);
-}
-
-/* ---- plain columns ---- */
-
-static void plain_pattern(ft_reader *r, const ft_item *bin, walk w, unsigned width)
-{
-    ft_reader bits = {.at = bin->bytes, .end = bin->bytes + bin->count};
-    if (bin->count != count_values(w) * width) {
-        ft_fail(r, bin->bytes, "a bin of floats is not as long as its column");
-        return;
-    }
-    for (ft_sample *cell = step_on(&w); cell; cell = step_on(&w))
-        cell->value = ft_take_uint(&bits, width);
-}
-
-static void plain_value(ft_body *body, uint8_t type, ft_sample *cell, uint64_t *sum)
-{
-    ft_reader *r = &body->groups;
-    const uint8_t *at = r->at;
-    ft_item item = ft_take(r);
-    if (type == FT_TEXT && (item.kind == FT_BIN || item.kind == FT_STR))
-        set_text(body, cell, item.bytes, item.count);
-    else if (type == FT_TEXT)
-        ft_fail(r, at, "a text is not a bin");
-    else if (type == FT_F32 || type == FT_F64)
-        cell->value = item.bits;
-    else
-        cell->value = *sum += item.bits;
-    if (type != FT_TEXT && item.kind != (type == FT_F32 ? FT_REAL32 : type == FT_F64 ? FT_REAL64 : FT_INT))
-        ft_fail(r, at, "a value is not of its column's type");
-}
-
-static void plain_column(ft_body *body, uint8_t type, walk w)
-{
-    ft_reader *r = &body->groups;
-    const uint8_t *at = r->at;
-    uint64_t n = count_values(w), sum = 0;
-    ft_item item = ft_take(r);
-    if (item.kind == FT_BIN && (type == FT_F32 || type == FT_F64)) {
-        plain_pattern(r, &item, w, type == FT_F32 ? 4 : 8);
-        return;
-    }
-    if (item.kind != FT_ARRAY || item.count != n) {
-        ft_fail(r, at, "a column is not an array of as many values as it has cells");
-        return;
-    }
-    for (ft_sample *cell = step_on(&w); cell && !r->why; cell = step_on(&w))
-        plain_value(body, type, cell, &sum);
-}
-
-static void plain_columns(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group,
-                          ft_sample *cells)
-{
-    ft_reader *r = &body->groups;
-    const uint8_t *at = r->at;
-    size_t columns = ft_take_array(r, 0, "the columns are not an array");
-    if (columns != table->columns)
-        ft_fail(r, at, "has not as many columns as its schema");
-    for (size_t c = 0; c < columns && !r->why; c++)
-        plain_column(body, types[table->first + c], column_of(table, group, cells, c));
-    group->items_left -= 2;
-}
-
-static void stream_columns(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group,
-                           modes m, ft_first *firsts, ft_sample *cells)
-{
-    for (size_t c = 0; c < table->columns && !body->heads.why && !body->steps.why; c++)
-        read_column(body, types[table->first + c], &m, column_of(table, group, cells, c), &firsts[table->twin + c]);
-}
+/* ---- cells ---- */
 
 static int all_well(const ft_body *body, const ft_group *group, ft_fault *fault)
 {
@@ -466,9 +225,9 @@ static int all_well(const ft_body *body, const ft_group *group, ft_fault *fault)
 int ft_read_cells(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group, ft_first *firsts,
                   ft_sample *cells, ft_fault *fault)
 {
-    modes m = {0};
+    ft_modes modes = {0};
     if (!body->plain)
-        m = read_modes(body, table, types);
+        modes = ft_take_modes(body, table, types);
     read_rows(body, table, types, group, cells);
     if (all_well(body, group, fault))
         return -1;
@@ -476,9 +235,9 @@ int ft_read_cells(ft_body *body, const ft_table *table, const uint8_t *types, ft
     if (all_well(body, group, fault))
         return -1;
     if (body->plain)
-        plain_columns(body, table, types, group, cells);
+        ft_take_plain(body, table, types, group, cells);
     else
-        stream_columns(body, table, types, group, m, firsts, cells);
+        ft_take_streams(body, table, types, group, modes, firsts, cells);
     for (; group->items_left > 0 && !body->groups.why; group->items_left--)
         ft_skip(&body->groups);
     return all_well(body, group, fault) ? -1 : 0;
@@ -488,7 +247,7 @@ int ft_read_cells(ft_body *body, const ft_table *table, const uint8_t *types, ft
 
 static int is_text_value(const ft_sample *cell)
 {
-    return cell->type == FT_TEXT && ft_has_value(cell->quality);
+    return cell->type == FT_TEXT && ft_is_value(cell);
 }
 
 static size_t pieces_of(const ft_sample *cell)
@@ -508,14 +267,13 @@ size_t ft_count_samples(const ft_sample *cells, size_t count)
 static ft_sample *write_text(const uint8_t *text, const ft_sample *cell, ft_sample *out)
 {
     size_t pieces = pieces_of(cell), left = cell->part;
-    for (size_t i = 0; i < pieces; i++, text += TEXT_PIECE, left -= out[-1].detail) {
+    for (size_t i = 0; i < pieces; i++, out++) {
         *out = *cell;
         out->value = 0;
         out->detail = (uint8_t)(left < TEXT_PIECE ? left : TEXT_PIECE);
         out->part = (uint32_t)i | (i + 1 == pieces ? FT_TEXT_LAST : 0);
-        if (out->detail)
-            memcpy(&out->value, text, out->detail);
-        out++;
+        memcpy(&out->value, text + i * TEXT_PIECE, out->detail);
+        left -= out->detail;
     }
     return out;
 }

@@ -125,7 +125,8 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
         ft_device *device = &bus->plan->devices[block->device];
         ft_patience_late(&device->patience, now - late.sent_ns);
         device->is_disorderly |= late.passed;
-        device->orderly += !late.passed && device->orderly < FT_ORDER_TRUST;
+        if (!late.passed && device->orderly < FT_ORDER_TRUST)
+            device->orderly++;
     }
 }
 

@@ -190,16 +190,29 @@ static void drop(ft_master *m, size_t n)
     m->counted = m->counted > n ? m->counted - n : 0;
 }
 
+static void note_echo(ft_master *m, enum ft_echo echo)
+{
+    m->echo_changed |= m->echo != FT_ECHO_UNKNOWN && m->echo != echo;
+    m->echo = echo;
+}
+
+/* Nothing came before, and what comes is no echo, nor what a collision has made of it. */
+static int may_begin(const ft_master *m)
+{
+    return m->passed == 0 && (m->echo_stripped || m->echo == FT_ECHO_NONE);
+}
+
 /* Go on behind n bytes that are not the answer. */
 static void pass(ft_master *m, verdict v)
 {
     int tcp = m->framing == FT_TCP;
-    m->began |= v.kind == DAMAGED && m->passed == 0;
+    m->began |= v.kind == DAMAGED && may_begin(m);
     m->passed += v.kind == OWN_ECHO ? 0 : 1;
     if (v.kind == OWN_ECHO) {
+        m->began = 0;
         count_passed(m, m->scan, 1);
         m->counts.echoes++;
-        m->echo = FT_ECHO_SEEN;
+        note_echo(m, FT_ECHO_SEEN);
         m->echo_stripped = 1;
         m->heard -= v.bytes;
         m->first_ns = 0;
@@ -236,7 +249,9 @@ static void take_answer(ft_master *m, size_t bytes)
     if (!tcp) {
         count_passed(m, m->scan, 1);
         count_collision(m, m->scan > 0);
-        m->echo = m->echo_stripped || m->scan > 0 || ft_is_mirrored(m->request[1]) ? m->echo : FT_ECHO_NONE;
+        if (!m->echo_stripped && m->scan == 0 && !ft_is_mirrored(m->request[1])) {
+            note_echo(m, FT_ECHO_NONE);
+        }
     }
     m->scan += bytes;
     m->hunting = 0;
@@ -258,7 +273,7 @@ static void hunt(ft_master *m)
         }
         if ((v.kind == INCOMPLETE || v.kind == MAYBE_ECHO) && !m->last_call) {
             m->arriving = v.kind == INCOMPLETE;
-            m->began |= v.kind == INCOMPLETE && v.bytes > 0 && m->passed == 0;
+            m->began |= v.kind == INCOMPLETE && v.bytes > 0 && may_begin(m);
             m->wanted = v.bytes;
             m->missing = v.missing;
             return;

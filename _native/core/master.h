@@ -44,6 +44,7 @@ typedef struct ft_master {
     /* the line */
     enum ft_framing framing;
     enum ft_echo echo;        /* what the last transaction that can tell showed */
+    uint8_t echo_changed;     /* it showed both */
     int64_t char_ns;
     ft_master_counts counts;
     /* the transaction */
@@ -51,7 +52,7 @@ typedef struct ft_master {
     uint8_t echo_stripped;    /* the echo comes once */
     uint8_t hunting;          /* TCP: the frame boundary is lost */
     uint8_t arriving;         /* what stands at `scan` may be the answer, incomplete as yet */
-    uint8_t began;            /* the first bytes but for an echo are the answer's, whatever became of the others */
+    uint8_t began;            /* the first bytes are the answer's and no echo's, whatever became of the others */
     uint8_t last_call;        /* the deadline has passed: nothing incomplete is waited for */
     size_t request_bytes;
     size_t wanted;            /* length of the answer that is arriving, 0 while its header does not tell */

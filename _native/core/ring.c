@@ -43,7 +43,7 @@ int ft_ring_push(ft_ring *ring, const ft_sample *samples, size_t n)
     if (n > capacity - (uint32_t)(head - ring->tail_seen)) {
         ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
         if (n > capacity - (uint32_t)(head - ring->tail_seen)) {
-            atomic_fetch_add_explicit(&ring->dropped, n, memory_order_relaxed);
+            atomic_fetch_add_explicit(&ring->dropped, ft_values(samples, n), memory_order_relaxed);
             return -1;
         }
     }

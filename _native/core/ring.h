@@ -44,7 +44,7 @@ void ft_ring_free(ft_ring *ring);
 /* Before the threads start: wake through `event_fd` (not owned) once at least `watermark` samples wait. */
 void ft_ring_watch(ft_ring *ring, int event_fd, uint32_t watermark);
 
-/* Producer: all n samples or none; 0, or -1 full and dropped += n. Follow one or more pushes with a notify. */
+/* Producer: all n records or none; 0, or -1 full, and their samples count as dropped. Follow pushes with a notify. */
 int ft_ring_push(ft_ring *ring, const ft_sample *samples, size_t n);
 
 /* Producer: wake the consumer if it sleeps and the watermark is reached or this is urgent. Returns 1 when it did. */

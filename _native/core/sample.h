@@ -19,6 +19,7 @@
 #ifndef FT_SAMPLE_H
 #define FT_SAMPLE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum ft_type {
@@ -56,6 +57,16 @@ _Static_assert(sizeof(ft_sample) == 32, "the ring, the drains and NumPy agree on
 static inline int ft_has_value(uint8_t quality)
 {
     return quality == FT_Q_GOOD || quality == FT_Q_CLOCK_UNKNOWN || quality == FT_Q_SUBSTITUTED;
+}
+
+/* How many samples n records are, as users count: the pieces of a text are one. */
+static inline size_t ft_values(const ft_sample *records, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += records[i].type != FT_TEXT || (records[i].part & FT_TEXT_LAST) != 0;
+    }
+    return count;
 }
 
 #endif

@@ -9,6 +9,7 @@ from agent._native.samples import Samples
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import wire_of
 from agent.acquire.supervisor import Supervisor
+from agent.acquire.trace import LineTrace, frames_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
 
@@ -91,6 +92,14 @@ class Acquisition:
     def stats(self) -> dict[str, BusStats]:
         """The state and the counters of each bus, by name."""
         return {part.name: self._bus_stats(line, part) for line, part in enumerate(self._plan.buses)}
+
+    def trace(self) -> tuple[LineTrace, ...]:
+        """The last frames of each bus."""
+        pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
+        return tuple(
+            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loop.trace(line)))
+            for line, (bus, part) in pairs
+        )
 
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
         counts, devices, dropped = self._loop.counters(line)

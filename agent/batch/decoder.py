@@ -9,9 +9,8 @@ from agent._native.samples import Samples
 from agent.batch.message import HISTORICAL, open_body, open_envelope, unpack_extras
 from agent.batch.record import RECORD, TEXT_LAST, number_value, text_value
 from agent.batch.schema import Column, SchemaBook
-from agent.clock import WallClock
 from agent.errors import FormatError
-from agent.model import Gap, Quality, ValueType
+from agent.model import Gap, Quality, ValueType, WallClock
 
 QUALITIES = tuple(Quality)  # by number
 

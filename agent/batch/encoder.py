@@ -6,8 +6,7 @@ from agent._native.columns import TooMany, split
 from agent._native.samples import Samples
 from agent.batch.message import HISTORICAL, NO_EXTRAS, Seal, message_head, pack_extras
 from agent.batch.schema import describe, schema_hash
-from agent.clock import WallClock
-from agent.model import BatchKey, Gap, Group, Message, Tag
+from agent.model import BatchKey, Gap, Group, Message, Tag, WallClock
 
 FORMATS = ("columns", "plain")
 
@@ -66,7 +65,7 @@ class Encoder:
             if parts:
                 pending.extend(reversed(parts))
             else:
-                messages.append(Message(BatchKey(self._epoch, seq), payload, stop - start, historical))
+                messages.append(Message(BatchKey(self._epoch, seq), payload, samples.values(start, stop), historical))
         return messages
 
     def _payload(self, samples: Samples, start: int, stop: int, offset_ns: int, seal: Seal, extra: bytes) -> bytes:

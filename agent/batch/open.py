@@ -4,15 +4,12 @@ from collections.abc import Sequence
 
 from agent._native.samples import Samples
 from agent.batch.encoder import Encoder
-from agent.clock import WallClock
-from agent.model import NS_PER_S, Gap, Message
+from agent.model import NS_PER_S, WRITING_SHARE, Gap, Message, WallClock
 
 # A batch is closed early at this size: 6.4 MB of memory, about 0.5 MB encoded.
 SAMPLES_MAX = 200_000
 # Schemas are repeated inside the data so that a receiver that joins late decodes without retained messages.
 SCHEMA_REPEAT_NS = 600 * NS_PER_S
-# The part of the loss window that is left for encoding and writing a fragment.
-SAVE_SHARE = 0.1
 
 
 class OpenBatch:
@@ -21,7 +18,7 @@ class OpenBatch:
     def __init__(self, encoder: Encoder, batch_s: float, loss_window_s: float, now_ns: int) -> None:
         self.encoder = encoder
         self.batch_ns = int(batch_s * NS_PER_S)
-        self.save_ns = int(loss_window_s * NS_PER_S * (1 - SAVE_SHARE))
+        self.save_ns = int(loss_window_s * NS_PER_S * (1 - WRITING_SHARE))
         self.seq = 0
         self._saved = Samples()
         self._unsaved = Samples()
@@ -41,6 +38,11 @@ class OpenBatch:
             self.oldest_unsaved_ns = self._drained_ns
         self._unsaved.extend(samples)
         self._drained_ns = now_ns
+
+    @property
+    def oldest_ns(self) -> int:
+        """No sample of the batch is older, saved or not."""
+        return self._opened_ns
 
     def next_drain_ns(self) -> int:
         """When to drain next so that neither the batch nor the loss window is missed."""

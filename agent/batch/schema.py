@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Iterable, KeysView, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain
 from typing import NamedTuple
 
@@ -90,6 +91,15 @@ class SchemaBook:
         self._views: dict[tuple[bytes, ...], View] = {}
         for message in messages:
             self.add(message)
+
+    @classmethod
+    def of_readable(cls, messages: Iterable[bytes]) -> "SchemaBook":
+        """Those of them that this version reads: a store may hold some that a newer one left."""
+        book = cls()
+        for message in messages:
+            with suppress(FormatError):
+                book.add(message)
+        return book
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._schemas

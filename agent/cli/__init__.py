@@ -24,23 +24,30 @@ COMMANDS = {  # in the order of the help; the module is agent.cli.NAME
     "store": "look into a store, also after a crash",
     "decode": "turn batches into JSON lines of samples",
 }
+SAY_MORE = "`fieldtap COMMAND --help` says more about one of them."
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask the terminal argparse imports shutil, for every command
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong becomes one line on stderr and the exit code of the contract."""
     try:
-        code = _run(sys.argv[1:] if words is None else words)
+        code = _run(list(sys.argv[1:] if words is None else words))
         sys.stdout.flush()  # here, where a reader that has gone is still dealt with
     except (FieldtapError, OSError, KeyboardInterrupt) as error:
         return _told(error)
     return code
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        words[0] = "version"
     command = next((word for word in words if not word.startswith("-")), None)
     module = import_module(f"agent.cli.{command}") if command in COMMANDS else None
     parser = _parser(command, module)
+    if command == "help":
+        words.clear()
+    elif command and module is None:
+        parser.error(_unknown(command))
     args = parser.parse_args(words)
     if module is None:
         parser.print_help(sys.stderr)
@@ -52,7 +59,8 @@ def _run(words: Sequence[str]) -> int:
 def _parser(command: str | None, module: ModuleType | None) -> argparse.ArgumentParser:
     """All commands by name; only the one that is wanted knows its arguments."""
     description = "Edge agent for Modbus and other serial devices."
-    parser = argparse.ArgumentParser(prog="fieldtap", description=description, formatter_class=HELP)
+    parser = argparse.ArgumentParser(prog="fieldtap", description=description, formatter_class=HELP, epilog=SAY_MORE)
+    parser.add_argument("--version", action="store_true", help="the same as `fieldtap version`")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog=parser.prog)
     for name, summary in COMMANDS.items():
         subparser = commands.add_parser(
@@ -61,6 +69,12 @@ def _parser(command: str | None, module: ModuleType | None) -> argparse.Argument
         if module and name == command:
             module.configure(subparser)
     return parser
+
+
+def _unknown(command: str) -> str:
+    from agent.config.report import did_you_mean
+
+    return f"there is no command {command!r}{did_you_mean(command, COMMANDS) or '; there are: ' + ', '.join(COMMANDS)}"
 
 
 def _told(error: BaseException) -> int:

@@ -27,32 +27,16 @@ def run(args: argparse.Namespace) -> int:
     checked = check_config(args.config)
     plan = compile_plan(checked.config) if checked.config else None
     warnings = [*checked.warnings, *(overloads(plan) if plan else ())]
-    notes = _notes(checked.config) if checked.config else []
     if args.json:
-        print(json.dumps(_document(checked.config, plan, checked.mistakes, warnings, notes)))
+        print(json.dumps(_document(checked.config, plan, checked.mistakes, warnings), allow_nan=False))
     else:
-        _talk(checked.mistakes, warnings, notes)
+        _talk(checked.mistakes, warnings)
         _print_plan(checked.config, plan)
     return ExitCode.OK if plan else ExitCode.CONFIG
 
 
-def _notes(config: Config) -> list[str]:
-    """Consequences that are no reason to change anything."""
-    mqtt, window_s = config.mqtt, config.store.loss_window_s
-    if mqtt and mqtt.batch_s > window_s:
-        return [
-            f"batch_s ({mqtt.batch_s:g}) is longer than loss_window_s ({window_s:g}): "
-            "the open batch too is journaled every loss window"
-        ]
-    return []
-
-
-def _talk(mistakes: list[Remark], warnings: list[Remark | str], notes: list[str]) -> None:
-    lines = [
-        *map(str, mistakes),
-        *(f"warning: {warning}" for warning in warnings),
-        *(f"note: {note}" for note in notes),
-    ]
+def _talk(mistakes: list[Remark], warnings: list[Remark | str]) -> None:
+    lines = [*map(str, mistakes), *(f"warning: {warning}" for warning in warnings)]
     if mistakes:
         lines.append(f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}")
     for line in lines:
@@ -72,6 +56,30 @@ def _print_plan(config: Config | None, plan: Plan | None) -> None:
             f"  {len(bus.block_info)} requests per cycle, {_requests_per_s(bus):.4g} requests/s, "
             f"{100 * bus.utilisation:.1f} % utilisation, {bus.samples_per_s:.4g} samples/s"
         )
+    print(_uplink(config))
+    print(f"store: {config.store.path}, {_writes(config)}")
+
+
+def _uplink(config: Config) -> str:
+    if config.mqtt is None:
+        return "mqtt: none, samples stay in the store"
+    mqtt = config.mqtt
+    return f"mqtt: {config.gateway.id} to {mqtt.url}, a batch every {mqtt.batch_s:g} s as {mqtt.format}"
+
+
+def _writes(config: Config) -> str:
+    """What the flash has to bear."""
+    window_s = config.store.loss_window_s
+    if config.mqtt is None:
+        return f"written every {window_s:g} s"
+    if writes_when_healthy(config):
+        return f"written every {window_s:g} s, because batch_s is longer than that (loss_window_s)"
+    return f"written when the broker has not acknowledged within {window_s:g} s"
+
+
+def writes_when_healthy(config: Config) -> bool:
+    """Whether an open batch outgrows the loss window, so that the store is needed although the broker is there."""
+    return config.mqtt is None or config.mqtt.batch_s > config.store.loss_window_s
 
 
 def _line(bus: Bus) -> str:
@@ -96,14 +104,14 @@ def _requests_per_s(bus: BusPlan) -> float:
 
 
 def _document(
-    config: Config | None, plan: Plan | None, mistakes: list[Remark], warnings: list[Remark | str], notes: list[str]
+    config: Config | None, plan: Plan | None, mistakes: list[Remark], warnings: list[Remark | str]
 ) -> dict[str, Any]:
     return {
         "valid": plan is not None,
         "mistakes": [_remark(mistake) for mistake in mistakes],
         "warnings": [_remark(warning) for warning in warnings],
-        "notes": notes,
         "gateway": config.gateway.id if config else None,
+        "store_writes_when_healthy": writes_when_healthy(config) if config else None,
         "buses": [_bus(bus) for bus in plan.buses] if plan else [],
     }
 

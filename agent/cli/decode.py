@@ -1,7 +1,6 @@
 """Files of batches and schemas in, JSON lines of samples out; gaps and what cannot be read go to stderr."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,9 @@ import msgspec
 
 from agent._native.columns import message_end
 from agent.batch import Batch, Sample, SchemaBook, UnknownSchemaError, decode, is_schema
+from agent.batch.record import in_json
 from agent.errors import ExitCode, FormatError
-from agent.model import Gap, ValueType
+from agent.model import Gap
 
 US_PER_S = 1_000_000
 MOST_TOLD = 5  # unreadable messages of one file: a file that is something else is thousands of them
@@ -45,7 +45,7 @@ def sample_json(sample: Sample, *, historical: bool) -> bytes:
         "gateway": sample.gateway,
         "tag": sample.tag,
         "t": msgspec.Raw(_seconds(sample.t_us)),
-        "v": sample.v,
+        **in_json(sample.v, sample.raw, sample.type),
         "q": sample.q,
         "unit": sample.unit,
         "seq": sample.seq,
@@ -55,11 +55,6 @@ def sample_json(sample: Sample, *, historical: bool) -> bytes:
         line["code"] = sample.detail
     if historical:
         line["historical"] = True
-    if isinstance(sample.v, float) and not math.isfinite(sample.v):
-        line["v"] = None
-        line["bits"] = _bits(sample)
-    elif isinstance(sample.raw, bytes) and not _is_utf8(sample.raw):
-        line["bits"] = sample.raw.hex()
     return msgspec.json.encode(line)
 
 
@@ -154,17 +149,3 @@ def _seconds(t_us: int) -> bytes:
     """Exact: a float would round times far from now."""
     whole, part = divmod(abs(t_us), US_PER_S)
     return f"{'-' if t_us < 0 else ''}{whole}.{part:06d}".encode()
-
-
-def _bits(sample: Sample) -> str:
-    """The raw bits of a value that JSON cannot say."""
-    raw = sample.raw if isinstance(sample.raw, int) else 0
-    return f"{raw & 0xFFFFFFFF:08x}" if sample.type == ValueType.F32 else f"{raw:016x}"
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import math
 import struct
 from collections.abc import Callable, Iterator
-from ctypes import c_float
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from agent._native.codec import decode
 from agent._native.samples import Samples
 from agent.acquire.once import Line
 from agent.acquire.plan import BLOCK, compile_plan
-from agent.batch.record import RECORD, TEXT_LAST, number_value, text_value
+from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, shortest, text_value
 from agent.config.buses import LEAST_BAUD, MOST_BAUD
 from agent.config.buses import port as port_
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
@@ -27,7 +25,16 @@ MAX_COUNT = 10_000  # values: more than a device holds, few enough to print
 MAX_TIMEOUT_MS = 60_000
 
 Parsed = TypeVar("Parsed")
-Reading = tuple[str, int | float | str | None, Quality]  # register, value, whether there is one
+
+
+class Reading(NamedTuple):
+    """What one register held; `value` is None where `quality` says that there is none."""
+
+    place: str
+    value: int | float | str | None
+    quality: Quality
+    type: ValueType
+    raw: int | bytes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +43,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("register", metavar="REGISTER[:COUNT]", help="holding:100, input:0x64:8, coil:5, 40101")
     parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
     parser.add_argument("--type", metavar="T", help="u16 (registers), bool (bits), i16 u32 f32 ... string:N bits:N@K")
-    parser.add_argument("--order", choices=[order.name for order in Order], default="ABCD", help="bytes on the wire")
+    parser.add_argument(
+        "--order", choices=[order.name for order in Order], default="ABCD", help="of the bytes (default %(default)s)"
+    )
     parser.add_argument("--base", type=int, choices=(0, 1), default=0, help="what the first register is called")
-    parser.add_argument("--baud", type=int, default=19200)
-    parser.add_argument("--parity", choices=("N", "E", "O"), default="E")
-    parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--timeout", metavar="MS", type=int, default=1000, help="until the answer begins")
+    parser.add_argument("--baud", type=int, default=19200, help="bits per second (default %(default)s)")
+    parser.add_argument("--parity", choices=("N", "E", "O"), default="E", help="default %(default)s")
+    parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1, help="default %(default)s")
+    parser.add_argument(
+        "--timeout", metavar="MS", type=int, default=1000, help="until the answer begins (default %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
@@ -49,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     """Read, print; exit code 1 when a value does not fit its type."""
     readings = list(read(_bus(args)))
     if args.json:
-        values = [{"register": place, "v": value, "q": quality.label} for place, value, quality in readings]
-        print(json.dumps({"target": args.target, "unit": args.unit, "values": values}))
+        document = {"target": args.target, "unit": args.unit, "values": [_json(reading) for reading in readings]}
+        print(json.dumps(document, allow_nan=False))
     else:
-        for place, value, quality in readings:
-            print(place, value if quality.has_value else quality.label)
-    return ExitCode.OK if all(quality.has_value for _, _, quality in readings) else ExitCode.FAILURE
+        for reading in readings:
+            print(reading.place, _text(reading))
+    return ExitCode.OK if all(reading.quality.has_value for reading in readings) else ExitCode.FAILURE
 
 
 def read(bus: Bus) -> Iterator[Reading]:
@@ -74,23 +85,35 @@ def _readings(samples: Samples, tags: list[Tag]) -> Iterator[Reading]:
     text = b""
     for _, raw, number, _, kind, quality, detail, part in RECORD.iter_unpack(bytes(samples)):
         tag, verdict = tags[number], Quality(quality)
-        value: int | float | str | None = None
-        if verdict.has_value and tag.type is ValueType.TEXT:
+        place = f"{tag.table}:{tag.address}"
+        if not verdict.has_value:
+            yield Reading(place, None, verdict, tag.type, raw)
+        elif tag.type is not ValueType.TEXT:
+            yield Reading(place, number_value(ValueType(kind), raw), verdict, tag.type, raw)
+        else:
             text += struct.pack("=Q", raw)[:detail]
-            if not part & TEXT_LAST:
-                continue
-            value, text = text_value(text), b""
-        elif verdict.has_value:
-            value = _shortest(number_value(ValueType(kind), raw), tag.type)
-        yield f"{tag.table}:{tag.address}", value, verdict
+            if part & TEXT_LAST:
+                yield Reading(place, text_value(text), verdict, tag.type, text)
+                text = b""
 
 
-def _shortest(value: float, kind: ValueType) -> int | float:
-    """A number with no more digits than it takes to tell it from its neighbours: 0.1 as f32 is not 0.10000000149."""
-    if kind is not ValueType.F32 or not math.isfinite(value):
-        return value
-    candidates = (float(f"{value:.{digits}g}") for digits in range(1, 10))
-    return next(short for short in candidates if c_float(short).value == value)
+def _json(reading: Reading) -> dict[str, object]:
+    return {
+        "register": reading.place,
+        **in_json(_short(reading), reading.raw, reading.type),
+        "q": reading.quality.label,
+    }
+
+
+def _text(reading: Reading) -> object:
+    """Text of a device may hold anything; what would steer the terminal is shown escaped."""
+    if isinstance(reading.value, str):
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in reading.value)
+    return _short(reading) if reading.quality.has_value else reading.quality.label
+
+
+def _short(reading: Reading) -> int | float | str | None:
+    return shortest(reading.value, reading.type) if isinstance(reading.value, float) else reading.value
 
 
 # --- the words of the command line as a bus with one device ---

@@ -5,10 +5,15 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from agent.cli.files import save
 from agent.cli.words import seconds
-from agent.errors import ExitCode
+from agent.errors import ExitCode, StoreError
 from agent.model import NS_PER_S
+
+if TYPE_CHECKING:
+    from agent.run import Gateway
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary document here on exit")
     parser.add_argument("--json", action="store_true", help="print the summary document on stdout at the end")
+    parser.add_argument(
+        "--pcap", type=Path, metavar="FILE", help="write the last frames of every bus here on exit, and on each SIGUSR1"
+    )
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-v", "--verbose", action="store_true", help="log more")
     talk.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
@@ -41,10 +49,24 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("fieldtap").warning("%s", warning)
     with StopSignal() as stop:
         gateway = Gateway(config, plan)
+        if args.pcap:
+            signal.signal(signal.SIGUSR1, lambda *_: _save_if_possible(args.pcap, gateway))
         gateway.run(stop, None if args.duration is None else int(args.duration * NS_PER_S))
+    if args.pcap:
+        save(args.pcap, gateway.capture(), "the capture")
     document = summary.as_json(gateway.summary())
     if args.summary:
-        summary.write(args.summary, document)
+        save(args.summary, f"{document}\n".encode(), "the summary")
     if args.json:
         print(document)
+    if gateway.lost:
+        return ExitCode.IO_ERROR
     return ExitCode.INTERRUPTED if stop.raised == signal.SIGINT else ExitCode.OK
+
+
+def _save_if_possible(path: Path, gateway: "Gateway") -> None:
+    """On a signal: an agent does not end for a capture that cannot be written."""
+    try:
+        save(path, gateway.capture(), "the capture")
+    except StoreError as error:
+        logging.getLogger("fieldtap").warning("%s", error)

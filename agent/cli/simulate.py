@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from agent.config import load_config
@@ -14,7 +15,7 @@ from agent.simulate.simulator import Simulator
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("config", metavar="CONFIG")
+    parser.add_argument("config", metavar="CONFIG", help="the configuration whose devices it plays")
     parser.add_argument("--link", metavar="DIR", type=Path, help="link each serial bus as DIR/BUS")
     parser.add_argument("--pace", action="store_true", help="answer at the speed of the baud rate")
     parser.add_argument(
@@ -31,21 +32,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, which ends it as Ctrl-C ends every command."""
     config = load_config(args.config)
     simulator = Simulator(config, link_dir=args.link, pace=args.pace, faults=args.fault, seed=args.seed)
     for conflict in simulator.conflicts:
         print(f"{conflict}: another tag has its registers, its values cannot be checked", file=sys.stderr)
     simulator.start()
+    signals: list[int] = []
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: simulator.interrupt())
+        _stop_on_signals(simulator, signals)
         _tell_paths(simulator.paths, as_json=args.json)
         simulator.wait()
     finally:
         simulator.stop()
     _tell_summary(simulator.stats(), args.summary, as_json=args.json)
-    return ExitCode.OK
+    return ExitCode.INTERRUPTED if signal.SIGINT in signals[:1] else ExitCode.OK
+
+
+def _stop_on_signals(simulator: Simulator, signals: list[int]) -> None:
+    """From now on SIGTERM and SIGINT stop it, and are noted in `signals`."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+        simulator.interrupt()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def _tell_paths(paths: dict[str, str], *, as_json: bool) -> None:

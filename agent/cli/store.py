@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.errors import ExitCode
+from agent.batch import SchemaBook, mark_historical, merge
+from agent.errors import ExitCode, FormatError
+from agent.model import BatchKey
 from agent.store.pages import Status
-from agent.store.view import Part, View
+from agent.store.view import Pending, View
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,7 @@ def _report(view: View, *, verify: bool, as_json: bool) -> int:
     """`inspect` counts; `verify` also reads every batch and fails when something is damaged."""
     document = _document(view)
     if verify:
-        document["batches_read"] = sum(1 for _ in view.parts())
+        document["batches_read"] = sum(1 for _ in view.pending())
         document["batches_damaged"] = len(view.damaged)
     readable = view.survey.good or view.survey.blank
     intact = readable and not (view.survivors.damaged_pages or view.damaged)
@@ -98,19 +100,32 @@ def _in_words(value: Any) -> str:
 
 
 def _export(view: View, folder: Path, *, as_json: bool) -> int:
-    """One file for each batch, fragment and schema: what `fieldtap decode` takes."""
+    """One file for each batch, as the agent would send it, and each schema: what `fieldtap decode` takes."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [_write(folder / f"schema-{name.hex()}.msgpack", payload) for name, payload in view.schemas.items()]
-    names += [_write(folder / _name(part), part.payload) for part in view.parts()]
-    for key in view.damaged:
-        print(f"fieldtap: batch {key.epoch.hex()}/{key.seq} is damaged", file=sys.stderr)
+    book = SchemaBook.of_readable(view.schemas.values())
+    troubles = []
+    for batch in view.pending():
+        stem = f"batch-{batch.key.epoch.hex()}-{batch.key.seq:010}"
+        try:
+            names.append(_write(folder / f"{stem}.msgpack", _message(batch, book)))
+        except (FormatError, ValueError) as error:  # nothing that is readable is held back
+            troubles.append(f"{_named(batch.key)} is left as it is stored: {error}")
+            names += [_write(folder / f"{stem}-{i:04}.msgpack", part) for i, part in enumerate(batch.payloads)]
+    troubles += [f"{_named(key)} is damaged" for key in view.damaged]
+    for trouble in troubles:
+        print(f"fieldtap: {trouble}", file=sys.stderr)
     print(json.dumps({"files": names}) if as_json else "\n".join(names))
-    return ExitCode.FAILURE if view.damaged else ExitCode.OK
+    return ExitCode.FAILURE if troubles else ExitCode.OK
 
 
-def _name(part: Part) -> str:
-    fragment = "" if part.fragment is None else f"-{part.fragment:04}"
-    return f"batch-{part.key.epoch.hex()}-{part.key.seq:010}{fragment}.msgpack"
+def _message(batch: Pending, book: SchemaBook) -> bytes:
+    """Raises FormatError, ValueError: its fragments do not fit each other, or their schema is lost."""
+    return mark_historical(batch.payloads[0] if len(batch.payloads) == 1 else merge(batch.payloads, book))
+
+
+def _named(key: BatchKey) -> str:
+    return f"batch {key.epoch.hex()}/{key.seq}"
 
 
 def _write(path: Path, payload: bytes) -> str:

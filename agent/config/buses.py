@@ -1,13 +1,14 @@
 """The [[bus]] tables in, typed buses with their devices out."""
 
 import re
+from posixpath import normpath
 
 from agent.config.devices import read_devices
 from agent.config.maps import Maps
 from agent.config.model import Bus
 from agent.config.nodes import Node, Place
 from agent.config.report import Report
-from agent.config.values import as_is, milliseconds, name, unfit, whole, words
+from agent.config.values import as_is, milliseconds, name, unfit, visible, whole, words
 from agent.config.walk import Key, Values, once, read_table
 from agent.model import NS_PER_MS, NS_PER_S
 
@@ -26,7 +27,7 @@ _SOCKET = re.compile(r"(?:tcp|rtu\+tcp)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])
 def port(node: Node) -> str:
     """Where the bus is reached."""
     value = node.value
-    if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= 4096:
+    if not isinstance(value, str) or not 1 <= len(visible(value)) <= 4096:
         unfit(PORT_FORMS)
     if _USB.fullmatch(value):
         return value
@@ -65,7 +66,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
     once(values, "name", names, "bus name")
     is_tcp = values.get("port", "").startswith("tcp://")
     if not is_tcp:
-        once(values, "port", ports, "port")
+        once(values, "port", ports, "port", _same_port)
     _check_protocol(values, is_tcp=is_tcp)
     _check_line(values, is_tcp=is_tcp)
     default_ms = DEFAULT_TCP_TIMEOUT_MS if is_tcp else DEFAULT_TIMEOUT_MS
@@ -78,6 +79,11 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
         devices=read_devices(values, maps, is_tcp=is_tcp),
         **given,
     )
+
+
+def _same_port(port: str) -> str:
+    """One spelling of those that open the same port."""
+    return normpath(port) if "://" not in port and "/" in port else port.lower().rstrip("/")
 
 
 def _check_protocol(values: Values, *, is_tcp: bool) -> None:

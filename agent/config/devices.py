@@ -1,6 +1,6 @@
 """The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
 
-from agent.config.maps import LIMITS, Maps
+from agent.config.maps import LIMITS, MAX_PATH, Maps
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Tag
 from agent.config.nodes import Node, Place
 from agent.config.registers import registers_of
@@ -14,7 +14,7 @@ MAX_UNIT_OF_STANDARD = 247  # 248..255 are reserved by the standard and used in 
 DEVICE = {
     "name": Key(name, required=True),
     "unit": Key(whole(0, 255), required=True),
-    "device": Key(text(4096)),
+    "device": Key(text(MAX_PATH)),
     "select": Key(name_list),
     "every": Key(EVERY),
     "base": Key(whole(0, 1)),
@@ -62,8 +62,8 @@ def _check_unit(values: Values, *, is_tcp: bool) -> None:
 def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
     seen: dict[str, Place] = {}
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
-    if not nodes and not (device.written("tag") or device.written("device")):
-        device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
+    if not device.written("tag"):
+        _check_source(device)
     tags: list[Tag] = []
     for node in nodes:
         values = read_table(node, TAG, "[[bus.device.tag]]", device.report)
@@ -73,6 +73,16 @@ def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
             _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
             tags.append(tag)
     return tuple(tags)
+
+
+def _check_source(device: Values) -> None:
+    """Without tags of its own a device has those of its map."""
+    if not device.written("device"):
+        device.report.mistake(device.node.key_place, "[[bus.device]] has no tags: no 'device', no [[bus.device.tag]]")
+    elif device.get("select") == ():
+        device.mistake(
+            "select", "select is an empty array, so the device has no tags; without it, all of its map's are read"
+        )
 
 
 def _check_size(values: Values, tag: Tag, max_registers: int) -> None:

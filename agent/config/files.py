@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 from agent.config.nodes import Node, Place, located
@@ -118,12 +119,18 @@ def _parsed(content: bytes, file: str, report: Report) -> Node | None:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
         return located(tomllib.loads(text), text, file)
     except UnicodeDecodeError as error:
-        report.mistake(_place_of_byte(content, error.start, file), f"byte 0x{content[error.start]:02x} is not UTF-8")
+        report.mistake(_place_of_byte(content, error.start, file), _not_utf_8(content, error.start))
     except RecursionError:
         report.mistake(Place(file, 1, 1), "not valid TOML: nested too deeply")
     except ValueError as error:  # tomllib.TOMLDecodeError, and int() of thousands of digits
         report.mistake(*_syntax_mistake(str(error).partition(": value has")[0], text, file))
     return None
+
+
+def _not_utf_8(content: bytes, at: int) -> str:
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return "this is UTF-16, as some editors save by themselves; save it as UTF-8"
+    return f"byte 0x{content[at]:02x} is not UTF-8"
 
 
 def _place_of_byte(content: bytes, offset: int, file: str) -> Place:
@@ -132,12 +139,21 @@ def _place_of_byte(content: bytes, offset: int, file: str) -> Place:
     return Place(file, content.count(b"\n", 0, offset) + 1, column)
 
 
+def _strange(text: str, line: int, column: int) -> str:
+    """Names a character that looks like one of TOML's, or like nothing, as word processors and web pages put it."""
+    char = text.split("\n")[line - 1][column - 1 : column]
+    if char.isascii() or char.isalnum():
+        return ""
+    return f"; the character here is {f'{char!r}, ' if char.isprintable() else ''}U+{ord(char):04X}"
+
+
 def _syntax_mistake(message: str, text: str, file: str) -> tuple[Place, str]:
     """The words of tomllib are `REASON (at line L, column C)` or `REASON (at end of document)`."""
     reason, _, where = message.removesuffix(")").rpartition(" (at ")
     numbers = re.fullmatch(r"line (\d+), column (\d+)", where)
     if numbers:
-        return Place(file, int(numbers[1]), int(numbers[2])), f"not valid TOML: {reason}"
+        line, column = int(numbers[1]), int(numbers[2])
+        return Place(file, line, column), f"not valid TOML: {reason}{_strange(text, line, column)}"
     if where == "end of document":
         lines = text.split("\n")
         return Place(file, len(lines), len(lines[-1]) + 1), f"not valid TOML: {reason} at the end of the file"

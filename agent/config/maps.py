@@ -6,11 +6,12 @@ max_registers. What the configuration says of the same key or the same tag wins.
 
 from agent.config import files
 from agent.config.model import MAX_BITS, MAX_REGISTERS
-from agent.config.nodes import Node
+from agent.config.nodes import Node, quoted
 from agent.config.report import Report, did_you_mean
 from agent.config.values import as_is, milliseconds, text, whole
 from agent.config.walk import Key, read_table, read_tables
 
+MAX_PATH = 4096  # Linux's
 LIMITS = {
     "gap_ms": Key(milliseconds(0, 10_000)),
     "max_registers": Key(whole(1, MAX_REGISTERS)),
@@ -36,7 +37,7 @@ class Maps:
         """The [[bus.device]] table with what its map adds, and the names of the map's tags."""
         table = device.table or {}
         model = table.get("device")
-        document = self._document(model) if model and isinstance(model.value, str) else None
+        document = self._document(model) if model and is_name_of_map(model.value) else None
         if document is None or document.table is None:
             return device, ()
         known = _by_name(document)
@@ -44,7 +45,8 @@ class Maps:
         together = {key: node for key, node in document.table.items() if key in LIMITS}
         if own_tags is not None:
             wanted = self._selected(table.get("select"), known)
-            table = {**table, "tag": document._replace(value=_overridden(wanted, own_tags, known))}
+            tags = {"tag": document._replace(value=_overridden(wanted, own_tags, known))} if wanted or own_tags else {}
+            table = {key: node for key, node in table.items() if key != "tag"} | tags
         return device._replace(value={**together, **table}), _names(known)
 
     def _selected(self, select: Node | None, tags: dict[object, Node]) -> dict[object, Node]:
@@ -55,7 +57,7 @@ class Maps:
         for name, item in names.items():
             if name not in tags:
                 self._report.mistake(
-                    item.place, f"the device map has no tag '{name}'" + did_you_mean(name, _names(tags))
+                    item.place, f"the device map has no tag {quoted(name)}" + did_you_mean(name, _names(tags))
                 )
         return {name: node for name, node in tags.items() if name in names}
 
@@ -75,7 +77,7 @@ class Maps:
         shipped = files.shipped_maps()
         if name not in shipped:
             known = did_you_mean(name, shipped) or f"; known: {', '.join(shipped)}, or a path that ends in .toml"
-            self._report.mistake(model.place, f"no device map '{name}' ships with fieldtap{known}")
+            self._report.mistake(model.place, f"no device map {quoted(name)} ships with fieldtap{known}")
         return shipped.get(name)
 
     def _checked(self, model: Node, path: str) -> Node | None:
@@ -87,6 +89,11 @@ class Maps:
         if document is not None:
             read_tables(read_table(document, MAP, "the device map", self._report), "tag", "[[tag]]")
         return document
+
+
+def is_name_of_map(value: object) -> bool:
+    """Whether it can be looked for; what is wrong with any other is said where the key is checked."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_PATH
 
 
 def _by_name(document: Node) -> dict[object, Node]:

@@ -4,7 +4,7 @@ Tables merge key by key. A [[bus]], [[bus.device]] or [[bus.device.tag]] whose n
 that one, any other is appended. A value may be set once: a second file that sets it again is a mistake.
 """
 
-from agent.config.nodes import Node, shown
+from agent.config.nodes import Node, escaped, shown
 from agent.config.report import Report
 
 NAMED_ARRAYS = ("bus", "device", "tag")
@@ -17,7 +17,7 @@ def merged(base: Node, extra: Node, report: Report, path: str = "") -> Node:
     assert extra.table is not None  # noqa: S101
     together = dict(base.table)
     for key, node in extra.table.items():
-        together[key] = _both(together[key], node, f"{path}{key}", report) if key in together else node
+        together[key] = _both(together[key], node, f"{path}{escaped(key)}", report) if key in together else node
     return base._replace(value=together)
 
 

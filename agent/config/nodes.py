@@ -61,8 +61,23 @@ def shown(node: Node) -> str:
     if isinstance(node.value, dict):
         return "a table"
     if isinstance(node.value, list):
-        return "an array"
+        return "an array" if node.value else "an empty array"
     if isinstance(node.value, bool):
         return "true" if node.value else "false"
-    written = json.dumps(node.value, ensure_ascii=False) if isinstance(node.value, str) else str(node.value)
+    written = escaped(json.dumps(node.value, ensure_ascii=False)) if isinstance(node.value, str) else str(node.value)
     return written if len(written) <= MAX_SHOWN else written[: MAX_SHOWN - 4] + " ..."
+
+
+def quoted(text: str) -> str:
+    """A name as messages have it."""
+    short = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 4] + " ..."
+    return f"'{escaped(short)}'"
+
+
+def escaped(text: str) -> str:
+    """What does not show, or would steer the terminal, as TOML's escapes."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"

@@ -10,6 +10,7 @@ from agent.config.values import text
 from agent.config.walk import Key, Values, read_table
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
+MAX_MQTT_TEXT = 65_535  # MQTT's strings carry a 16-bit length
 SOURCES = {"file": Key(text(4096)), "env": Key(text(256)), "credential": Key(text(256))}
 _ALLOWED = 'allowed: a text, { file = "PATH" }, { env = "NAME" } or { credential = "NAME" }'
 
@@ -20,7 +21,7 @@ def secret(values: Values, key: str, *, read: bool) -> Secret | None:
     if node is None:
         return None
     if isinstance(node.value, str):
-        return Secret(node.value)
+        return _inline(values, key, node.value)
     if node.table is None:
         values.mistake(key, f"{key}; {_ALLOWED}")
         return None
@@ -43,6 +44,18 @@ def readable_file(values: Values, key: str, what: str) -> str | None:
     elif error:
         values.mistake(key, f"{what}: {path}: {files.reason(error)}")
     return path
+
+
+def _inline(values: Values, key: str, written: str) -> Secret | None:
+    size_bytes = len(written.encode())
+    if not 1 <= size_bytes <= MAX_MQTT_TEXT:
+        values.mistake(key, f"{key} has {size_bytes} bytes; allowed: 1 to {MAX_MQTT_TEXT}, or leave it out")
+    elif not written.isprintable():  # most brokers refuse them, and nobody can type them
+        hidden = next(char for char in written if not char.isprintable())
+        values.mistake(key, f"{key} has U+{ord(hidden):04X} in it; allowed: characters that show")
+    else:
+        return Secret(written)
+    return None
 
 
 def _from_source(key: str, sources: Values, *, read: bool) -> Secret | None:

@@ -43,6 +43,7 @@ def read_tag(values: Values, every_ns: int, base: int, from_map: tuple[str, ...]
     address = _address(values, written, form_, values.get("base", base))
     _check_arithmetic(values, form_)
     kind, band = _deadband(values)
+    _check_heartbeat(values, values.get("every", every_ns))
     write = _write(values, written)
     if written is None or address is None or form_ is None or not values.get("name"):
         return None
@@ -121,13 +122,21 @@ def _check_arithmetic(values: Values, form_: Form | None) -> None:
 def _deadband(values: Values) -> tuple[DeadbandKind, float]:
     node: Node | None = values.get("deadband")
     if node is None:
-        if values.written("heartbeat"):
-            values.report.warn(values.key_place("heartbeat"), "heartbeat without deadband: every sample is sent anyway")
         return DeadbandKind.NONE, 0.0
     if node.table is not None:
         return _deadband_table(values, node)
     plain = read_table(node._replace(value={"deadband": node}), {"deadband": Key(number(0))}, "", values.report)
     return DeadbandKind.ABSOLUTE, plain.get("deadband", 0.0)
+
+
+def _check_heartbeat(values: Values, every_ns: int) -> None:
+    """What makes it without effect, or the dead band."""
+    if not values.written("heartbeat"):
+        return
+    if not values.written("deadband"):
+        values.report.warn(values.key_place("heartbeat"), "heartbeat without deadband: every sample is sent anyway")
+    elif values.get("heartbeat", every_ns + 1) <= every_ns:
+        values.warn("heartbeat", "heartbeat is not longer than every: each sample is sent, whatever its dead band")
 
 
 def _deadband_table(values: Values, node: Node) -> tuple[DeadbandKind, float]:

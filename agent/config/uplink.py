@@ -1,5 +1,6 @@
 """The tables [gateway], [mqtt] and [store] in, their typed settings out."""
 
+import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -8,14 +9,15 @@ from agent.config.model import MIB, Gateway, Mqtt, Store
 from agent.config.nodes import Node
 from agent.config.report import Report, did_you_mean
 from agent.config.secrets import readable_file, secret
-from agent.config.values import UnfitError, as_is, name, number, size, text, unfit, whole, words
+from agent.config.values import UnfitError, as_is, name, number, size, text, unfit, visible, whole, words
 from agent.config.walk import Key, Values, read_table
 
 SCHEMES = ("mqtt", "mqtts", "ws", "wss")
 ENCRYPTED = ("mqtts", "wss")
 MAX_PATH = 4096  # PATH_MAX
-MAX_MQTT_TEXT = 65_535  # MQTT's strings carry a 16-bit length
+MAX_TOPIC = 1024  # with its names and a schema's hash in it far from MQTT's 65 535 bytes, and beyond any broker's limit
 MAX_MQTT_PAYLOAD = 256 * MIB  # MQTT's remaining length has 28 bits
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 PLACEHOLDERS = ("gateway", "kind", "bucket")
 JOURNAL_BATCHES = 2  # the one that is being written beside one that waits
 LATER_ENDPOINTS = (
@@ -32,7 +34,7 @@ LATER_ENDPOINTS = (
 
 def url(node: Node) -> str:
     """mqtt://HOST[:PORT], mqtts:, or ws: and wss: with a path."""
-    if not isinstance(node.value, str) or not node.value.isprintable() or " " in node.value:
+    if not isinstance(node.value, str) or " " in visible(node.value):
         unfit('a url like "mqtts://broker.example.com:8883"')
     try:
         parts = urlsplit(node.value)
@@ -61,18 +63,24 @@ def _check_scheme(parts: SplitResult, written: str) -> None:
 def topic(node: Node) -> str:
     """A topic to publish under, with {gateway} and {kind} in it."""
     value = node.value
-    if not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_MQTT_TEXT or not value.isprintable():
-        unfit('a topic like "fieldtap/{gateway}/{kind}"')
-    plain = value
-    for placeholder in PLACEHOLDERS:
-        plain = plain.replace(f"{{{placeholder}}}", "")
-    if any(mark in plain for mark in "{}"):
-        unfit("no other braces than {gateway}, {kind} and {bucket}")
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TOPIC:
+        unfit(f'a topic like "fieldtap/{{gateway}}/{{kind}}", of at most {MAX_TOPIC} characters')
+    plain = _without_placeholders(visible(value))
     if any(mark in plain for mark in "+# "):
         unfit("no '+', '#' or space: it is published to, not subscribed")
     if "{kind}" not in value:
         unfit("a topic with {kind} in it, or batches and schemas would share one topic")
     return value
+
+
+def _without_placeholders(value: str) -> str:
+    for word in _PLACEHOLDER.findall(value):
+        if word not in PLACEHOLDERS:
+            unfit("{gateway}, {kind} and {bucket} in braces" + did_you_mean(word, PLACEHOLDERS))
+    plain = _PLACEHOLDER.sub("", value)
+    if any(mark in plain for mark in "{}"):
+        unfit("no other braces than {gateway}, {kind} and {bucket}")
+    return plain
 
 
 GATEWAY = {"id": Key(name)}
@@ -129,7 +137,10 @@ def read_store(node: Node | None, mqtt: Mqtt | None, report: Report) -> Store:
     if node is None:
         return Store()
     values = read_table(node, STORE, "[store]", report)
-    store = Store(**{key: values.get(key) for key in STORE if values.get(key) is not None})
+    given = {key: values.get(key) for key in STORE if values.get(key) is not None}
+    if "path" in given:
+        given["path"] = files.beside(values.place("path").file, given["path"])
+    store = Store(**given)
     if mqtt and store.journal_bytes < JOURNAL_BATCHES * mqtt.max_message_bytes:
         least = JOURNAL_BATCHES * mqtt.max_message_bytes
         values.mistake(

@@ -30,27 +30,35 @@ def as_is(node: Node) -> Node:
     return node
 
 
+def visible(value: str) -> str:
+    """The same text, refused when a character of it does not show: nobody means such a one."""
+    hidden = next((at for at, char in enumerate(value) if not char.isprintable()), None)
+    if hidden is not None:
+        unfit(f"characters that show; number {hidden + 1} is U+{ord(value[hidden]):04X}")
+    return value
+
+
 def text(most: int, least: int = 1) -> Parse:
     """A string of `least` to `most` characters on one line."""
 
     def parse(node: Node) -> str:
-        if not isinstance(node.value, str) or not least <= len(node.value) <= most or not node.value.isprintable():
+        if not isinstance(node.value, str) or not least <= len(node.value) <= most:
             unfit(f"a text of {least} to {most} characters, on one line")
-        return node.value
+        return visible(node.value)
 
     return parse
 
 
 MAX_NAME = 64  # three of them and the gateway's make a topic or a tag's full name that still fits a screen
-_NOT_IN_NAMES = re.compile(r"[/+#{}\s]|[^\x20-\U0010ffff]")
+_NOT_IN_NAMES = re.compile(r"[/+#{}\s]")
 
 
 def name(node: Node) -> str:
     """A name that can be one level of an MQTT topic and one part of BUS/DEVICE/TAG."""
     value = node.value
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME:
         unfit(f"a text of 1 to {MAX_NAME} characters")
-    if _NOT_IN_NAMES.search(value):
+    if _NOT_IN_NAMES.search(visible(value)):
         unfit("no '/', '+', '#', braces or spaces, because names become parts of topics")
     return value
 

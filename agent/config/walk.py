@@ -1,9 +1,9 @@
 """A table of the document and the keys it may have in, its checked values out, everything else reported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from agent.config.nodes import Node, Place, shown
+from agent.config.nodes import Node, Place, quoted, shown
 from agent.config.report import Report, did_you_mean
 from agent.config.values import Parse, UnfitError
 
@@ -58,7 +58,7 @@ def read_table(node: Node, keys: Mapping[str, Key], where: str, report: Report) 
         return Values(node, {}, report)
     for key, child in table.items():
         if key not in keys:
-            report.mistake(child.key_place, f"unknown key '{key}' in {where}" + _hint(key, keys))
+            report.mistake(child.key_place, f"unknown key {quoted(key)} in {where}" + _hint(key, keys))
     for key, rule in keys.items():
         if rule.required and key not in table:
             report.mistake(node.key_place, f"{where} has no '{key}', which it needs")
@@ -71,24 +71,21 @@ def read_tables(values: Values, key: str, header: str) -> list[Node]:
     node: Node | None = values.get(key)
     if node is None:
         return []
-    if node.tables is None:
+    if not node.tables:
         values.report.mistake(node.place, f"{key} is {shown(node)}; allowed: tables that each start with {header}")
         return []
     return node.tables
 
 
-def once(values: Values, key: str, seen: dict[str, Place], what: str) -> None:
-    """Report a value that an earlier table of the same kind has."""
+def once(values: Values, key: str, seen: dict[str, Place], what: str, identity: Callable[[Any], str] = str) -> None:
+    """Report a value that an earlier table of the same kind has; `identity` is one of those that mean the same."""
     value = values.get(key)
     if value is None:
         return
-    if str(value) in seen:
-        values.mistake(key, f"{what} {_quoted(value)} is used twice; first at {seen[str(value)]}")
-    seen.setdefault(str(value), values.place(key))
-
-
-def _quoted(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    first = seen.setdefault(identity(value), values.place(key))
+    if first != values.place(key):
+        written = quoted(value) if isinstance(value, str) else value
+        values.mistake(key, f"{what} {written} is used twice; first at {first}")
 
 
 def _hint(key: str, keys: Mapping[str, Key]) -> str:

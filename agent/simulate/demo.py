@@ -21,6 +21,7 @@ from typing import IO, Any
 import msgspec
 
 from agent.config import load_config
+from agent.config.model import Config
 from agent.errors import FieldtapError
 from agent.simulate.broker import Broker
 from agent.simulate.faults import parse_fault
@@ -30,10 +31,20 @@ from agent.simulate.verdict import Verdict, simulated
 
 COMMAND = [sys.executable, "-m", "agent"]
 REFRESH_S = 1.0
-START_TIMEOUT_S = 15.0
+POLL_S = 0.05  # how soon an agent that has died is noticed
+START_TIMEOUT_S = 15.0  # until the agent's first message: small boards import for seconds
 STOP_TIMEOUT_S = 8.0  # the agent promises 5
+HASTE_S = 1.0  # the same after a signal: all must have ended within 5 s
 INTERRUPTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one: the terminal is closed
 LAST_MESSAGES_S = 3.0  # from the broker's acknowledgement to our hands
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks for the end; `number` is which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Demo:
@@ -46,6 +57,7 @@ class Demo:
         self.duration_s = duration_s
         self.faults = faults
         self.talk = talk
+        self.stopped_by: int | None = None  # the signal that cut it short
 
     def run(self) -> dict[str, Any]:
         """Start everything, watch, stop in the order of the flow; return the summary document."""
@@ -56,33 +68,43 @@ class Demo:
             config_path = write_config(folder, broker.url)
             stack.enter_context(simulator(config_path, folder / "bus", self.faults))
             receiver = stack.enter_context(Receiver(broker.url))
-            verdict = Verdict(simulated(load_config(str(config_path))))
+            config = load_config(str(config_path))
+            verdict = Verdict(simulated(config))
             screen = Screen(self.talk, f"{broker.kind} on {broker.url}, bus on {folder / 'bus' / 'rs485'}")
             with agent(config_path, folder / "summary.json") as child:
                 self._watch(child, receiver, verdict, screen)
             document = read_summary(folder / "summary.json")
-            wait_for_the_rest(receiver, verdict, document["samples_kept"])
-        document["received"] = verdict.received(document["samples_kept"])
+            patience_s = HASTE_S if self.stopped_by else LAST_MESSAGES_S
+            wait_for_the_rest(receiver, verdict, document["samples_kept"], patience_s)
+        document["received"] = verdict.received(document["samples_kept"], devices_of(config))
         screen.end(document)
         return document
 
     def _watch(self, child: subprocess.Popen[bytes], receiver: Receiver, verdict: Verdict, screen: Screen) -> None:
-        end = time.monotonic() + self.duration_s
-        while (left := end - time.monotonic()) > 0:
-            if child.poll() is not None:
-                raise FieldtapError(f"the agent ended by itself with exit code {child.returncode}")
-            take_until(receiver, verdict, time.monotonic() + min(left, REFRESH_S))
-            screen.show(verdict)
+        """For as long as was asked, counted from the agent's first message; SIGTERM and Ctrl-C end it early."""
+        try:
+            first_by = time.monotonic() + START_TIMEOUT_S
+            while not take_one(receiver, verdict, POLL_S) and time.monotonic() < first_by:
+                must_live(child)
+            end = time.monotonic() + self.duration_s
+            while (left := end - time.monotonic()) > 0:
+                must_live(child)
+                take_until(receiver, verdict, time.monotonic() + min(left, REFRESH_S))
+                screen.show(verdict)
+        except Stopped as stopped:
+            if stopped.number == signal.SIGHUP:  # nobody is there to read a verdict
+                raise
+            self.stopped_by = stopped.number
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let each signal end the demonstration as Ctrl-C does; the first one only, for then all is being stopped."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in INTERRUPTS:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        for other in INTERRUPTS:
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped(number)
 
     before = {number: signal.signal(number, interrupt) for number in INTERRUPTS}
     try:
@@ -151,18 +173,35 @@ def read_summary(path: Path) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
 
 
+def must_live(child: subprocess.Popen[bytes]) -> None:
+    """An agent that ends before it is asked to has failed."""
+    if child.poll() is not None:
+        raise FieldtapError(f"the agent ended by itself with exit code {child.returncode}")
+
+
+def devices_of(config: Config) -> list[str]:
+    """BUS/DEVICE of each."""
+    return [f"{bus.name}/{device.name}" for bus in config.buses for device in bus.devices]
+
+
+def take_one(receiver: Receiver, verdict: Verdict, timeout_s: float) -> bool:
+    """Judge the next message; False when none comes in time."""
+    message = receiver.get(timeout_s)
+    if message is not None:
+        verdict.take(message.payload)
+    return message is not None
+
+
 def take_until(receiver: Receiver, verdict: Verdict, until_s: float) -> None:
     """Judge every message that comes before `until_s`."""
     while (left := until_s - time.monotonic()) > 0:
-        message = receiver.get(left)
-        if message is not None:
-            verdict.take(message.payload)
+        take_one(receiver, verdict, left)
 
 
-def wait_for_the_rest(receiver: Receiver, verdict: Verdict, kept: int) -> None:
+def wait_for_the_rest(receiver: Receiver, verdict: Verdict, kept: int, timeout_s: float) -> None:
     """The broker has everything; give its last messages the time to arrive."""
-    until_s = time.monotonic() + LAST_MESSAGES_S
+    until_s = time.monotonic() + timeout_s
     while verdict.samples < kept and time.monotonic() < until_s:
-        take_until(receiver, verdict, min(until_s, time.monotonic() + 0.05))
+        take_one(receiver, verdict, POLL_S)
     for message in receiver.drain():
         verdict.take(message.payload)

@@ -14,7 +14,7 @@ from agent._native.codec import RTU, TCP
 from agent._native.server import SimulatedBus, SimulatorLoop
 from agent.acquire.port import MODBUS_TCP_PORT, is_tcp, wire_of
 from agent.config.model import Bus, Config
-from agent.errors import BusError, ConfigError, UsageError
+from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
 
@@ -106,7 +106,7 @@ class Simulator:
                 return self._listen(bus, opened)
             return self._open_pty(bus, opened)
         except OSError as error:
-            raise BusError(f"bus {bus.name}: cannot be simulated: {error}") from error
+            raise _not_simulated(bus, error) from error
 
     def _listen(self, bus: Bus, opened: ExitStack) -> str:
         url = urlsplit(bus.port)
@@ -147,6 +147,15 @@ def _socket_at(address: tuple[str, int]) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def _not_simulated(bus: Bus, error: OSError) -> FieldtapError:
+    """The system's refusal in words; only a link's place is something that its user may not have the right to."""
+    where = f"{error.filename2 or error.filename}: " if error.filename else ""
+    message = f"bus {bus.name}: cannot be simulated: {where}{error.strerror or error}"
+    if isinstance(error, PermissionError):
+        return NotPermittedError(f"{message}; choose a folder for --link that you may write to")
+    return BusError(message)
 
 
 def _linked(link: Path, path: str, opened: ExitStack) -> str:

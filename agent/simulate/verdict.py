@@ -1,9 +1,10 @@
 """MQTT payloads in; how many samples came, how many came again, and which values cannot be right out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from agent.batch import Sample, SchemaBook, UnknownSchemaError, decode, is_schema
+from agent.batch.record import shortest
 from agent.config.model import Config, Tag
 from agent.model import NS_PER_S, BatchKey, Gap
 from agent.simulate.signal import is_right
@@ -36,6 +37,7 @@ class Verdict:
         self.duplicates = 0  # samples that are there twice although their batches differ
         self.wrong: list[Sample] = []
         self.latest: dict[str, Shown] = {}
+        self.answering: set[str] = set()  # devices, as BUS/DEVICE, that gave at least one value
 
     def take(self, payload: bytes) -> None:
         """One message as it came: a batch or a schema. Raises FormatError on anything else."""
@@ -47,15 +49,25 @@ class Verdict:
         for batch in early:
             self._take_batch(batch)
 
-    def received(self, kept: int) -> dict[str, Any]:
-        """The `received` part of the summary document, given how many samples the agent says it kept."""
+    def received(self, kept: int, devices: Collection[str] = ()) -> dict[str, Any]:
+        """The `received` part of the summary document: the agent says it kept so many samples of these devices."""
+        missing = max(0, kept - self.samples)
+        wrong = len(self.wrong) + max(0, self.samples - kept)
         return {
             "samples": self.samples,
             "duplicates": self.duplicates,
             "removed_duplicates": self.removed,
-            "missing": max(0, kept - self.samples),
-            "wrong_values": len(self.wrong) + max(0, self.samples - kept),
+            "missing": missing,
+            "wrong_values": wrong,
+            "silent_devices": sorted(set(devices) - self.answering),
+            "failures": [*self._nothing(), *_faults(missing=missing, duplicates=self.duplicates, wrong=wrong)],
         }
+
+    def _nothing(self) -> list[str]:
+        """Zero missing and zero wrong of nothing prove nothing."""
+        if not self.samples:
+            return ["nothing was received"]
+        return [] if self.answering else ["no device gave a value"]
 
     def _take_batch(self, payload: bytes) -> None:
         try:
@@ -78,10 +90,17 @@ class Verdict:
         if identity in self.identities:
             self.duplicates += 1
         self.identities.add(identity)
-        if sample.v is not None and not self._judge(sample):
-            self.wrong.append(sample)
-        shown = sample.q if sample.v is None else f"{sample.v} {sample.unit}".rstrip()
-        self.latest[sample.tag] = Shown(shown, self.latest[sample.tag].samples + 1 if sample.tag in self.latest else 1)
+        if sample.v is not None:
+            self.answering.add(device_of(sample.tag))
+            if not self._judge(sample):
+                self.wrong.append(sample)
+        before = self.latest[sample.tag].samples if sample.tag in self.latest else 0
+        self.latest[sample.tag] = Shown(_shown(sample), before + 1)
+
+
+def device_of(tag: str) -> str:
+    """BUS/DEVICE of BUS/DEVICE/TAG."""
+    return tag.rpartition("/")[0]
 
 
 def simulated(config: Config) -> Judge:
@@ -98,3 +117,16 @@ def simulated(config: Config) -> Judge:
         return is_right(tag, unit, sample.raw, sample.t_us * 1000, TOLERANCE_NS)
 
     return judge
+
+
+def _shown(sample: Sample) -> str:
+    if sample.v is None:
+        return sample.q
+    value = shortest(sample.v, sample.type) if isinstance(sample.v, float) else sample.v
+    return f"{value} {sample.unit}".rstrip()
+
+
+def _faults(**counts: int) -> list[str]:
+    """Counts that should be 0 and are not, as a person reads them."""
+    words = {"missing": "missing", "duplicates": "received twice", "wrong": "wrong"}
+    return [f"{count} {'sample' if count == 1 else 'samples'} {words[name]}" for name, count in counts.items() if count]

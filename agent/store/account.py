@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Guard(NamedTuple):
     """Fragments in the journal that stand in for a batch that is not."""
 
-    place: Place  # of the first of them
+    places: tuple[Place, ...]
     samples: int
     until_ns: int  # samples older than this are in them
 
@@ -41,6 +41,7 @@ class Account:
         self.guards: dict[int, Guard] = {}  # by seq of this epoch
         self.untold = False  # something has changed that the state in the journal does not tell yet
         self.evicted = self.damaged_pages = 0
+        self._moving: dict[BatchKey, Guard] = {}  # guards between detach() and relocated()
         self._acknowledged = Acknowledged()  # batches in the journal that are not needed
         self._reported: list[tuple[int, int]] = []  # damaged pages whose gap is counted
 
@@ -74,7 +75,7 @@ class Account:
         """Pages before `sequence` are about to be overwritten."""
         for stored in self.queue.evict_before(sequence):
             self.lose(stored.key, stored.samples)
-        self.guards = {seq: guard for seq, guard in self.guards.items() if guard.place.sequence >= sequence}
+        self.guards = {seq: guard for seq, guard in self.guards.items() if guard.places[0].sequence >= sequence}
 
     def lose(self, key: BatchKey, samples: int) -> None:
         """There was no room for it."""
@@ -96,9 +97,36 @@ class Account:
         self._acknowledged = found.acknowledged
         self._reported = found.reported
         self.damaged_pages += found.damaged_pages
-        self.recovered_gaps += found.gaps
-        for gap in found.gaps:
+        told = set(self.recovered_gaps)  # by an attempt that failed later
+        for gap in [gap for gap in found.gaps if gap not in told]:
+            self.recovered_gaps.append(gap)
             self.gaps.add(gap)
+
+    def detach(self) -> list[Stored]:
+        """All that the journal holds, oldest first, which is about to be copied elsewhere: relocated() says where to.
+
+        Batches on their way count as not taken any more: at worst they are sent twice.
+        """
+        self._moving = {BatchKey(self.epoch, seq): guard for seq, guard in self.guards.items()}
+        self.guards = {}
+        self._acknowledged.clear()
+        self._reported.clear()
+        fragments = [Stored(key, guard.places, guard.samples, merged=True) for key, guard in self._moving.items()]
+        return sorted([*self.queue.detach(), *fragments], key=lambda one: one.places)
+
+    def relocated(self, stored: Stored) -> None:
+        """A copy is in the journal that is in use now."""
+        guard = self._moving.get(stored.key) if stored.merged else None
+        if guard:
+            self.guards[stored.key.seq] = guard._replace(places=stored.places)
+        else:
+            self.queue.relocated(stored)
+
+    def attach(self, pending: list[Stored]) -> None:
+        """The copy failed: all is where it was before detach()."""
+        self.guards = {key.seq: guard for key, guard in self._moving.items()}
+        self.queue.forget_stored()
+        self.queue.recovered(one for one in pending if not (one.merged and one.key in self._moving))
 
     def _release(self, key: BatchKey, page: int) -> int | None:
         """Forget a taken batch, here and on the journal; its samples, None when it was not taken."""
@@ -123,7 +151,7 @@ class Account:
 
     def needed(self, end: Place) -> Needed:
         """The first batch in the journal that is still needed; `end` is where the next one will begin."""
-        places = [Needed(guard.place, BatchKey(self.epoch, seq), 0) for seq, guard in self.guards.items()]
+        places = [Needed(guard.places[0], BatchKey(self.epoch, seq), 0) for seq, guard in self.guards.items()]
         oldest = self.queue.oldest_stored()
         if oldest:
             places.append(Needed(oldest.places[0], oldest.key, oldest.covered))

@@ -18,6 +18,9 @@ class FileSystem(Protocol):
     def open(self, path: str) -> int:
         """Open for reading and writing, made when missing. BlockingIOError: another process has it open."""
 
+    def is_at(self, file: int, path: str) -> bool:
+        """Whether `path` still leads to this very file; False when it was deleted, or another took its place."""
+
     def size(self, file: int) -> int:
         """Bytes in the file."""
 
@@ -60,6 +63,15 @@ class RealFileSystem:
             os.close(file)
             raise
         return file
+
+    def is_at(self, file: int, path: str) -> bool:
+        """Compare device and inode."""
+        mine = os.fstat(file)
+        try:
+            there = Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def size(self, file: int) -> int:
         """Bytes in the file."""

@@ -10,6 +10,8 @@ Invariants:
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import PurePosixPath
 
 from agent._native.page import PAGE_SIZES, Packer, join
 from agent.store.fs import FileSystem
@@ -90,6 +92,11 @@ class Journal:
         self._slots: dict[int, int] | None = None  # where pages stand, if not where the geometry puts them
 
     @property
+    def folder(self) -> str:
+        """Where the file is."""
+        return str(PurePosixPath(self.path).parent)
+
+    @property
     def free(self) -> int:
         """Pages that can be written without overwriting one that is needed."""
         return self.geometry.pages - (self.sequence - self.tail)
@@ -162,6 +169,31 @@ class Journal:
         except OSError:
             self.close()
             raise
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the path still leads to our file. True, too, when there is no telling: the next write finds out."""
+        try:
+            return self._fs.is_at(self._file, self.path)
+        except OSError:
+            return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file still has its size. True, too, when there is no telling."""
+        try:
+            return self._fs.size(self._file) >= self.geometry.bytes
+        except OSError:
+            return True
+
+    def mend(self) -> None:
+        """Give a file that was cut short its size back. OSError: there is no room."""
+        self._fs.allocate(self._file, self.geometry.bytes)
+
+    def discard(self) -> None:
+        """Give the file back, and its space."""
+        _give_up(self._fs, self._file)
+        self._file = -1
 
     def replace(self, path: str) -> None:
         """Take the place of another file."""
@@ -238,9 +270,16 @@ def new_journal(fs: FileSystem, path: str, geometry: Geometry, kind: FileKind) -
         fs.allocate(file, 0)
         fs.allocate(file, geometry.bytes)
     except OSError:
-        fs.close(file)
+        _give_up(fs, file)
         raise
     return Journal(fs, path, file, geometry, kind)
+
+
+def _give_up(fs: FileSystem, file: int) -> None:
+    """Close a file that was to become a journal, and leave it empty: on a full disk every block counts."""
+    with suppress(OSError):
+        fs.allocate(file, 0)
+    fs.close(file)
 
 
 def _best_survey(fs: FileSystem, file: int, geometry: Geometry, kind: FileKind) -> Survey:

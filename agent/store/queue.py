@@ -22,11 +22,12 @@ MESSAGE_OVERHEAD = 512  # Python's share of a message in memory, beside its payl
 class Live:
     """A message in memory and the time by which it must be acknowledged or stored."""
 
-    __slots__ = ("due_ns", "message")
+    __slots__ = ("due_ns", "late", "message")
 
     def __init__(self, message: Message, due_ns: int) -> None:
         self.message = message
         self.due_ns = due_ns
+        self.late = False  # its time has come, and the journal could not take it
 
 
 class Queue:
@@ -56,13 +57,13 @@ class Queue:
         """Everything in memory, oldest first."""
         return self._live.values()
 
-    def take_live(self) -> Message | None:
+    def take_live(self) -> Live | None:
         """The oldest live batch that waits."""
         if not self._waiting:
             return None
         key = self._waiting.popleft()
         self._taken[key] = None
-        return self._live[key].message
+        return self._live[key]
 
     def next_stored(self) -> Stored | None:
         """The oldest stored batch that waits; it keeps waiting."""
@@ -86,6 +87,19 @@ class Queue:
         else:
             self._waiting.remove(key)
             self._backlog.append(stored)
+
+    def detach(self) -> list[Stored]:
+        """All stored batches leave the queue, those that are taken, too."""
+        taken = [stored for stored in self._taken.values() if stored and stored.places]
+        for stored in taken:
+            del self._taken[stored.key]
+        detached = sorted([*taken, *self._backlog], key=lambda one: one.places)
+        self._backlog.clear()
+        return detached
+
+    def relocated(self, stored: Stored) -> None:
+        """A stored batch has a new place, behind all others."""
+        self._backlog.append(stored)
 
     def forget_stored(self) -> None:
         """The journal they are in is not there any more."""

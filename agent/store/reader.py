@@ -14,6 +14,7 @@ from agent.store.writer import Writer
 MAX_READ_FAILURES = 3  # attempts, RETRY_NS apart, before an unreadable batch is given up
 
 Merge = Callable[[Sequence[bytes], Mapping[bytes, bytes]], bytes]  # fragments of one batch, schemas -> the batch
+Mark = Callable[[bytes], bytes]  # a batch -> the same one, flagged historical
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,12 @@ log = logging.getLogger(__name__)
 class Reader:
     """Takes the backlog of an account from the journal of a writer."""
 
-    def __init__(self, account: Account, writer: Writer, schemas: SchemaBook, merge: Merge) -> None:
+    def __init__(self, account: Account, writer: Writer, schemas: SchemaBook, merge: Merge, mark: Mark) -> None:
         self._account = account
         self._writer = writer
         self._schemas = schemas
         self._merge = merge
+        self._mark = mark
         self._unreadable = False  # the next stored batch could not be read just now
         self._failures = 0  # of that batch
 
@@ -48,6 +50,14 @@ class Reader:
                 self._account.give_up(queue.skip_stored())
         return None
 
+    def historical(self, message: Message) -> Message:
+        """The same message as it is sent late. One that is not of our version goes as it is: its receiver may know."""
+        try:
+            return message._replace(payload=self._mark(message.payload), historical=True)
+        except FieldtapError as error:
+            log.warning("batch %d cannot be flagged historical: %s", message.key.seq, error)
+            return message._replace(historical=True)
+
     def _read(self, stored: Stored) -> Message | None:
         """None: nothing of it is intact. Fragments are merged; those that are damaged are counted. OSError: not now."""
         parts = [part for place in stored.places if (part := self._read_part(place, stored.key))]
@@ -55,7 +65,7 @@ class Reader:
         if not parts:
             return None
         if not stored.merged:
-            return Message(stored.key, parts[0][0], samples, historical=True)
+            return self.historical(Message(stored.key, parts[0][0], samples))
         try:
             payload = self._merge([payload for payload, _ in parts], self._schemas.all())
         except (FieldtapError, ValueError) as error:
@@ -63,7 +73,7 @@ class Reader:
             return None
         if samples < stored.samples:
             self._account.gaps.add(Gap(*stored.key, stored.key.seq, stored.samples - samples, "damaged"))
-        return Message(stored.key, payload, samples, historical=True)
+        return self.historical(Message(stored.key, payload, samples))
 
     def _read_part(self, place: Place, key: BatchKey) -> tuple[bytes, int] | None:
         journal = self._writer.journal

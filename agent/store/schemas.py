@@ -24,6 +24,7 @@ class SchemaBook:
         self._schemas: dict[bytes, bytes] = {}
         self._places: dict[bytes, int] = {}  # page where it begins, of those in the file
         self._current: set[bytes] = set()  # those of this run
+        self._too_large: set[bytes] = set()  # for the file, beside the others
 
     def load(self) -> None:
         """Read the file, once. OSError: it cannot be had."""
@@ -37,6 +38,15 @@ class SchemaBook:
         journal.close()
         self._places.clear()  # so that the next write() puts them all into the new file
         self._journal = new_journal(self._fs, self._path, self._geometry, FileKind.SCHEMAS)
+
+    def keep_in_place(self) -> None:
+        """Make the file anew when it was deleted, replaced or cut short; write() fills it. OSError: not now."""
+        journal = self._journal
+        if journal and not (journal.in_place and journal.is_whole):
+            log.error("%s was deleted, replaced or cut short under us: made anew", self._path)
+            self.close()
+            self._places.clear()
+        self.load()
 
     def look(self) -> dict[bytes, bytes]:
         """What the file holds, without changing it."""
@@ -55,15 +65,11 @@ class SchemaBook:
         return dict(self._schemas)
 
     def write(self, stamp: Stamp) -> int:
-        """Write those that the file lacks; returns bytes written. Trouble is tried again at the next call."""
-        lacking = [name for name in self._schemas if name not in self._places]
+        """Write those that the file lacks; returns bytes written. OSError: not now."""
+        lacking = [name for name in self._schemas if name not in self._places and name not in self._too_large]
         if not lacking or self._journal is None:
             return 0
-        try:
-            return self._commit(self._journal, stamp, lacking)
-        except OSError as error:
-            log.warning("cannot write schemas: %s", error)
-            return 0
+        return self._commit(self._journal, stamp, lacking)
 
     def close(self) -> None:
         """Give the file back."""
@@ -79,7 +85,8 @@ class SchemaBook:
             if len(commit.pages) <= journal.free * self._geometry.page_bytes:
                 break
             if not self._places:
-                log.warning("schemas of %d bytes do not fit %s", len(commit.pages), self._path)
+                self._too_large.add(max(names, key=lambda name: len(self._schemas[name])))
+                log.warning("schemas of %d bytes do not fit %s: without the largest", len(commit.pages), self._path)
                 return 0
             names += self._drop_oldest_page()
         journal.write(commit)

@@ -9,18 +9,16 @@ from agent.model import BatchKey
 from agent.store import JOURNAL_FILE, PAGE_BYTES, SCHEMA_FILE
 from agent.store.fs import ReadOnlyFileSystem
 from agent.store.journal import look_into
-from agent.store.pages import FileKind
+from agent.store.pages import FileKind, Place
 from agent.store.schemas import SchemaBook
 from agent.store.survivors import Survivors, survivors
 
 
-class Part(NamedTuple):
-    """A batch of the journal, or one fragment of a batch that was still open."""
+class Pending(NamedTuple):
+    """A batch of the journal."""
 
     key: BatchKey
-    fragment: int | None  # counted from 0; None: the whole batch
-    samples: int
-    payload: bytes
+    payloads: tuple[bytes, ...]  # one, or those of its fragments, oldest first: it was still open
 
 
 class View:
@@ -37,22 +35,26 @@ class View:
         except OSError as error:
             raise StoreError(f"{directory} has no journal that can be read: {error.strerror or error}") from error
         self.survivors: Survivors = survivors(self._journal, self.survey)
-        self.damaged: list[BatchKey] = []  # batches that parts() could not read
+        self.damaged: list[BatchKey] = []  # batches that pending() could not read, or only in part
 
-    def parts(self) -> Iterator[Part]:
+    def pending(self) -> Iterator[Pending]:
         """Everything not acknowledged, oldest first; what cannot be read is added to `damaged`."""
         for stored in self.survivors.stored:
-            for number, place in enumerate(stored.places):
-                try:
-                    piece, payload = self._journal.read(place)
-                except (ValueError, OSError):
-                    self.damaged.append(stored.key)
-                else:
-                    yield Part(stored.key, number if stored.merged else None, piece.samples, payload)
+            payloads = tuple(payload for place in stored.places if (payload := self._read(place)) is not None)
+            if len(payloads) < len(stored.places):
+                self.damaged.append(stored.key)
+            if payloads:
+                yield Pending(stored.key, payloads)
 
     def close(self) -> None:
         """Give the file back."""
         self._journal.close()
+
+    def _read(self, place: Place) -> bytes | None:
+        try:
+            return self._journal.read(place)[1]
+        except (ValueError, OSError):
+            return None
 
     def _schemas(self, directory: Path) -> dict[bytes, bytes]:
         path = directory / SCHEMA_FILE

@@ -13,6 +13,7 @@ from agent.store.pages import Commit, Geometry, Place, Record, Stamp
 
 RESERVED_PAGES = 16  # kept free of batches: start, cursor and stop pages never have to evict one
 MIN_PAGES = 16  # a ring smaller than this could not hold one batch beside its reserve
+COMMIT_BYTES = 1 << 20  # payload in one commit, so that its pages are built in bounded memory
 CURSOR_LAG_NS = 10 * NS_PER_S  # acknowledgements of stored batches are written at most this often
 RETRY_NS = 10 * NS_PER_S  # between attempts to use a medium that failed
 
@@ -36,6 +37,7 @@ class Writer:
         self.drop_newest = settings.when_full == "drop-newest"
         self.journal: Journal | None = None
         self.batch_bytes = self.upkeep_bytes = 0  # pages with batches or fragments; all others
+        self.restored = 0  # times the journal had been deleted, replaced or cut short, and was made anew
         self.alarm = ""  # why nothing can be written
         self.retry_ns = 0
         self.cursor_due_ns: int | None = None  # when what the account has not told yet is to be written
@@ -58,12 +60,7 @@ class Writer:
     def commit(self, records: list[Record], stamp: Stamp, now_ns: int, *, clean: bool = False) -> list[Place] | None:
         """Write records and the state in one go; None: no room, or the medium fails."""
         commit = self._fit(records, stamp, clean=clean)
-        if commit is None or self.journal is None:
-            return None
-        try:
-            self.journal.write(commit)
-        except OSError as error:
-            self.fail(error, now_ns)
+        if commit is None or not self._write(commit, now_ns):
             return None
         self._heal()
         self._account.untold = False
@@ -78,12 +75,27 @@ class Writer:
         """A page that carries only the state and the tail."""
         self.commit([], self.stamp(now_ns), now_ns, clean=clean)
 
+    def probe(self, now_ns: int) -> bool:
+        """Whether the journal's file can be written, wherever it is now; that it can ends no alarm."""
+        commit = self._fit([], self.stamp(now_ns), clean=False)
+        return commit is not None and self._write(commit, now_ns)
+
     def write_cursor(self, now_ns: int) -> None:
         """Acknowledgements of stored batches, lazily: a crash before this only sends those batches once more."""
         if self._account.untold and self.cursor_due_ns is None:
             self.cursor_due_ns = now_ns + CURSOR_LAG_NS
         if self.cursor_due_ns is not None and now_ns >= self.cursor_due_ns:
             self.upkeep(now_ns)
+
+    def _write(self, commit: Commit, now_ns: int) -> bool:
+        if self.journal is None:
+            return False
+        try:
+            self.journal.write(commit)
+        except OSError as error:
+            self.fail(error, now_ns)
+            return False
+        return True
 
     def _fit(self, records: list[Record], stamp: Stamp, *, clean: bool) -> Commit | None:
         """Pack; where the ring is full make room and pack again, because the state now tells of the eviction."""

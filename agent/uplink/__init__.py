@@ -41,7 +41,7 @@ class Uplink:
         schemas: Callable[[], Mapping[bytes, bytes]],
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        from agent.uplink.mqtt import Link  # noqa: PLC0415 paho takes 11 MiB: not for those who only need the topics
+        from agent.uplink.link import Link  # noqa: PLC0415 paho takes 11 MiB: not for those who only need the topics
 
         self._session = Session(outbox, schemas, Topics(settings.topic, gateway), random, limits)
         self._link = Link(settings, gateway)

@@ -1,8 +1,7 @@
-"""Connect, Publish and Drop come in; Connected, Acknowledged and Disconnected go out. The only file that uses paho.
+"""One connection to a broker: commands come in from a queue, events go out by a call. The only file that uses paho.
 
-One network thread owns paho: it looks up names, connects, shakes hands and does all reading and writing, so nothing a
-broker or a network does can block the agent. Each connection is a paho client of its own, and paho's queue never holds
-more than our window: nothing of an ended connection can be sent on the next.
+Each connection is a paho client of its own with a clean session, and paho's queue never holds more than our window:
+nothing of an ended connection can be sent on the next, and no broker is asked to remember us.
 """
 
 import logging
@@ -10,10 +9,9 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config.model import Mqtt
 from agent.errors import ConfigError
+from agent.uplink.events import Acknowledged, Action, Connected, Disconnected, Drop, Event, Publish, Terms
 from agent.uplink.reasons import (
     UNSUPPORTED_PROTOCOL_VERSION,
     Endpoint,
@@ -32,17 +31,6 @@ from agent.uplink.reasons import (
     explain_early_end,
     explain_end,
     explain_error,
-)
-from agent.uplink.session import (
-    Acknowledged,
-    Action,
-    Connect,
-    Connected,
-    Disconnected,
-    Drop,
-    Event,
-    Publish,
-    Terms,
 )
 from agent.uplink.tls import tls_context
 
@@ -56,104 +44,16 @@ CONNECT_TIMEOUT_S = 10  # for TCP, for the TLS handshake and for CONNACK, each
 GOODBYE_S = 1.0  # for a DISCONNECT to leave
 KEEPALIVE_TIMEOUT = 0x8D  # how paho reports that our ping was not answered
 _HUNG_UP = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
-NEWEST, FALLBACK = 5, 4  # protocol levels: MQTT 5, MQTT 3.1.1
 
 
-class _Quit:
+class Quit:
     """Asks the network thread to say goodbye and end."""
 
 
-_Command = Action | _Quit
+Command = Action | Quit
 
 
-class Link:
-    """The connection to one broker, made and remade on demand; only one thread of the agent may use it."""
-
-    def __init__(self, settings: Mqtt, client_id: str) -> None:
-        self._settings = settings
-        self._endpoint = endpoint_of(settings)
-        self._client_id = client_id
-        self._commands: SimpleQueue[tuple[int, _Command]] = SimpleQueue()  # bounded by the session's window
-        self._events: SimpleQueue[tuple[int, Event]] = SimpleQueue()  # at most one answer to each command
-        self._for_agent = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._for_network = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._number = 0  # of the connection; what older ones still report is void
-        self._thread = Thread(target=self._run, name="mqtt", daemon=True)  # a daemon: a name lookup cannot be stopped
-
-    def start(self) -> None:
-        """Let the network thread wait for the first Connect."""
-        self._thread.start()
-
-    def fileno(self) -> int:
-        """Readable when events() has something."""
-        return self._for_agent
-
-    def do(self, actions: Sequence[Action]) -> None:
-        """Hand these to the network thread, and wake it once."""
-        for action in actions:
-            if isinstance(action, Connect | Drop):
-                self._number += 1
-            self._commands.put((self._number, action))
-        if actions:
-            os.eventfd_write(self._for_network, 1)
-
-    def events(self) -> list[Event]:
-        """What has happened since the last call."""
-        _clear(self._for_agent)
-        events = []
-        with suppress(Empty):
-            while True:
-                number, event = self._events.get_nowait()
-                if number == self._number:
-                    events.append(event)
-        return events
-
-    def close(self, timeout_s: float) -> None:
-        """Say goodbye to the broker and end the thread; one that hangs in a name lookup or connect is left behind."""
-        if self._thread.is_alive():
-            self._commands.put((self._number, _Quit()))
-            os.eventfd_write(self._for_network, 1)
-            self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            os.close(self._for_agent)
-            os.close(self._for_network)
-
-    # --- in the network thread
-
-    def _run(self) -> None:
-        level, proven = NEWEST, False
-        while True:
-            number, command = self._commands.get()
-            if isinstance(command, _Quit):
-                return
-            if not isinstance(command, Connect):
-                continue  # meant for a connection that has ended meanwhile
-            connection = self._attempt(number, level)
-            ending = connection.ending()
-            if connection.level_refused or (connection.hung_up_early and not proven):
-                level = FALLBACK if level == NEWEST else NEWEST
-            if connection.level_refused and not connection.quitting:
-                connection = self._attempt(number, level)
-                ending = ending if connection.hung_up_early else connection.ending()
-            proven = proven or connection.accepted
-            self._post(number, ending)
-            if connection.quitting:
-                return
-
-    def _attempt(self, number: int, level: int) -> "_Connection":
-        def post(event: Event) -> None:
-            self._post(number, event)
-
-        connection = _Connection(self._endpoint, level, post)
-        connection.run(self._settings, self._client_id, self._commands, self._for_network)
-        return connection
-
-    def _post(self, number: int, event: Event) -> None:
-        self._events.put((number, event))
-        os.eventfd_write(self._for_agent, 1)
-
-
-class _Connection:
+class Connection:
     """One connection from the name lookup to its end; runs in the network thread and is used once."""
 
     def __init__(self, endpoint: Endpoint, level: int, post: Callable[[Event], None]) -> None:
@@ -170,7 +70,7 @@ class _Connection:
         self.accepted = False
         self.quitting = False
 
-    def run(self, settings: Mqtt, client_id: str, commands: SimpleQueue[tuple[int, _Command]], wake: int) -> None:
+    def run(self, settings: Mqtt, client_id: str, commands: SimpleQueue[tuple[int, Command]], wake: int) -> None:
         """Connect and serve until the connection is over, whoever ends it."""
         try:
             client = self._make_client(settings, client_id)
@@ -227,7 +127,7 @@ class _Connection:
         client.on_disconnect = self._on_disconnect
         return client
 
-    def _serve(self, client: Client, commands: SimpleQueue[tuple[int, _Command]], wake: int) -> None:
+    def _serve(self, client: Client, commands: SimpleQueue[tuple[int, Command]], wake: int) -> None:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         self._deadline_s = monotonic() + CONNECT_TIMEOUT_S
@@ -237,7 +137,7 @@ class _Connection:
             poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if client.want_write() else 0))
             ready = dict(poller.poll(self._wait_ms(client, sock)))
             if ready.pop(wake, 0):
-                _clear(wake)
+                clear(wake)
                 self._obey(client, commands)
             if any(events & ~select.POLLOUT for events in ready.values()) or _has_pending(sock):
                 client.loop_read()
@@ -262,7 +162,7 @@ class _Connection:
             self._error = TimeoutError()
         return late
 
-    def _obey(self, client: Client, commands: SimpleQueue[tuple[int, _Command]]) -> None:
+    def _obey(self, client: Client, commands: SimpleQueue[tuple[int, Command]]) -> None:
         with suppress(Empty):
             while True:
                 match commands.get_nowait()[1]:
@@ -271,7 +171,7 @@ class _Connection:
                     case Drop():
                         self._dropped = True
                         return  # what follows is for the next connection
-                    case _Quit():
+                    case Quit():
                         self.quitting = True
                         self._deadline_s = monotonic() + GOODBYE_S
                         client.disconnect()
@@ -343,6 +243,7 @@ def _has_pending(sock: "SocketLike") -> bool:
     return bool(sock.pending()) if hasattr(sock, "pending") else False
 
 
-def _clear(eventfd: int) -> None:
+def clear(eventfd: int) -> None:
+    """Make it unreadable until it is written again."""
     with suppress(BlockingIOError):
         os.eventfd_read(eventfd)

@@ -11,6 +11,18 @@ from enum import Enum
 from typing import NamedTuple
 
 from agent.model import NS_PER_S, BatchKey, Message, Outbox
+from agent.uplink.events import (
+    Acknowledged,
+    Action,
+    Connect,
+    Connected,
+    Disconnected,
+    Drop,
+    Event,
+    Publish,
+    Terms,
+)
+from agent.uplink.pace import Backoff, TokenBucket
 from agent.uplink.topics import Topics
 
 # MQTT 5 reason codes that we treat apart; everything else from FAILURE on is worth another try.
@@ -39,57 +51,6 @@ class Limits(NamedTuple):
 
 
 DEFAULT_LIMITS = Limits()
-
-
-class Terms(NamedTuple):
-    """What the broker allows on this connection (CONNACK)."""
-
-    receive_maximum: int = 65_535
-    maximum_packet_bytes: int = 268_435_455
-    retain: bool = True
-
-
-class Connected(NamedTuple):
-    """The link reports: the broker accepted us."""
-
-    terms: Terms
-
-
-class Acknowledged(NamedTuple):
-    """The link reports: a PUBACK for the publish of this token."""
-
-    token: int
-    code: int = 0
-
-
-class Disconnected(NamedTuple):
-    """The link reports: the connection, or the attempt to make one, is over."""
-
-    why: str
-    code: int = 0  # the broker's reason code, 0 when it gave none
-
-
-Event = Connected | Acknowledged | Disconnected
-
-
-class Connect(NamedTuple):
-    """To the link: make a connection; it answers with Connected or Disconnected."""
-
-
-class Publish(NamedTuple):
-    """To the link: publish with QoS 1; it answers with Acknowledged, unless the connection ends first."""
-
-    token: int
-    topic: str
-    payload: bytes
-    retain: bool
-
-
-class Drop(NamedTuple):
-    """To the link: cut the connection; it reports nothing more about it."""
-
-
-Action = Connect | Publish | Drop
 
 
 class Counts(NamedTuple):
@@ -136,9 +97,9 @@ class Session:
         self._topics = topics
         self._limits = limits
         self._state = _State.WAITING
-        self._backoff = _Backoff(limits, random)
-        self._slowdown = _Backoff(limits, random)
-        self._backlog_pace = _TokenBucket(limits.backlog_per_s)
+        self._backoff = Backoff(limits.backoff_first_ns, limits.backoff_longest_ns, random)
+        self._slowdown = Backoff(limits.backoff_first_ns, limits.backoff_longest_ns, random)
+        self._backlog_pace = TokenBucket(limits.backlog_per_s)
         self._retry_ns = 0
         self._actions: list[Action] = []
         self._flights: dict[int, _Flight] = {}  # by token
@@ -374,39 +335,3 @@ class Session:
 
 def _by_token(flight: _Flight) -> int:
     return flight.token
-
-
-class _Backoff:
-    """Waits with full jitter: random below a ceiling that doubles with every failure in a row."""
-
-    def __init__(self, limits: Limits, random: Callable[[], float]) -> None:
-        self._first_ns = limits.backoff_first_ns
-        self._longest_ns = limits.backoff_longest_ns
-        self._random = random
-        self._ceiling_ns = self._first_ns
-
-    def next_ns(self) -> int:
-        wait_ns = int(self._random() * self._ceiling_ns)
-        self._ceiling_ns = min(self._ceiling_ns * 2, self._longest_ns)
-        return wait_ns
-
-    def reset(self) -> None:
-        self._ceiling_ns = self._first_ns
-
-
-class _TokenBucket:
-    """At most `per_s` a second, unused ones kept for at most one second."""
-
-    def __init__(self, per_s: int) -> None:
-        self._interval_ns = NS_PER_S // per_s
-        self._free_since_ns = 0  # the time up to which tokens are used; full when it lies a second back
-
-    def has_token(self, now_ns: int) -> bool:
-        self._free_since_ns = max(self._free_since_ns, now_ns - NS_PER_S)
-        return now_ns >= self.ready_ns()
-
-    def ready_ns(self) -> int:
-        return self._free_since_ns + self._interval_ns
-
-    def take(self) -> None:
-        self._free_since_ns += self._interval_ns

@@ -3,7 +3,7 @@
  *   device LINES BAUD      BAUD 0: unpaced
  *
  * Prints the path of each pty, then for every line on stdin: requests served, requests that came less than t3.5 after
- * the last byte of the answer before, requests that were damaged. Paced lines behave like 8N1 with a UART that hands
+ * the last byte of the answer before, requests that were damaged, and when the first 4096 of them came, in us. Paced lines behave like 8N1 with a UART that hands
  * over its FIFO in pieces of 16 bytes; the devices turn round in t3.5. Register r holds r. So that the rig's own
  * wake-ups are not charged to the master, pieces are released, and a single line's requests are taken, by spinning.
  */
@@ -25,6 +25,7 @@
 #define SPIN_NS 60000 /* a timer may come so late; the last stretch is spun so that pieces are punctual */
 #define EARLY_NS 1000000 /* from t3.5 on, the next request of a single paced line is spun for so long */
 #define NS_PER_S 1000000000LL
+#define MAX_ARRIVALS 4096
 
 typedef struct line {
     int master, slave;
@@ -40,6 +41,7 @@ static line lines[MAX_LINES];
 static int line_count;
 static int64_t char_ns, quiet_ns;
 static uint64_t served, violations, damaged;
+static int64_t arrivals_us[MAX_ARRIVALS]; /* of the first ones since the last report */
 
 static int64_t now_ns(void)
 {
@@ -115,6 +117,8 @@ static void take_request(line *l, int64_t now)
         damaged++;
         return;
     }
+    if (served < MAX_ARRIVALS)
+        arrivals_us[served] = now / 1000;
     served++;
     if (char_ns && now - l->last_byte_ns < quiet_ns)
         violations++;
@@ -178,7 +182,10 @@ static int report(void)
     char byte;
     if (read(0, &byte, 1) <= 0)
         return 0;
-    printf("%llu %llu %llu\n", (unsigned long long)served, (unsigned long long)violations, (unsigned long long)damaged);
+    printf("%llu %llu %llu", (unsigned long long)served, (unsigned long long)violations, (unsigned long long)damaged);
+    for (uint64_t i = 0; i < served && i < MAX_ARRIVALS; i++)
+        printf(" %lld", (long long)arrivals_us[i]);
+    printf("\n");
     served = violations = damaged = 0;
     return 1;
 }

@@ -85,11 +85,11 @@ def totals(loop: BusLoop, lines: int) -> tuple[int, int]:
     return sum(each[1] for each in counts), sum(sum(each[2:5]) for each in counts)
 
 
-def plan(registers: int) -> tuple[bytes, bytes]:
-    """One block of u16 tags that is always due."""
+def plan(registers: int, period_ns: int = ALWAYS_DUE_NS) -> tuple[bytes, bytes]:
+    """One block of u16 tags."""
     request = request_adu(1, 3, 0, registers, is_tcp=False)
     block = BLOCK.pack(
-        ALWAYS_DUE_NS,
+        period_ns,
         0,
         TIMEOUT_NS,
         0,

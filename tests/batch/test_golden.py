@@ -2,9 +2,7 @@
 
 import json
 import math
-import shutil
 import subprocess
-import sys
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -62,26 +60,6 @@ def test_golden_messages_are_still_written(golden_path: Path, make: ModuleType) 
     assert again["lines"] == golden["lines"]
     if name != "future":  # made from another one with another compressor
         assert repr(inflated(bytes.fromhex(again["data"]))) == repr(inflated(bytes.fromhex(golden["data"])))
-
-
-@pytest.fixture(scope="session")
-def go_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not shutil.which("go"):
-        pytest.skip("this machine has no go")
-    program = tmp_path_factory.mktemp("go") / "decode"
-    subprocess.run(["go", "build", "-o", program, "."], cwd=DECODERS / "go", check=True)
-    return program
-
-
-@pytest.fixture(params=["python", "javascript", "go"])
-def decoder(request: pytest.FixtureRequest) -> list[str]:
-    if request.param == "python":
-        return [sys.executable, str(DECODERS / "python" / "decode.py")]
-    if request.param == "go":
-        return [str(request.getfixturevalue("go_decoder"))]
-    if not shutil.which("node"):
-        pytest.skip("this machine has no node")
-    return ["node", str(DECODERS / "javascript" / "decode.mjs")]
 
 
 def test_decoders_in_docs_read_golden_files(golden_path: Path, decoder: list[str], tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from agent._native.samples import Samples
 from agent.batch import Encoder, OpenBatch, SchemaBook, decode
 from agent.batch.open import SAMPLES_MAX, SCHEMA_REPEAT_NS
 from agent.batch.record import RECORD
-from agent.clock import WallClock
-from agent.model import NS_PER_S, Gap, Group, Tag, ValueType
+from agent.model import NS_PER_S, Gap, Group, Tag, ValueType, WallClock
 
 TAGS = [Tag(0, "b/d/t", ValueType.U16)]
 CLOCK = WallClock(1_700_000_000 * NS_PER_S, 2, 1)

@@ -1,23 +1,27 @@
 """Whatever samples say, what arrives is what was read: every bit, every sample, each tag's order."""
 
+import json
 import random
 import struct
+import subprocess
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from agent._native.samples import Samples
 from agent.batch import Batch, Encoder, SchemaBook, decode, mark_historical, merge
 from agent.batch.record import RECORD, TEXT_LAST
-from agent.clock import WallClock
+from agent.cli.decode import sample_json
 from agent.errors import FormatError
-from agent.model import Gap, Group, Message, Quality, Tag, ValueType
+from agent.model import Gap, Group, Message, Quality, Tag, ValueType, WallClock
 
 EPOCH = b"8 bytes!"
 CLOCK = WallClock(1_763_000_000_000_000_123, 2, 7)
@@ -51,8 +55,9 @@ def raw_values(kind: ValueType) -> st.SearchStrategy[int | bytes]:
         pretty = st.integers(-9999, 9999).map(lambda n: struct.unpack("<I", struct.pack("<f", n / 100))[0])
         return st.integers(0, (1 << 32) - 1) | patterns | pretty
     if kind == ValueType.F64:
+        patterns = st.sampled_from([0x7FF0000000000001, 0x7FF8 << 48, 0xFFF0 << 48, 1 << 63, 1])
         pretty = st.integers(-9999, 9999).map(lambda n: struct.unpack("<Q", struct.pack("<d", n / 1000))[0])
-        return st.integers(0, (1 << 64) - 1) | pretty
+        return st.integers(0, (1 << 64) - 1) | patterns | pretty
     return st.integers(0, (1 << 64) - 1) | st.sampled_from([0, 1, 1 << 63, (1 << 64) - 1, (1 << 63) - 1])
 
 
@@ -131,6 +136,40 @@ def test_every_bit_of_every_sample_arrives(form: str, reading: tuple[list[Tag], 
 
 
 @FORMATS
+def test_text_of_every_length_arrives(form: str) -> None:
+    """Up to beyond 255 bytes: every number of pieces, and every width of a length."""
+    tags, groups = gateway_of([ValueType.TEXT, ValueType.TEXT], [2])
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    noise = random.Random(2)
+    lengths = [*range(270), 16_383, 16_384, 65_535, 65_536]
+    reads = [Read(i % 2, i // 2, Quality.GOOD, 0, noise.randbytes(n)) for i, n in enumerate(lengths)]
+    (message,) = encoded(encoder, pack(tags, groups, reads))
+    assert arrived([decode(message.payload, SchemaBook(encoder.schemas().values()))]) == wanted(tags, reads)
+
+
+# (not shrunk: every step would start a process; the tests above shrink)
+@FORMATS
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@given(reading=readings())
+def test_the_readers_in_docs_read_what_fieldtap_reads(
+    decoder: list[str], form: str, reading: tuple[list[Tag], list[Group], list[Read]]
+) -> None:
+    """Not only the golden files: whatever may be written."""
+    tags, groups, reads = reading
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    book = SchemaBook(encoder.schemas().values())
+    messages = encoded(encoder, pack(tags, groups, reads), with_schemas=True)
+    samples = [sample for message in messages for sample in decode(message.payload, book).samples]
+    with tempfile.TemporaryDirectory() as folder:
+        names = [Path(folder, str(message.key.seq)) for message in messages]
+        for name, message in zip(names, messages, strict=True):
+            name.write_bytes(message.payload)
+        output = subprocess.run([*decoder, *names], check=True, capture_output=True, encoding="utf-8").stdout
+    lines = [json.loads(line, parse_int=float) for line in output.split("\n")[:-1]]  # text may hold other line ends
+    assert lines == [json.loads(sample_json(sample, historical=False), parse_int=float) for sample in samples]
+
+
+@FORMATS
 @settings(max_examples=150, deadline=None)
 @given(reading=readings(), most=st.integers(40, 400))
 def test_splitting_loses_and_reorders_nothing(
@@ -143,10 +182,11 @@ def test_splitting_loses_and_reorders_nothing(
     batches = [decode(message.payload, SchemaBook(encoder.schemas().values())) for message in messages]
     assert [message.key.seq for message in messages] == [41 + i for i in range(len(messages))]
     assert [batch.seq for batch in batches] == [message.key.seq for message in messages]
-    assert sum(message.samples for message in messages) == len(samples)
+    assert sum(message.samples for message in messages) == len(reads), "a text is one sample"
     assert arrived(batches) == wanted(tags, reads)
     group_of = {tags[number].name: group.number for group in groups for number in group.tags}
     for message, batch in zip(messages, batches, strict=True):
+        assert message.samples == sum(1 for _ in batch.samples)
         rows = {(sample.t_us, group_of.get(sample.tag, 0)) for sample in batch.samples}
         assert len(message.payload) <= most or len(rows) == 1
 
@@ -168,6 +208,26 @@ def test_merged_fragments_say_what_the_whole_says(
     merged = decode(merge(fragments, book), book)
     assert (merged.gateway, merged.epoch, merged.seq, merged.plain) == ("gw", EPOCH, 9, form == "plain")
     assert arrived([merged]) == wanted(tags, reads)
+
+
+def test_a_schema_of_a_newer_version_does_not_keep_others_from_being_read() -> None:
+    tags, groups = gateway_of([ValueType.U16], [1])
+    known = Encoder("gw", EPOCH, tags, groups, "columns", WIDE).schemas()
+    assert SchemaBook.of_readable([b"\x92\x02\x90", *known.values()]).keys() == known.keys()
+
+
+@FORMATS
+def test_a_wall_clock_that_steps_back_by_hours_between_fragments_costs_no_sample(form: str) -> None:
+    tags, groups = gateway_of([ValueType.U16], [1])
+    encoder = Encoder("gw", EPOCH, tags, groups, form, WIDE)
+    reads = [Read(0, second * 10**9, Quality.GOOD, 0, second) for second in range(4)]
+    stepped = CLOCK._replace(offset_ns=CLOCK.offset_ns - 3 * 3600 * 10**9)
+    before = encoded(encoder, pack(tags, groups, reads[:2]))[0]
+    after = encoded(encoder, pack(tags, groups, reads[2:]), clock=stepped)[0]
+    book = SchemaBook(encoder.schemas().values())
+    merged = decode(merge([before.payload, after.payload], book), book)
+    told = wanted(tags, reads[:2])["bus/dev/tag0"] + wanted(tags, reads[2:], stepped.offset_ns)["bus/dev/tag0"]
+    assert arrived([merged]) == {"bus/dev/tag0": told}
 
 
 def test_merging_keeps_gaps_schemas_flags_and_the_worse_clock() -> None:

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
 NAMES = {
     "acquisition": ["fieldtap", "libmodbus", "pymodbus async", "of ceiling"],
+    "punctuality": ["fieldtap", "pymodbus", "p50"],
     "batch_sizes": ["fieldtap columns", "fieldtap plain", "Sparkplug B", "JSON per sample"],
-    "store": ["healthy_link", "restart_full"],
+    "store": ["healthy link", "a restart with a full journal"],
     "simulator": ["fieldtap", "pymodbus"],
     "uplink": ["1 messages/s"],
     "end_to_end": ["of 800 samples/s", "pymodbus + paho", "flat out"],

@@ -25,6 +25,8 @@ def test_a_good_configuration_prints_its_bus_plan(fieldtap: Callable, example: s
         "  meter1  input:6 x 2      1 s    1     9.740 ms     17.7 ms\n"
         "  pump    holding:100 x 2  0.1 s  1     9.740 ms     17.7 ms\n"
         "  3 requests per cycle, 12 requests/s, 21.3 % utilisation, 12 samples/s\n"
+        "mqtt: plant7-line3 to mqtt://broker.example.com, a batch every 1 s as columns\n"
+        "store: /var/lib/fieldtap, written when the broker has not acknowledged within 2 s\n"
     )
 
 
@@ -117,14 +119,22 @@ def warnings(fieldtap: Callable, path: str) -> list[dict[str, object]]:
     return json.loads(fieldtap("check", path, "--json").out)["warnings"]
 
 
-def test_batches_longer_than_the_loss_window_are_noted(fieldtap: Callable, example: str) -> None:
-    replace(example, "batch_s = 1", "batch_s = 10")
+@pytest.mark.parametrize(
+    ("old", "new", "words", "writes"),
+    [
+        ("batch_s = 1", "batch_s = 10", "written every 2 s, because batch_s is longer than that (loss_window_s)", True),
+        ("batch_s = 1", "batch_s = 2", "written when the broker has not acknowledged within 2 s", False),
+        ('[mqtt]\nurl = "mqtt://broker.example.com"\nbatch_s = 1\n', "", "written every 2 s", True),
+    ],
+)
+def test_it_says_when_the_store_is_written(
+    fieldtap: Callable, example: str, old: str, new: str, words: str, writes: bool
+) -> None:
+    replace(example, old, new)
     said = fieldtap("check", example)
-    assert said.code == 0
-    assert (
-        said.err
-        == "note: batch_s (10) is longer than loss_window_s (2): the open batch too is journaled every loss window\n"
-    )
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == f"store: /var/lib/fieldtap, {words}"
+    assert json.loads(fieldtap("check", example, "--json").out)["store_writes_when_healthy"] is writes
 
 
 def test_nothing_a_check_needs_not_is_imported(modules_of: Callable, example: str) -> None:

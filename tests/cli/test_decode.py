@@ -13,9 +13,8 @@ from agent._native.samples import Samples
 from agent.batch import Encoder
 from agent.batch.record import RECORD
 from agent.cli import main
-from agent.clock import WallClock
 from agent.errors import ExitCode
-from agent.model import Gap, Group, Quality, Tag, ValueType
+from agent.model import Gap, Group, Quality, Tag, ValueType, WallClock
 
 EPOCH = bytes.fromhex("9f3c5a7e01d2b846")
 TAGS = (

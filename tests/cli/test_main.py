@@ -28,12 +28,42 @@ def test_every_command_has_its_module(name: str) -> None:
     assert callable(module.run)
 
 
-@pytest.mark.parametrize("words", [(), ("nonsense",), ("check",), ("version", "--nonsense"), ("--nonsense",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("help",),
+        ("help", "check"),
+        ("--json",),
+        ("--version", "check"),
+        ("nonsense",),
+        ("check",),
+        ("version", "--nonsense"),
+        ("--nonsense",),
+    ],
+)
 def test_wrong_words_are_a_matter_of_usage(fieldtap: Callable, words: tuple[str, ...]) -> None:
     said = fieldtap(*words)
     assert said.code == ExitCode.USAGE
     assert said.out == ""
     assert said.err.startswith("usage: fieldtap")
+
+
+@pytest.mark.parametrize("words", [(), ("help",)])
+def test_who_names_no_command_is_told_which_there_are(fieldtap: Callable, words: tuple[str, ...]) -> None:
+    said = fieldtap(*words)
+    assert all(name in said.err and summary in said.err for name, summary in cli.COMMANDS.items())
+    assert "fieldtap COMMAND --help" in said.err
+
+
+def test_an_unknown_command_is_named_with_the_nearest_or_all_that_there_are(fieldtap: Callable) -> None:
+    assert "there is no command 'chek'; did you mean 'check'?" in fieldtap("chek", "x.toml").err
+    assert f"no command 'nonsense'; there are: {', '.join(cli.COMMANDS)}" in fieldtap("nonsense").err
+
+
+def test_the_version_is_an_option_too(fieldtap: Callable) -> None:
+    assert fieldtap("--version") == fieldtap("version")
+    assert fieldtap("--version", "--json") == fieldtap("version", "--json")
 
 
 SENSELESS = [

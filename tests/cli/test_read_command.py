@@ -114,13 +114,52 @@ def test_more_registers_than_one_request_carries_are_read_in_several(target, rea
 def test_a_short_float_has_no_more_digits_than_it_needs(word, target, read):
     path = target()
     registers = encode_value(ValueType.F32, Order.ABCD, int.from_bytes(struct.pack("=f", float(word)), "little"))
-    pdu = bytes.fromhex("100064000204") + registers
-    write_registers(path, pdu)
+    write_registers(path, pdu_of(registers.hex()))
     assert read(path, "holding:100", "--type", "f32")[:2] == (0, f"holding:100 {word}\n")
 
 
-def write_registers(path, pdu):
+def strictly(text):
+    """JSON as the standard has it: Python's own reader takes NaN and Infinity, too."""
 
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    ("registers", "kind", "value"),
+    [
+        ("7fc00000", "f32", {"v": None, "bits": "7fc00000"}),
+        ("ff800000", "f32", {"v": None, "bits": "ff800000"}),
+        ("3dcccccd", "f32", {"v": 0.1}),
+        ("7ff0000000000000", "f64", {"v": None, "bits": "7ff0000000000000"}),
+        ("fff8000000000001", "f64", {"v": None, "bits": "fff8000000000001"}),
+        ("70ff", "string:2", {"v": "pÿ", "bits": "70ff"}),
+        ("7031", "string:2", {"v": "p1"}),
+    ],
+)
+def test_json_is_strict_and_keeps_the_bits_of_what_it_cannot_say(registers, kind, value, target, read):
+    path = target()
+    write_registers(path, pdu_of(registers))
+    code, out, _ = read(path, "holding:100", "--type", kind, "--json")
+    [told] = strictly(out)["values"]
+    assert (code, told) == (0, {"register": "holding:100", **value, "q": "good"})
+
+
+def test_text_of_a_device_cannot_steer_the_terminal(target, read):
+    path = target()
+    write_registers(path, pdu_of("701b5b32"))
+    assert read(path, "holding:100", "--type", "string:4")[:2] == (0, "holding:100 p\\x1b[2\n")
+
+
+def pdu_of(registers):
+    """Write these registers from address 100 on."""
+    content = bytes.fromhex(registers)
+    return bytes.fromhex("100064") + struct.pack(">HB", len(content) // 2, len(content)) + content
+
+
+def write_registers(path, pdu):
     device = Device(name="d", unit=7, tags=())
     with Line(Bus(name="b", port=path, parity="N", timeout_ns=2 * S, devices=(device,))) as line:
         assert line.ask(frame(RTU, 0, 7, pdu), 8) == pdu[:5]
@@ -128,7 +167,7 @@ def write_registers(path, pdu):
 
 def test_a_register_that_is_no_bcd_number_is_a_failure(target, read):
     path = target()
-    write_registers(path, bytes.fromhex("10006400010200fa"))
+    write_registers(path, pdu_of("00fa"))
     assert read(path, "holding:100", "--type", "bcd16") == (1, "holding:100 out-of-range\n", "")
 
 

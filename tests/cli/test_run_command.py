@@ -1,5 +1,6 @@
 """`fieldtap run`: what it says about what becomes of the samples it has read."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ CONFIG = """\
 schema = 1
 [store]
 path = "{store}"
+journal_bytes = "1 MiB"
 [[bus]]
 name = "rs485"
 port = "/dev/no-such-port"
@@ -21,27 +23,33 @@ register = "holding:100"
 type = "f32"
 """
 
+WAITS = ": ended, 1 batches wait in the store"
+
 
 @pytest.fixture
-def run(fieldtap: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Callable[[Path], str]:
-    """The last line of the log of an agent with this store."""
+def run(fieldtap: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Callable[[Path], tuple[int, str]]:
+    """Exit code and last line of the log of an agent with this store."""
 
-    def run_briefly(store: Path) -> str:
+    def run_briefly(store: Path) -> tuple[int, str]:
         path = tmp_path / "gateway.toml"
         path.write_text(CONFIG.format(store=store))
         caplog.set_level("INFO")
-        assert fieldtap("run", str(path), "--duration", "0.2").code == 0
-        return caplog.records[-1].getMessage()
+        code = fieldtap("run", str(path), "--duration", "2", "--summary", str(tmp_path / "summary.json")).code
+        return code, caplog.records[-1].getMessage()
 
     return run_briefly
 
 
 def test_at_the_end_it_says_what_waits_in_the_store(run: Callable, tmp_path: Path) -> None:
-    assert run(tmp_path / "store").endswith(": ended, 1 batches wait in the store")
+    code, said = run(tmp_path / "store")
+    assert (code, said[-len(WAITS) :]) == (0, WAITS)
 
 
-def test_what_only_memory_held_is_called_lost_and_not_stored(run: Callable, tmp_path: Path) -> None:
+def test_samples_that_neither_broker_nor_store_took_end_in_an_io_error(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("in the way")
-    said = run(tmp_path / "store")
-    assert "of 1 batches those in memory are lost" in said
+    code, said = run(tmp_path / "store")
+    assert code == 74
+    assert "1 samples are lost: no broker took them, nor the store" in said
     assert "File exists" in said
+    store = json.loads((tmp_path / "summary.json").read_text())["store"]
+    assert (store["lost_samples"], store["pending_batches"]) == (1, 0)

@@ -38,6 +38,12 @@ def test_version_and_licence_are_those_of_the_distribution() -> None:
     assert (project["Version"], project["License-Expression"]) == (agent.__version__, version.LICENCE)
 
 
+def test_the_support_that_is_promised_ends_on_the_day_it_prints() -> None:
+    promise = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+    assert re.findall(r"\d{4}-\d\d-\d\d", promise) == [version.SUPPORT_END]
+    assert f"for {agent.__version__.rpartition('.')[0]} is {version.SUPPORT_END}" in promise
+
+
 def test_the_mark_in_the_file_is_what_the_compiled_module_says(fieldtap: Callable) -> None:
     build = json.loads(fieldtap("version", "--json").out)["build"]
     assert f"@(#)fieldtap {build['flavour']}, {build['compiler']}" == flavour.BUILT_AS.strip()

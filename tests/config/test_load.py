@@ -255,6 +255,11 @@ def test_passwords_do_not_show_in_logs(loaded: Loaded, valid: str) -> None:
 
 
 WARNED = {
+    "heartbeat not longer than every": (
+        '[[bus]]\nname = "b"\nport = "/dev/b"\n[[bus.device]]\nname = "d"\nunit = 1\n'
+        + tag_text(heartbeat='"1s"', deadband="5"),
+        "heartbeat is not longer than every",
+    ),
     "password inline": (
         '[mqtt]\nurl = "mqtt://b"\npassword = "hush"\n',
         "the password is readable for all who read this file",
@@ -284,6 +289,35 @@ def test_what_works_but_not_as_one_may_think_is_a_warning(
     assert len(warnings) == 1
     assert words in warnings[0]
     assert "conf.d/a.toml:" in warnings[0]
+
+
+def test_the_folder_of_the_store_is_relative_to_the_file_that_names_it(
+    loaded: Loaded, valid: str, tmp_path: Path
+) -> None:
+    assert loaded(valid, a='[store]\npath = "data"\n').store.path == f"{tmp_path}/conf.d/data"
+    assert loaded(valid, a='[store]\npath = "/data"\n').store.path == "/data"
+
+
+EVERYTHING = (Path(__file__).parent / "good" / "everything.toml").read_text()
+WRONG = ("07:32:00", "[[1]]", "{ nonsense = 1 }", "[]", '"\\u0007"')
+NO_MISTAKE = ("select", "[]")  # none of the map's tags but those that the configuration names again
+SETTINGS = [
+    pytest.param(number, key, value, id=f"{number}: {key} = {value}")
+    for number, (key, equals, _) in enumerate((line.partition(" = ") for line in EVERYTHING.splitlines()), 1)
+    for value in WRONG
+    if equals and (key, value) != NO_MISTAKE
+]
+
+
+@pytest.mark.parametrize(("number", "key", "wrong"), SETTINGS)
+def test_every_key_refuses_what_it_cannot_be_where_it_stands(
+    written: Callable, number: int, key: str, wrong: str
+) -> None:
+    lines = EVERYTHING.splitlines()
+    lines[number - 1] = f"{key} = {wrong}"
+    mistakes = check_config(written("\n".join(lines))).mistakes
+    assert any(mistake.place.line == number for mistake in mistakes)
+    assert all(str(mistake).isprintable() for mistake in mistakes)
 
 
 def test_a_file_that_is_not_there_is_a_mistake_of_its_own(tmp_path: Path) -> None:

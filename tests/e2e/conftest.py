@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from tcp_proxy import Proxy
 
+from agent.batch import is_schema
+from agent.batch.message import HISTORICAL, open_envelope
 from agent.config import load_config
+from agent.model import BatchKey
 from agent.simulate.broker import Broker
 from agent.simulate.receiver import Receiver
 from agent.simulate.simulator import Simulator
@@ -83,6 +86,7 @@ class Plant:
         self.plug()
         self.receiver = self._stack.enter_context(Receiver(self.broker.url))
         self.verdict = Verdict(simulated(self.config))
+        self.historical = {}  # whether a batch came flagged so, when it first came
         self.agents = []
 
     def plug(self):
@@ -107,10 +111,10 @@ class Plant:
         assert self.receiver.wait_subscribed(DEADLINE_S)
         self.proxy.refusing = False
 
-    def start_agent(self):
+    def start_agent(self, *options):
         """`fieldtap run`, as its own process."""
         summary = self.folder / f"summary{len(self.agents)}.json"
-        command = [sys.executable, "-m", "agent", "run", str(self.config_path), "--summary", str(summary)]
+        command = [sys.executable, "-m", "agent", "run", str(self.config_path), "--summary", str(summary), *options]
         with (self.folder / "log").open("ab") as log:
             agent = subprocess.Popen(command, stderr=log)
         agent.summary_path = summary
@@ -138,6 +142,13 @@ class Plant:
             message = self.receiver.get(0.05)
             if message is not None:
                 self.verdict.take(message.payload)
+                self._note_flag(message.payload)
+
+    def _note_flag(self, payload):
+        if not is_schema(payload):
+            envelope = open_envelope(payload)
+            flagged = bool(envelope.flags & HISTORICAL)
+            self.historical.setdefault(BatchKey(envelope.epoch, envelope.seq), flagged)
 
     def run_for_samples(self, count):
         """Until so many more samples have been received."""

@@ -1,6 +1,7 @@
 """From the device's registers to the subscriber: everything that was kept arrives once and right, whatever happens."""
 
 import itertools
+import shutil
 from collections import defaultdict
 
 import pytest
@@ -53,6 +54,77 @@ def test_a_broker_that_is_killed_and_comes_back_gets_everything(plant):
     received = site.received(summary["samples_kept"])
     assert perfect(received), received
     assert summary["store"]["bytes_written"] > 0
+
+
+def test_what_waited_for_the_broker_is_flagged_historical_and_what_is_live_is_not(plant):
+    site = plant()
+    agent = site.start_agent()
+    site.run_for_samples(200)
+    assert not any(site.historical.values())
+    before = max(site.historical).seq
+    site.kill_broker()
+    site.until(outage_is_on_flash(site))
+    site.revive_broker()
+    site.until(everything_is_here(site))
+    site.run_for_samples(200)
+    site.stop_agent(agent)
+    flags = [site.historical[key] for key in sorted(site.historical)]
+    late = [seq for seq, flagged in enumerate(flags) if flagged]
+    assert late
+    assert late == list(range(late[0], late[-1] + 1)), "the flagged ones are those of the outage"
+    assert before <= late[0]
+    assert not flags[-1]
+
+
+def test_a_broker_that_hangs_delays_neither_the_stop_nor_costs_a_sample(plant):
+    site = plant()
+    first = site.start_agent()
+    site.run_for_samples(200)
+    site.proxy.stalled = True
+    site.until(outage_is_on_flash(site))
+    before = site.stop_agent(first)  # within STOP_S
+    epoch = next(iter(site.verdict.keys)).epoch
+    site.proxy.cut()
+    site.proxy.stalled = False
+    second = site.start_agent()
+    site.until(lambda: sum(key.epoch == epoch for key in site.verdict.keys) == before["batches"])
+    after = site.stop_agent(second)
+    received = site.received(before["samples_kept"] + after["samples_kept"])
+    assert perfect(received), received
+    assert site.verdict.gaps == []
+
+
+def test_a_store_that_is_deleted_under_the_agent_costs_nothing(plant):
+    site = plant()
+    agent = site.start_agent()
+    site.run_for_samples(200)
+    site.kill_broker()
+    site.until(outage_is_on_flash(site))
+    shutil.rmtree(site.folder / "store")
+    site.until(outage_is_on_flash(site))
+    site.revive_broker()
+    site.until(everything_is_here(site))
+    summary = site.stop_agent(agent)
+    received = site.received(summary["samples_kept"])
+    assert perfect(received), received
+    assert summary["store"]["restored"] == 1
+
+
+def test_what_an_agent_leaves_to_the_next_one_is_flagged_historical(plant):
+    site = plant()
+    site.kill_broker()
+    first = site.start_agent()
+    site.until(outage_is_on_flash(site))
+    site.stop_agent(first)
+    site.revive_broker()
+    second = site.start_agent()
+    site.until(lambda: len({key.epoch for key in site.historical}) == 2)
+    site.until(lambda: any(flagged for flagged in site.historical.values()))
+    site.run_for_samples(200)
+    summary = site.stop_agent(second)
+    assert summary["store"]["pending_batches"] == 0
+    newest = {key.epoch: flagged for key, flagged in sorted(site.historical.items())}
+    assert sorted(newest.values()) == [False, True]
 
 
 def test_a_broker_that_is_down_at_the_start_gets_everything(plant):

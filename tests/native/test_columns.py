@@ -3,6 +3,7 @@
 import json
 import random
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
@@ -21,6 +22,7 @@ from agent.errors import FormatError
 GOLDEN = sorted((Path(__file__).parents[1] / "batch" / "golden").glob("*.json"))
 EPOCH = bytes(8)
 FLIPS = 200  # damaged copies of each golden message, of body and of envelope
+MOST_PLACES = 120  # items of a message that are replaced: the values of long columns are alike
 
 
 def golden(path: Path) -> tuple[bytes, SchemaBook]:
@@ -72,6 +74,36 @@ def test_damaged_bodies_are_refused_or_read(path: Path) -> None:
         bad = damaged(plain, rng)
         head[6] = 1
         read_all(msgpack.packb([*head, zlib.compress(bad, 1)]), book)
+
+
+WRONG = [None, 0, 1, -1, 2**20, 2**32 - 1, 2**63, 2**64 - 1, -(2**63), 1.5, "", b"", b"\xff" * 9, [], [[]], [0, 0, 0]]
+
+
+def places(tree: object, here: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Where something stands in nested lists."""
+    yield here
+    if isinstance(tree, list):
+        for i, item in enumerate(tree):
+            yield from places(item, (*here, i))
+
+
+def replaced(tree: object, place: tuple[int, ...], by: object) -> object:
+    if not place:
+        return by
+    assert isinstance(tree, list)
+    return [replaced(item, place[1:], by) if i == place[0] else item for i, item in enumerate(tree)]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_messages_with_any_one_item_wrong_are_refused_or_read(path: Path) -> None:
+    """Whole as msgpack, so that every check behind it is reached: each item in turn, by each wrong one."""
+    data, book = golden(path)
+    *head, body = msgpack.unpackb(data)[:8]
+    head[6], tree = 0, msgpack.unpackb(zlib.decompress(body)) if head[6] else body
+    message = [*head, tree]
+    for place in list(places(message))[1:MOST_PLACES]:
+        for by in WRONG:
+            read_all(msgpack.packb(replaced(message, place, by), use_single_float=True), book)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -141,6 +173,7 @@ BODIES = [
     ([b"123", None, 0, b"", []], "float planes are of unequal length"),
     ([None, None, "0", b"", []], "the base time is not an integer"),
     ([None, None, 0, b"1234567", []], "the hashes are not of 8 bytes each"),
+    ([None, None, 0, bytes(8 * 4097), []], "names more than 4096 schemas"),
     ([None, None, 0, b"", 0], "the groups are not an array"),
     ([None, None, 0, b"", [], 5], "the heads are not a bin"),
     ([None, None, 0, "KEY", [[3, 1, None, None]], b"\0"], "a group's number is beyond its schemas"),
@@ -218,6 +251,13 @@ def test_ranges_outside_the_samples_are_refused() -> None:
             split(samples, start, stop, 1)
     with pytest.raises(FormatError):
         read_samples(b"", layout, Samples())
+
+
+def test_samples_across_the_alignment_of_their_fields_are_refused() -> None:
+    layout = Layout(bytes(12), b"\1", packed_table(), bytes(8), (1).to_bytes(4, "little"))
+    shifted = memoryview(bytes(1) + RECORD.pack(0, 0, 0, 0, 1, 0, 0, 0))[1:]
+    with pytest.raises(ValueError, match="multiple of 8 bytes"):
+        layout.encode(shifted, 0, 1, 0, False, b"")
 
 
 def packed_table() -> bytes:

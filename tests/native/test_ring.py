@@ -74,6 +74,13 @@ def test_a_push_that_does_not_fit_is_dropped_whole_and_counted():
     assert (popped_from(ring), ring.dropped) == ([0, 1, 2, 5], 3)
 
 
+def test_a_dropped_text_counts_as_one_sample_however_many_records_it_takes():
+    text = [RECORD.pack(0, 0, 0, 0, 11, 0, 8, piece) for piece in (0, 1, 2 | 1 << 31)]
+    ring = Ring(1)
+    assert not ring.push(Samples(b"".join(text)))
+    assert ring.dropped == 1
+
+
 def test_a_push_of_nothing_fits_a_full_ring():
     ring = Ring(0)
     assert ring.push(samples(0, 1))

@@ -123,3 +123,40 @@ def test_late_answers_come_at_their_time_whatever_has_been_asked_since():
     ask(bus, READ, now_ns=50_000_000)
     answered_ns = (REQUEST_CHARS + 7) * CHAR_NS + GAP_NS
     assert [due_ns for due_ns, _ in pieces(bus)] == [answered_ns + 100_000_000, answered_ns + 150_000_000]
+
+
+def test_units_that_are_late_answer_in_the_order_they_were_asked():
+    bus = line("late:0.3:1000", units=(1, 2))
+    for number in range(6):
+        ask(bus, READ if number % 2 else OTHER_UNIT, now_ns=number * 100_000_000)  # a tick each
+    answers = [piece for _, piece in pieces(bus)]
+    assert bus.faults_applied()["late"] > 0
+    for unit in (1, 2):
+        values = [int.from_bytes(answer[3:5]) for answer in answers if answer[0] == unit]
+        assert [(value - values[0]) % 0x10000 for value in values] == [0, 2, 4]
+
+
+def test_babble_comes_unasked_near_the_request_and_is_no_answer():
+    bus = line("babble:1", "drop:1")
+    for number in range(20):
+        ask(bus, READ, now_ns=number * 1_000_000_000)
+        came = pieces(bus)
+        assert 1 <= sum(len(piece) for _, piece in came) <= 64
+        assert came[0][0] - number * 1_000_000_000 < (REQUEST_CHARS + 20 + 64) * CHAR_NS
+    assert bus.faults_applied()["babble"] == 20
+
+
+def test_an_echo_comes_while_the_request_is_sent_and_the_answer_when_it_is_ready():
+    bus = line("echo", "late:1:500")
+    ask(bus, READ, now_ns=0)
+    (echoed_ns, echo), (answered_ns, answer) = pieces(bus)
+    assert (echoed_ns, echo) == (REQUEST_CHARS * CHAR_NS, READ)
+    assert answer[:3] == b"\x01\x03\x02"
+    assert answered_ns > 500_000_000
+
+
+def test_a_wrong_unit_is_never_one_that_is_played_too():
+    bus = line("wrong-unit:1", units=(1, 2, 3))
+    ask(bus, READ, now_ns=0)
+    [(_, answer)] = pieces(bus)
+    assert answer[0] == 4

@@ -30,8 +30,10 @@ def test_editable_install_of_a_clone_runs_the_clone_and_sees_new_files(clone, ne
     assert str(clone) in run(new_venv / "python", "-m", "agent.added_later", cwd=tmp_path)
 
 
-def test_make_demo_of_a_clone_prints_one_document_whose_samples_are_all_right(clone, run):
-    shown = run("make", "demo", "ARGS=--duration 3 --json", cwd=clone, talk=False)
+def test_make_demo_of_a_clone_prints_one_document_whose_samples_are_all_right(clone, run, tmp_path):
+    shown = run("sh", "-c", "make demo ARGS='--duration 3 --json' 2>../said", cwd=clone)
+    steps = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("make: ")]
+    assert [step.split()[1] for step in steps] == ["creating", "installing", "compiling"]
     received = json.loads(shown)["received"]
     assert received["samples"] > 0
     assert (received["missing"], received["duplicates"], received["wrong_values"]) == (0, 0, 0)

@@ -6,10 +6,12 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from agent._native.codec import RTU, frame
+from agent.cli import main
 
 CONFIG = """
 schema = 1
@@ -61,8 +63,8 @@ def simulate(tmp_path):
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_each_bus_is_and_what_it_heard(simulate, tmp_path, number):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_says_where_each_bus_is_and_what_it_heard(simulate, tmp_path, number, code):
     process = simulate("--link", str(tmp_path / "dev"))
     assert process.stdout.readline() == f"rs485 {tmp_path}/dev/rs485\n"
     assert process.stdout.readline().startswith("net tcp://127.0.0.1:")
@@ -71,7 +73,7 @@ def test_it_says_where_each_bus_is_and_what_it_heard(simulate, tmp_path, number)
     assert select.select([fd], [], [], 10)[0]
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, err) == (code, "")
     assert out.splitlines() == [
         "rs485: 1 requests, 1 answered, 2 values, 0 gap violations, faults: none",
         "net: 0 requests, 0 answered, 0 values, 0 gap violations, faults: none",
@@ -103,3 +105,17 @@ def test_a_wrong_configuration_is_refused_with_its_place(simulate, tmp_path):
     _, err = process.communicate(timeout=10)
     assert process.returncode == 78
     assert "line.toml:10:" in err
+
+
+def test_a_folder_one_may_not_write_to_is_a_matter_of_permission(tmp_path, monkeypatch, capsys):
+    (tmp_path / "line.toml").write_text(CONFIG)
+
+    def refuse(self, target):  # root may write everywhere, so the system's answer is played
+        raise PermissionError(13, "Permission denied", target, None, str(self))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert main(["simulate", str(tmp_path / "line.toml"), "--link", str(tmp_path / "dev")]) == 77
+    assert capsys.readouterr().err == (
+        f"fieldtap: bus rs485: cannot be simulated: {tmp_path}/dev/rs485: Permission denied; "
+        "choose a folder for --link that you may write to\n"
+    )

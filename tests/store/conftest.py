@@ -58,8 +58,11 @@ class FaultyFileSystem:
         self.names[file] = path
         return file
 
+    def is_at(self, file, path):
+        return self._path(file) == path
+
     def size(self, file):
-        return len(self.files[self.names[file]])
+        return len(self.files[self._path(file)])
 
     def allocate(self, file, size):
         self._step("allocate")
@@ -154,13 +157,23 @@ def merge(parts, schemas):
     return b" ".join(part.split(b"|")[0] for part in parts) + b"|"
 
 
-def open_store(fs, run=1, *, now_s=0, journal_bytes=1 << 20, when_full="thin", page_bytes=4096, path="/store"):
-    settings = Settings(path=path, journal_bytes=journal_bytes, when_full=when_full, loss_window_s=2.0)
+def mark(payload):
+    return payload + b"H"
+
+
+def historical(message):
+    """A message as it comes when it comes late."""
+    return message._replace(payload=mark(message.payload), historical=True)
+
+
+def open_store(fs, run=1, *, now_s=0, journal_bytes=1 << 20, when_full="thin", page_bytes=4096, mark=mark):
+    settings = Settings(path="/store", journal_bytes=journal_bytes, when_full=when_full, loss_window_s=2.0)
     return Store.open(
         settings,
         epoch=epoch(run),
         now_ns=int(now_s * NS_PER_S),
         merge=merge,
+        mark=mark,
         fs=fs,
         wall_ns=lambda: 1_700_000_000 * NS_PER_S,
         page_bytes=page_bytes,
@@ -179,6 +192,12 @@ def backlog(store):
     return taken
 
 
+def open_real(directory, run=1, **settings):
+    """A store on the system's own files."""
+    values = {"journal_bytes": 1 << 20, **settings}
+    return Store.open(Settings(path=str(directory), **values), epoch=epoch(run), now_ns=0, merge=merge, mark=mark)
+
+
 class Kit:
     """What the tests of this folder share; a fixture because test files cannot import each other."""
 
@@ -188,6 +207,9 @@ class Kit:
     message = staticmethod(message)
     samples_of = staticmethod(samples_of)
     merge = staticmethod(merge)
+    mark = staticmethod(mark)
+    historical = staticmethod(historical)
+    open_real = staticmethod(open_real)
     open_store = staticmethod(open_store)
     put = staticmethod(put)
     backlog = staticmethod(backlog)

@@ -19,7 +19,7 @@ def main(directory, run, seed):
     rng = random.Random(seed)
     settings = Settings(path=directory, journal_bytes=1 << 20, loss_window_s=2.0)
     epoch = b"epoch%03d" % run
-    store = Store.open(settings, epoch=epoch, now_ns=0, merge=merge)
+    store = Store.open(settings, epoch=epoch, now_ns=0, merge=merge, mark=bytes)
     now, sample = 0, 0
     for seq in range(1_000_000):
         count = rng.randint(1, 20)

@@ -66,7 +66,7 @@ class Bench:
         if fresh:
             size = self.rng.choice([0, 100, 5000])
             message = self.kit.message(self.run, self.seq, fresh, size)
-            self.store.checkpoint(message, self.born[fresh[0]][0], self.now)
+            self.store.checkpoint(message, self.now)
             self.checkpointed = len(self.open_batch)
 
     def tick(self):

@@ -96,7 +96,7 @@ def test_a_lost_fragment_whose_batch_is_intact_is_missed_by_nobody(kit, older_pe
     if older_pending:
         kit.put(store, 1, 0)
     for at_s in range(3):
-        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S)
         store.tick((at_s + 2) * S)
     kit.put(store, 1, 1, [0, 1, 2, 3], at_s=3)
     store.close(10 * S)
@@ -136,7 +136,7 @@ def test_a_lost_fragment_without_its_batch_is_counted(kit):
     fs = kit.FaultyFileSystem()
     store = kit.open_store(fs, journal_bytes=RING)
     for at_s in range(4):
-        store.checkpoint(kit.message(1, 0, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 0, [at_s]), at_s * S)
         store.tick((at_s + 2) * S)
     fs = fs.after_kill()
     spoil(fs, 3)
@@ -153,7 +153,7 @@ def test_a_lost_batch_costs_only_what_its_fragments_lack_while_these_are_there(k
     if older_pending:  # then the pages behind it, with the fragments, are not free yet
         kit.put(store, 1, 0, [5])
     for at_s in range(3):
-        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S, at_s * S)
+        store.checkpoint(kit.message(1, 1, [at_s]), at_s * S)
         store.tick((at_s + 2) * S)
     kit.put(store, 1, 1, [0, 1, 2, 3, 4], at_s=3)
     store.tick(10 * S)
@@ -231,9 +231,19 @@ def test_another_page_size_or_journal_size_keeps_the_backlog(kit, page_bytes, pa
     assert store.recovered_gaps == []
     store.close(S)
     again = kit.open_store(fs.after_kill(), 3, journal_bytes=pages * page_bytes, page_bytes=page_bytes)
-    assert [m.payload for m in kit.backlog(again)] == [
-        kit.message(1, seq, range(10 * seq, 10 * seq + 10), 3500).payload for seq in range(20)
+    assert kit.backlog(again) == [
+        kit.historical(kit.message(1, seq, range(10 * seq, 10 * seq + 10), 3500)) for seq in range(20)
     ]
+
+
+def test_small_batches_share_pages_in_a_journal_of_another_size_too(kit, fs):
+    store = kit.open_store(fs, journal_bytes=RING)
+    for seq in range(500):
+        kit.put(store, 1, seq)
+    store.close(S)
+    again = kit.open_store(fs.after_kill(), 2, journal_bytes=32 * PAGE)
+    assert [message.key.seq for message in kit.backlog(again)] == list(range(500))
+    assert again.take_gaps() == []
 
 
 def test_a_smaller_journal_keeps_the_newest_and_counts_the_rest(kit):

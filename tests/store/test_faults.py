@@ -80,6 +80,16 @@ def test_memory_stays_bounded_while_the_medium_is_dead(kit, fs):
     assert store.take_gaps() == [(kit.epoch(1), 0, left[0] - 1, left[0], "evicted")]
 
 
+def test_what_waits_in_memory_past_the_loss_window_is_flagged_historical(kit, fs):
+    store = kit.open_store(fs)
+    fs.fail(errno.EIO, *WRITING)
+    kit.put(store, 1, 0)
+    kit.put(store, 1, 1, at_s=2)
+    store.tick(3 * S)
+    assert store.take_live() == kit.historical(kit.message(1, 0, [1]))
+    assert store.take_live() == kit.message(1, 1, [1])
+
+
 def test_a_move_to_another_size_that_fails_is_tried_again_and_gives_every_batch_once(kit, fs):
     earlier = kit.open_store(fs)
     for seq in range(5):
@@ -174,6 +184,31 @@ def test_two_agents_cannot_share_a_journal_the_second_works_in_memory(kit, fs):
     first.close(4 * S)
     second.tick(RETRY_NS + 3 * S)
     assert second.stats().alarm == ""
+
+
+def test_closing_tries_once_more_however_recently_the_medium_failed(kit, fs):
+    store = kit.open_store(fs)
+    fs.fail(errno.EIO, *WRITING)
+    kit.put(store, 1, 0, [1, 2])
+    retry_ns = store.tick(3 * S)
+    fs.work()
+    store.close(retry_ns - 1)
+    assert (store.stats().lost_samples, store.stats().pending_batches) == (0, 1)
+    again = kit.open_store(fs.after_kill(), 2)
+    assert [message.key.seq for message in kit.backlog(again)] == [0]
+    assert again.recovered_gaps == []
+
+
+def test_what_neither_broker_nor_medium_took_by_the_end_is_counted_as_lost(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0, [1, 2])
+    kit.put(store, 1, 1, [3])
+    kit.put(store, 1, 2, [4, 5, 6])
+    store.take_live()
+    store.acknowledge(store.take_live().key)
+    fs.fail(errno.EIO, *WRITING)
+    store.close(S)
+    assert (store.stats().lost_samples, store.stats().pending_batches) == (5, 0)
 
 
 def test_closing_on_a_dead_medium_does_not_raise(kit, fs):

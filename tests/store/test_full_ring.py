@@ -55,13 +55,9 @@ def test_batches_of_many_pages_are_evicted_whole(kit, fs):
     fill(kit, store, 60, size=30_000)
     found = kit.backlog(store)
     assert account(found, store.take_gaps()) == 3 * 60
-    assert all(
-        message
-        == kit.message(1, (seq := message.key.seq), [3 * seq, 3 * seq + 1, 3 * seq + 2], 30_000)._replace(
-            historical=True
-        )
-        for message in found
-    )
+    for message in found:
+        seq = message.key.seq
+        assert message == kit.historical(kit.message(1, seq, [3 * seq, 3 * seq + 1, 3 * seq + 2], 30_000))
 
 
 def test_drop_newest_keeps_the_oldest_and_counts_the_rest(kit, fs):
@@ -111,10 +107,22 @@ def test_a_batch_larger_than_the_ring_stays_in_memory(kit, fs):
     assert store.stats().evicted == 0
 
 
-def test_a_stop_that_cannot_store_everything_is_not_a_clean_one(kit, fs):
+def test_a_stop_that_cannot_store_everything_counts_what_is_lost_and_tells_it_to_the_next_run(kit, fs):
     store = kit.open_store(fs, journal_bytes=RING, when_full="drop-newest")
     fill(kit, store, 60, size=5000)
     assert store.stats().memory_bytes > 0
     store.close(100 * S)
+    lost = store.stats().lost_samples
     again = kit.open_store(fs.after_kill(), 2, journal_bytes=RING, when_full="drop-newest")
-    assert [gap.reason for gap in again.recovered_gaps] == ["restart"]
+    found = kit.backlog(again)
+    assert again.take_gaps() == [(kit.epoch(1), len(found), 59, lost, "evicted")]
+    assert account(found, []) + lost == 3 * 60
+
+
+@pytest.mark.parametrize("when_full", ["drop-oldest", "drop-newest"])
+def test_what_finds_no_room_does_not_ask_to_be_called_all_the_time(kit, fs, when_full):
+    store = kit.open_store(fs, journal_bytes=RING, when_full=when_full)
+    fill(kit, store, 60, size=5000)
+    kit.put(store, 1, 60, size=2 * RING, at_s=60)
+    now = 100 * S
+    assert store.tick(now) > now + S

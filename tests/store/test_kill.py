@@ -6,9 +6,6 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from agent.config.model import Store as Settings
-from agent.store import Store
-
 KILLS = 24
 WORKER = Path(__file__).with_name("killed_agent.py")
 
@@ -26,7 +23,6 @@ def run_until_killed(directory, run, seed):
 
 
 def test_kill_at_random_moments_loses_nothing_that_was_promised(kit, tmp_path):
-    settings = Settings(path=str(tmp_path), journal_bytes=1 << 20)
     restarts = 0
     for run in range(1, KILLS + 1):
         lines = run_until_killed(tmp_path, run, seed=run)
@@ -34,7 +30,7 @@ def test_kill_at_random_moments_loses_nothing_that_was_promised(kit, tmp_path):
         acked = {(line[1], int(line[2])) for line in lines if line[0] == "acked"}
         safe = {int(line[1]) for line in lines if line[0] == "safe"}
 
-        store = Store.open(settings, epoch=kit.epoch(500 + run), now_ns=0, merge=kit.merge)
+        store = kit.open_real(tmp_path, 500 + run)
         found = kit.backlog(store)
         keys = [(message.key.epoch.decode(), message.key.seq) for message in found]
         epoch = f"epoch{run:03}"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.errors import FormatError
 from agent.model import NS_PER_S, Gap
 from agent.store import MEMORY_BYTES
 from agent.store.writer import CURSOR_LAG_NS
@@ -44,12 +45,12 @@ def test_live_batches_come_in_order_and_not_flagged(kit, fs):
     assert taken[3] == kit.message(1, 3, [1])
 
 
-def test_a_batch_is_written_when_it_is_as_old_as_the_loss_window(kit, fs):
+def test_a_batch_is_written_in_time_to_be_stored_when_it_is_as_old_as_the_loss_window(kit, fs):
     store = kit.open_store(fs)
     kit.put(store, 1, 0, at_s=10)
-    assert store.tick(int(11.9 * S)) == 12 * S
+    assert store.tick(int(11.7 * S)) == int(11.8 * S)
     assert store.stats().bytes_written == 0
-    store.tick(12 * S)
+    store.tick(int(11.8 * S))
     assert store.stats().bytes_written == 4096
 
 
@@ -60,7 +61,7 @@ def test_a_written_batch_leaves_memory_and_comes_back_as_backlog(kit, fs):
     assert store.stats().memory_bytes == 0
     assert store.take_live() is None
     message = store.take_backlog()
-    assert message == kit.message(1, 0, [7, 8], 9000)._replace(historical=True)
+    assert message == kit.historical(kit.message(1, 0, [7, 8], 9000))
     assert store.take_backlog() is None
 
 
@@ -81,9 +82,7 @@ def test_batches_of_any_size_survive_a_restart(kit, fs, size, page_bytes):
         kit.put(store, 1, seq, [1, 2, 3], size=size)
     store.close(S)
     again = kit.open_store(fs.after_kill(), 2, page_bytes=page_bytes)
-    assert [m._replace(historical=False) for m in kit.backlog(again)] == [
-        kit.message(1, seq, [1, 2, 3], size) for seq in range(2)
-    ]
+    assert kit.backlog(again) == [kit.historical(kit.message(1, seq, [1, 2, 3], size)) for seq in range(2)]
 
 
 def test_acknowledged_batches_do_not_come_back_after_a_clean_restart(kit, fs):
@@ -142,6 +141,42 @@ def test_what_was_taken_comes_again_after_give_back_oldest_first(kit, fs):
     store.give_back()
     assert seqs(kit.backlog(store)) == [1, 2, 3]
     assert seqs(live(store)) == [4, 6, 7]
+
+
+def test_a_batch_that_was_in_flight_when_it_was_written_is_sent_again_as_historical_under_its_key(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0)
+    first = store.take_live()
+    store.tick(3 * S)
+    store.give_back()
+    assert (first, store.take_backlog()) == (kit.message(1, 0, [1]), kit.historical(kit.message(1, 0, [1])))
+
+
+def test_a_batch_given_back_within_the_loss_window_is_live_again(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0)
+    first = store.take_live()
+    store.tick(S)
+    store.give_back()
+    assert store.take_live() == first == kit.message(1, 0, [1])
+
+
+def test_merged_fragments_are_historical(kit, fs):
+    store = kit.open_store(fs)
+    checkpoint(kit, store, 0, [1, 2], 0)
+    store.tick(3 * S)
+    (merged,) = kit.backlog(kit.open_store(fs.after_kill(), 2))
+    assert merged == kit.historical(kit.message(1, 0, [1, 2]))
+
+
+def test_a_batch_that_cannot_be_flagged_is_sent_all_the_same(kit, fs):
+    def refuse(payload):
+        raise FormatError("of another version")
+
+    store = kit.open_store(fs, mark=refuse)
+    kit.put(store, 1, 0)
+    store.tick(3 * S)
+    assert store.take_backlog() == kit.message(1, 0, [1])._replace(historical=True)
 
 
 def test_a_batch_that_is_written_while_taken_is_given_back_to_the_backlog(kit, fs):
@@ -209,7 +244,7 @@ def test_a_batch_of_another_epoch_or_an_old_seq_is_refused(kit, fs):
 
 
 def checkpoint(kit, store, seq, samples, at_s):
-    store.checkpoint(kit.message(1, seq, samples), int(at_s * S), int(at_s * S))
+    store.checkpoint(kit.message(1, seq, samples), int(at_s * S))
 
 
 def test_fragments_without_their_batch_are_merged_under_its_key(kit, fs):
@@ -237,13 +272,13 @@ def test_a_whole_batch_supersedes_its_fragments(kit, fs):
 
 def test_fragments_protect_their_batch_so_it_is_not_written_before_its_newest_sample_is_old(kit, fs):
     store = kit.open_store(fs)
-    store.checkpoint(kit.message(1, 0, [1, 2]), 0, 1 * S)  # all samples up to second 1
+    store.checkpoint(kit.message(1, 0, [1, 2]), 1 * S)  # all samples up to second 1
     store.tick(2 * S)
     written = store.stats().bytes_written
     store.put(kit.message(1, 0, [1, 2, 3]), 0, 2 * S)
-    assert store.tick(int(2.9 * S)) == 3 * S
+    assert store.tick(int(2.7 * S)) == int(2.8 * S)
     assert store.stats().bytes_written == written
-    store.tick(3 * S)
+    store.tick(int(2.8 * S))
     assert store.stats().bytes_written == written + 4096
 
 
@@ -259,6 +294,24 @@ def test_fragments_of_an_acknowledged_batch_are_gone(kit, fs, older_pending):
     store.acknowledge(store.take_live().key)
     store.close(3 * S)
     assert seqs(kit.backlog(kit.open_store(fs.after_kill(), 2))) == ([0, 2] if older_pending else [2])
+
+
+def test_a_fragment_is_written_at_once_behind_the_batches_before_it(kit, fs):
+    store = kit.open_store(fs)
+    kit.put(store, 1, 0)
+    checkpoint(kit, store, 1, [2], 0)
+    store.tick(0)
+    assert seqs(kit.backlog(kit.open_store(fs.after_kill(), 2))) == [0, 1]
+
+
+def test_a_loss_before_the_store_is_told_until_the_batch_that_carries_it_has_arrived(kit, fs):
+    gap = Gap(kit.epoch(1), 0, -1, 7, "overrun")
+    store = kit.open_store(fs)
+    store.add_gap(gap)
+    assert store.take_gaps() == [gap]
+    kit.put(store, 1, 0)
+    store.reject(store.take_live().key, "too large")
+    assert gap in store.take_gaps()
 
 
 # ---- restarts --------------------------------------------------------------------------------------------------

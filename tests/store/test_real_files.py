@@ -1,25 +1,21 @@
 """The store on the operating system's own files."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from agent.config.model import Store as Settings
 from agent.model import NS_PER_S
-from agent.store import Store
 from agent.store.fs import RealFileSystem
+from agent.store.writer import RETRY_NS
 
 S = NS_PER_S
 
 
-def open_real(kit, path, run=1, **settings):
-    values = {"journal_bytes": 1 << 20, **settings}
-    return Store.open(Settings(path=str(path), **values), epoch=kit.epoch(run), now_ns=0, merge=kit.merge)
-
-
 def test_the_directory_is_made_and_the_journal_preallocated(kit, tmp_path):
     directory = tmp_path / "var" / "lib"
-    open_real(kit, directory).close(S)
+    kit.open_real(directory).close(S)
     status = (directory / "journal").stat()
     assert status.st_size == 1 << 20
     assert status.st_blocks * 512 >= 1 << 20  # really there, no holes
@@ -27,21 +23,21 @@ def test_the_directory_is_made_and_the_journal_preallocated(kit, tmp_path):
 
 
 def test_batches_survive_a_restart(kit, tmp_path):
-    store = open_real(kit, tmp_path)
+    store = kit.open_real(tmp_path)
     for seq in range(300):  # several laps
         kit.put(store, 1, seq, [seq], at_s=seq, size=9000)
         store.tick((seq + 3) * S)
     store.close(400 * S)
-    again = open_real(kit, tmp_path, 2)
+    again = kit.open_real(tmp_path, 2)
     found = kit.backlog(again)
     assert [message.key.seq for message in found] == list(range(found[0].key.seq, 300))
-    assert found[-1].payload == kit.message(1, 299, [299], 9000).payload
+    assert found[-1] == kit.historical(kit.message(1, 299, [299], 9000))
     again.close(S)
 
 
 def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    store = open_real(kit, tmp_path / "file" / "store")
+    store = kit.open_real(tmp_path / "file" / "store")
     assert store.stats().alarm
     kit.put(store, 1, 0)
     assert store.tick(3 * S) is not None
@@ -50,8 +46,8 @@ def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_pat
 
 
 def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is_gone(kit, tmp_path):
-    first = open_real(kit, tmp_path)
-    second = open_real(kit, tmp_path, 2)
+    first = kit.open_real(tmp_path)
+    second = kit.open_real(tmp_path, 2)
     assert "in use by another agent" in second.stats().alarm
     assert str(tmp_path) in second.stats().alarm
     first.close(S)
@@ -63,21 +59,64 @@ def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is
 def test_files_are_closed_and_their_locks_given_back(kit, tmp_path):
     before = set(Path("/proc/self/fd").iterdir())
     for run in range(1, 4):
-        open_real(kit, tmp_path, run).close(S)
+        kit.open_real(tmp_path, run).close(S)
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_a_smaller_and_a_larger_journal_take_over(kit, tmp_path):
-    store = open_real(kit, tmp_path)
+    store = kit.open_real(tmp_path)
     for seq in range(20):
         kit.put(store, 1, seq, size=3000)
     store.close(S)
     for run, size in ((2, 2 << 20), (3, 1 << 19)):
-        again = open_real(kit, tmp_path, run, journal_bytes=size)
+        again = kit.open_real(tmp_path, run, journal_bytes=size)
         assert [message.key.seq for message in kit.backlog(again)] == list(range(20))
         again.close(S)
         assert (tmp_path / "journal").stat().st_size == size
         assert sorted(path.name for path in tmp_path.iterdir()) == ["journal", "schemas"]
+
+
+def test_a_larger_journal_that_the_disk_has_no_room_for_takes_over_when_there_is(kit, tmp_path, monkeypatch):
+    store = kit.open_real(tmp_path)
+    for seq in range(300):  # several laps: the pages would stand elsewhere in a larger file
+        kit.put(store, 1, seq, at_s=seq, size=9000)
+        store.tick((seq + 3) * S)
+    store.close(400 * S)
+    real = os.posix_fallocate
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    again = kit.open_real(tmp_path, 2, journal_bytes=2 << 20)
+    for attempt in range(3):
+        again.tick((attempt + 1) * RETRY_NS)
+        assert "No space left" in again.stats().alarm
+    assert (tmp_path / "journal.new").stat().st_size == 0
+    monkeypatch.setattr(os, "posix_fallocate", real)
+    again.tick(4 * RETRY_NS)
+    assert again.stats().alarm == ""
+    assert kit.backlog(again)[-1].key.seq == 299
+    assert [gap.reason for gap in again.recovered_gaps] == ["evicted"]
+    assert again.take_gaps() == again.recovered_gaps
+    again.close(5 * RETRY_NS)
+
+
+def test_a_full_disk_at_the_first_start_means_memory_until_there_is_room(kit, tmp_path, monkeypatch):
+    real = os.posix_fallocate
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = kit.open_real(tmp_path)
+    kit.put(store, 1, 0)
+    store.tick(3 * S)
+    assert "No space left" in store.stats().alarm
+    monkeypatch.setattr(os, "posix_fallocate", real)
+    store.tick(RETRY_NS)
+    assert (store.stats().alarm, store.stats().memory_bytes) == ("", 0)
+    store.close(2 * RETRY_NS)
 
 
 def test_allocate_writes_zeros_up_to_an_odd_end_and_cuts_back(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from agent.model import NS_PER_S
 from agent.store.schemas import SCHEMA_BYTES
+from agent.store.writer import RETRY_NS
 
 S = NS_PER_S
 
@@ -90,8 +91,18 @@ def test_schemas_too_large_for_the_file_stay_in_memory(kit, fs):
     store = kit.open_store(fs)
     store.put_schemas({name(1): bytes(2 * SCHEMA_BYTES), name(2): b"small"})
     store.tick(S)
+    store.tick(2 * S)
     assert len(store.schemas()) == 2
     assert store.stats().alarm == ""
+    assert kit.open_store(fs.after_kill(), 2).schemas() == {name(2): b"small"}
+
+
+def test_schemas_too_large_for_the_file_are_told_once(kit, fs, caplog):
+    store = kit.open_store(fs)
+    store.put_schemas({name(1): bytes(2 * SCHEMA_BYTES)})
+    for second in range(5):
+        store.tick(second * S)
+    assert caplog.text.count("do not fit") == 1
 
 
 def test_a_failing_medium_is_tried_again(kit, fs):
@@ -99,8 +110,12 @@ def test_a_failing_medium_is_tried_again(kit, fs):
     store.put_schemas({name(1): b"schema"})
     fs.fail(errno.EIO, "write")
     store.tick(S)
+    assert "injected" in store.stats().alarm
     fs.work()
     store.tick(2 * S)
+    assert kit.open_store(fs.after_kill(), 2).schemas() == {}, "not hammered"
+    store.tick(S + RETRY_NS)
+    assert store.stats().alarm == ""
     assert kit.open_store(fs.after_kill(), 2).schemas() == {name(1): b"schema"}
 
 

@@ -150,6 +150,7 @@ class ScriptedBroker:
         self._hang_up_code = hang_up_code
         self._due = []
         self.connects = []  # the protocol level of each
+        self.clean_starts = []  # whether each asked the broker to forget what it knew of us
         self.published = []  # topic, payload, retain, answer
         self.most_unacknowledged = 0
         self.disconnects = 0
@@ -206,6 +207,7 @@ class ScriptedBroker:
         kind = header >> 4
         if kind == 1:
             self.connects.append(body[6])
+            self.clean_starts.append(bool(body[7] & 2))
             if not self._greet(self.connects[-1], len(self.connects)):
                 return False
             connection.sendall(self._connack if self.connects[-1] == 5 else b"\x20\x02\0\0")

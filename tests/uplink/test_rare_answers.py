@@ -11,8 +11,9 @@ import pytest
 
 from agent.config.model import Mqtt
 from agent.model import NS_PER_S
-from agent.uplink.mqtt import Link
-from agent.uplink.session import Connect, Connected, Drop, Limits, Terms
+from agent.uplink.events import Connect, Connected, Drop, Terms
+from agent.uplink.link import Link
+from agent.uplink.session import Limits
 
 MAXIMUM_PACKET_SIZE_400 = b"\x27\x00\x00\x01\x90"
 NO_RETAIN = b"\x25\x00"
@@ -105,6 +106,15 @@ def test_a_lost_puback_costs_one_connection_and_one_duplicate(new_scripted_broke
     assert sorted(set(sent)) == [0, 1, 2]
     assert sent.count(0) == 1
     assert len(broker.connects) == 2
+
+
+def test_no_connection_relies_on_what_the_broker_remembers_of_the_one_before(new_scripted_broker, drive, outbox):
+    answers = iter([0, "hang up", 0, "hang up"])
+    broker = new_scripted_broker(answer=lambda *_: next(answers, 0), hang_up_code=0x8B)
+    driver = drive(url(broker))
+    outbox.put(3)
+    driver.until_acknowledged()
+    assert broker.clean_starts == [True, True, True]
 
 
 def test_a_broker_that_hangs_up_over_one_message_gets_the_others(new_scripted_broker, drive, outbox, sequence):

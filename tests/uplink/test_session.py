@@ -7,16 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.model import NS_PER_S
-from agent.uplink.session import (
-    Acknowledged,
-    Connect,
-    Connected,
-    Disconnected,
-    Drop,
-    Limits,
-    Session,
-    Terms,
-)
+from agent.uplink.events import Acknowledged, Connect, Connected, Disconnected, Drop, Terms
+from agent.uplink.session import Limits, Session
 from agent.uplink.topics import Topics
 
 LIMITS = Limits()

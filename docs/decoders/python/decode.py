@@ -74,10 +74,9 @@ def samples(message, schemas):
     for group in groups:  # a bare number: that many rows of the next group, whole and good
         number, rows, there, runs, *own = group if isinstance(group, list) else (number + 1, group, None, None)
         columns, width, raw = tables[number][1], len(tables[number][1]), {}
-        own = [] if streams[0] else own
-        times = list(accumulate(accumulate(own[0] if own else reader.open(columns, rows)), initial=base * 1_000_000))[
-            1:
-        ]
+        own = [] if streams[0] else own  # the plain format's times and columns
+        steps = accumulate(own[0] if own else reader.open(columns, rows))
+        times = list(accumulate(steps, initial=base * 1_000_000))  # before the first row, then of every row
         cells = [i for i in range(rows * width) if there is None or there[i // 8] >> i % 8 & 1]
         runs = runs or [0, 0, len(cells)]
         verdicts = [v for i in range(0, len(runs), 3) for v in [(runs[i], runs[i + 1])] * runs[i + 2]]
@@ -89,8 +88,9 @@ def samples(message, schemas):
             values = accumulate(values) if own and kind not in FLOATS and kind != TEXT else values
             raw.update((i, value(column, v)) for i, v in zip(mine, values, strict=True))
         for i, (q, detail) in zip(cells, verdicts, strict=True):
-            line = common | {"tag": columns[i % width][0], "t": times[i // width] / 1e6, "v": None, "q": QUALITIES[q]}
-            yield line | {"unit": columns[i % width][4]} | ({"code": detail} if q == 3 else {}) | raw.get(i, {})
+            tag, _, _, _, unit = columns[i % width][:5]
+            line = common | {"tag": tag, "t": times[1 + i // width] / 1e6, "v": None, "q": QUALITIES[q], "unit": unit}
+            yield line | ({"code": detail} if q == 3 else {}) | raw.get(i, {})
 
 
 payloads = [(msgpack.unpackb(data), data) for data in (Path(name).read_bytes() for name in sys.argv[1:])]

@@ -17,8 +17,7 @@ import msgpack
 
 from agent._native.samples import Samples
 from agent.batch import Encoder
-from agent.clock import WallClock
-from agent.model import Gap, Group, Quality, Tag, ValueType
+from agent.model import Gap, Group, Quality, Tag, ValueType, WallClock
 
 HERE = Path(__file__).parent
 RECORD = struct.Struct("=qQIIHBBI")  # _native/core/sample.h

@@ -179,6 +179,7 @@ static void echo(line *l, const uint8_t *request, size_t n)
 
 /* ---- right or wrong ---- */
 
+static int reorders; /* devices that answer what they are asked later before what they are late with */
 static ft_bus bus;
 static ft_simbus devices;
 static uint64_t good, wrong;
@@ -215,6 +216,8 @@ static void judge(int64_t now)
 static void transmit(line *l, const ft_action *action)
 {
     sent_ns = l->now;
+    if (reorders)
+        memset(devices.busy_until_ns, 0, sizeof devices.busy_until_ns);
     echo(l, action->bytes, action->n);
     ft_simbus_feed(&devices, 0, l->now, action->bytes, action->n);
     while (ft_simbus_next(&devices, 0, l->now, l->now * WALL_PER_NS) > 0) {
@@ -270,6 +273,7 @@ int main(int argc, char **argv)
         [FT_N_AMBIGUOUS] = "ambiguous", [FT_N_OVERRUNS] = "overruns", [FT_N_BUSY_NS] = "busy_ns",
         [FT_N_BARRIERS] = "barriers", [FT_N_PROBES] = "probes", [FT_N_NOISE] = "noise_bytes",
         [FT_N_COLLISIONS] = "collisions"};
+    reorders = (int)number(argc, argv, "reorders", 0);
     double baud = number(argc, argv, "baud", 115200);
     uint64_t seed = (uint64_t)number(argc, argv, "seed", 1);
     ft_faults faults = make_faults(argc, argv);
