@@ -9,6 +9,7 @@ from agent._native.samples import Samples
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import wire_of
 from agent.acquire.supervisor import Supervisor
+from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, frames_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -55,6 +56,7 @@ class Acquisition:
         self._plan = plan
         self._loop = BusLoop([(*wire_of(bus), _ring_bits(part)) for bus, part in self._pairs(plan)])
         self._supervisor = Supervisor(self._loop, self._buses)
+        self.tickets = Tickets(self._loop, self._buses)
         self._threads = [
             threading.Thread(target=self._loop.run, name="fieldtap-bus", daemon=True),
             threading.Thread(target=self._supervisor.run, name="fieldtap-port", daemon=True),
@@ -72,6 +74,7 @@ class Acquisition:
         """Stop polling and close the ports; what is in the rings can still be drained."""
         self._loop.stop()
         self._threads[0].join()
+        self.tickets.cancel("the agent has stopped")
         self._supervisor.stop()
         self._threads[1].join(STOP_S)
 
@@ -80,6 +83,13 @@ class Acquisition:
         for line, (_, part) in enumerate(self._pairs(plan)):
             self._loop.adopt(line, part.blocks, part.points, len(part.devices))
         self._plan = plan
+
+    def submit(self, bus: str, steps: Steps) -> Ticket:
+        """Carry out requests between the polls of a bus. `tickets` tells when they are done."""
+        names = [each.name for each in self._buses]
+        if bus not in names:
+            raise ValueError(f"no bus {bus}; there are {', '.join(names)}")
+        return self.tickets.submit(names.index(bus), steps, boot_ns())
 
     def fileno(self) -> int:
         """An eventfd: readable when a ring is half full or something urgent happened, until drain()."""
