@@ -64,9 +64,9 @@ trace: build/tree-trace
 	    --deselect tests/cli/test_version.py::test_nothing_heavy_is_imported $(ARGS)
 	@cd $< && $(BIN)/coverage combine -q && $(BIN)/coverage report
 
-## faults   what power cuts, kill -9, dead links and damaged bytes do to the agent
+## faults   what power cuts, kill -9, dead links and damaged bytes do to the agent; a million polls of each faulty line
 faults: peers dev
-	@$(BIN)/pytest tests/store tests/uplink tests/e2e $(ARGS)
+	@FIELDTAP_FAULTS=all $(BIN)/pytest tests/store tests/uplink tests/e2e tests/native/test_fault_matrix.py $(ARGS)
 
 ## bench    the README's numbers, peers side by side, as tables; ARGS="--quick", or their names
 bench: peers dev

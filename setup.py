@@ -21,8 +21,10 @@ MODULES: dict[str, list[str]] = {
         "busloop",
         "wishes",
         "trace",
-        "unmark",
-        "bus",
+    "busloop": [
+        "busloop", "wishes", "trace", "unmark", "bus", "ending", "guard", "variant", "patience", "silence", "busplan",
+        "rhythm", "master", "modbus", "crc", "decode", "ring",
+    ],
         "busplan",
         "rhythm",
         "master",

@@ -11,7 +11,8 @@ cdef extern from "<stdlib.h>" nogil:
 
 # What a tuple of counters means, in the order of enum ft_bus_count.
 COUNTERS = (
-    "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "overruns", "busy_ns",
+    "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "ambiguous", "overruns", "busy_ns",
+    "barriers", "probes", "noise_bytes", "collisions",
 )
 BLOCK_BYTES = sizeof(ft_block)
 POINT_BYTES = sizeof(ft_point)

@@ -38,6 +38,7 @@ cdef extern from "core/master.h":
         uint64_t echoes
         uint64_t garbage_bytes
         uint64_t stale_bytes
+        uint64_t collisions
 
     ctypedef struct ft_master:
         ft_framing framing

@@ -2,27 +2,12 @@
 
 #include <string.h>
 
-#include "decode.h"
-#include "ns.h"
+#include "ending.h"
 
 #define NS_PER_MS INT64_C(1000000)
-#define NS_PER_S INT64_C(1000000000)
-
-/* Dead devices. The first probe comes after so many timeouts' time that it takes at most 1/16 of the bus. */
-#define FT_DEAD_AFTER 3u
-#define FT_PROBE_SHARE 16
-#define FT_PROBE_MAX_NS (60 * NS_PER_S)
 
 /* On a bus that cannot keep up, polls of long periods come late by no more than this: deadlines are not further away. */
 #define FT_PATIENCE_NS (100 * NS_PER_MS)
-
-/* How long after a timeout the answer is still feared, at least (gateways and USB adapters hold bytes back). */
-#define FT_LATE_NS (250 * NS_PER_MS)
-/* After a complete answer with a wrong CRC the rest of the timeout is not waited for, but this much silence: more than
- * the 16 ms for which USB adapters hold bytes back. */
-#define FT_DAMAGE_QUIET_NS (20 * NS_PER_MS)
-/* A line that never falls silent is sent on all the same: the failure then shows in the samples. */
-#define FT_BABBLE_NS (500 * NS_PER_MS)
 
 /* UARTs hand over their 16-byte FIFO at a time: so few missing characters come in one piece. */
 #define FT_FIFO_CHARS 16
@@ -35,173 +20,34 @@
  * served together then stay together. A bus alone never waits for it. */
 #define FT_SLACK_SHARE 16
 
-/* --- counters ---------------------------------------------------------------------------------------------------- */
-
-static void count(ft_bus *bus, uint32_t device, enum ft_bus_count which, uint64_t n)
-{
-    ft_counts_add(&bus->counts, which, n);
-    if (bus->plan && device < bus->plan->device_count)
-        ft_counts_add(&bus->plan->devices[device].counts, which, n);
-}
-
-static void count_stale(ft_bus *bus)
-{
-    uint64_t stale = bus->master.counts.stale_bytes;
-    if (stale != bus->stale_before)
-        count(bus, bus->last_device, FT_N_STALE, stale - bus->stale_before);
-    bus->stale_before = stale;
-}
-
-/* --- samples ----------------------------------------------------------------------------------------------------- */
-
-static void push_failed(ft_bus *bus, const ft_block *block, uint8_t quality, uint8_t detail, int64_t now)
-{
-    ft_plan *plan = bus->plan;
-    size_t n = ft_decode_failed(block, plan->points, quality, detail, now, plan->scratch);
-    (void)ft_ring_push(&bus->ring, plan->scratch, n); /* the ring counts what it drops */
-}
-
-static void push_answer(ft_bus *bus, const ft_block *block, int64_t now)
-{
-    size_t pdu_bytes;
-    const uint8_t *pdu = ft_master_pdu(&bus->master, &pdu_bytes);
-    ft_plan *plan = bus->plan;
-    size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
-    (void)ft_ring_push(&bus->ring, plan->scratch, n);
-}
-
-/* Every tag of one device, or of all (FT_NO_BLOCK), fails; the block `except` already told. */
-static void fail_device(ft_bus *bus, uint32_t device, uint32_t except, int64_t now)
-{
-    for (uint32_t i = 0; bus->plan && i < bus->plan->block_count; i++) {
-        const ft_block *block = &bus->plan->blocks[i];
-        if (i != except && (device == FT_NO_BLOCK || block->device == device))
-            push_failed(bus, block, FT_Q_COMM_FAIL, 0, now);
-    }
-}
-
-/* --- the end of a transaction ------------------------------------------------------------------------------------ */
-
-/* Keep the grid, but forget what was missed: the latest due time that is not in the future. */
-static void catch_up(ft_bus *bus, uint32_t device, int64_t now)
-{
-    for (uint32_t i = 0; i < bus->plan->block_count; i++) {
-        const ft_block *block = &bus->plan->blocks[i];
-        ft_turn *turn = &bus->plan->turns[i];
-        if ((device == FT_NO_BLOCK || block->device == device) && turn->due_ns < now)
-            turn->due_ns += (now - turn->due_ns) / block->period_ns * block->period_ns;
-    }
-}
-
-static void settle(ft_bus *bus, int64_t until, int64_t now)
-{
-    bus->settling = 1;
-    bus->free_ns = until;
-    bus->babble_ns = ft_most(until, now + FT_BABBLE_NS);
-}
-
-/* +-1/8, so that devices that died together are not probed together for ever. */
-static int64_t jittered(ft_bus *bus, int64_t span)
-{
-    bus->dice = bus->dice * 1664525u + 1013904223u;
-    return span - span / 8 + (span / 4 >> 8) * (int64_t)(bus->dice >> 24);
-}
-
-static void fell_silent(ft_bus *bus, const ft_block *block, int64_t now)
-{
-    ft_device *device = &bus->plan->devices[block->device];
-    if (++device->silent < FT_DEAD_AFTER)
-        return;
-    if (device->backoff_ns == 0) {
-        fail_device(bus, block->device, bus->current, now);
-        device->backoff_ns = ft_least(FT_PROBE_SHARE * block->timeout_ns, FT_PROBE_MAX_NS);
-    } else {
-        device->backoff_ns = ft_least(2 * device->backoff_ns, FT_PROBE_MAX_NS);
-    }
-    device->not_before_ns = now + jittered(bus, device->backoff_ns);
-}
-
-static void answered(ft_bus *bus, const ft_block *block, int64_t now)
-{
-    ft_device *device = &bus->plan->devices[block->device];
-    device->silent = 0;
-    if (device->backoff_ns) {
-        device->backoff_ns = 0;
-        catch_up(bus, block->device, now);
-    }
-}
-
-/* Damaged: a whole answer came, but its CRC did not fit; else nothing or only a part came in time. */
-static void unanswered(ft_bus *bus, const ft_block *block, int damaged, int64_t now)
-{
-    ft_device *device = &bus->plan->devices[block->device];
-    push_failed(bus, block, FT_Q_COMM_FAIL, 0, now);
-    settle(bus, now + bus->wire.quiet_ns, now);
-    if (damaged)
-        return;
-    count(bus, block->device, FT_N_TIMEOUTS, 1);
-    if (bus->wire.framing == FT_RTU) { /* in TCP the transaction id tells late answers */
-        device->late_until_ns = now + ft_most(block->timeout_ns, FT_LATE_NS);
-        device->late_function = block->function;
-        device->late_bytes = block->response_bytes;
-    }
-    if (bus->master.heard == 0)
-        fell_silent(bus, block, now);
-    else
-        answered(bus, block, now);
-}
-
-static void learn(ft_bus *bus, ft_rhythm *rhythm, int64_t now)
-{
-    int64_t took = now - bus->sent_ns;
-    if (!bus->predicted) {
-        ft_rhythm_observe(rhythm, took, (int32_t)bus->looks);
-        return;
-    }
-    rhythm->relied++;
-    if (bus->looks > 1)
-        ft_rhythm_adjust(rhythm, took - rhythm->expected_ns);
-    else if (took <= rhythm->expected_ns + rhythm->spread_ns) /* a look that came late, for company, tells nothing */
-        ft_rhythm_adjust(rhythm, 0);
-}
-
-static void finish(ft_bus *bus, int64_t now, enum ft_outcome outcome)
-{
-    const ft_block *block = &bus->plan->blocks[bus->current];
-    ft_device *device = &bus->plan->devices[block->device];
-    uint64_t damaged = bus->master.counts.crc_errors - bus->crc_before;
-    size_t pdu_bytes;
-
-    bus->free_ns = now + bus->wire.quiet_ns;
-    device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
-    if (damaged)
-        count(bus, block->device, FT_N_CRC_ERRORS, damaged);
-    if (outcome == FT_TIMED_OUT) {
-        unanswered(bus, block, damaged != 0, now);
-    } else {
-        answered(bus, block, now);
-        if (outcome == FT_ANSWERED) {
-            learn(bus, &bus->plan->turns[bus->current].rhythm, now);
-            count(bus, block->device, FT_N_OK, 1);
-            push_answer(bus, block, now);
-        } else {
-            count(bus, block->device, FT_N_EXCEPTIONS, 1);
-            push_failed(bus, block, FT_Q_EXCEPTION, ft_master_pdu(&bus->master, &pdu_bytes)[1], now);
-        }
-    }
-    count(bus, block->device, FT_N_BUSY_NS, (uint64_t)(bus->free_ns - bus->sent_ns));
-    count_stale(bus); /* what came behind the answer */
-    bus->current = FT_NO_BLOCK;
-}
+/* Answers of a block in a row, after which one that has begun and stops is given up before its timeout. */
+#define FT_GOOD_BLOCK 8u
+/* A device that left so many loop-backs unanswered does not know them. */
+#define FT_MUTE_AFTER 2u
+#define FT_BARRIER_BYTES 8 /* unit, function, sub-function, data, CRC; the answer is the same */
 
 /* --- within a transaction ---------------------------------------------------------------------------------------- */
 
+/* The timeout; sooner where the line has fallen silent after a whole but damaged answer, or in the middle of one from a
+ * block that is known to come without such pauses. */
 static int64_t give_up_at(const ft_bus *bus)
 {
-    int64_t deadline = ft_master_deadline(&bus->master);
-    if (bus->master.counts.crc_errors == bus->crc_before)
-        return deadline;
-    return ft_least(deadline, bus->heard_ns + ft_most(FT_DAMAGE_QUIET_NS, bus->wire.quiet_ns));
+    const ft_master *master = &bus->master;
+    int64_t deadline = ft_master_deadline(master);
+    if (master->began && master->counts.crc_errors != bus->before.crc_errors)
+        deadline = ft_least(deadline, bus->heard_ns + ft_quiet_ns(bus));
+    if (master->began && master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
+        int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
+        deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces));
+    }
+    return deadline;
+}
+
+/* A silence within the answer tells how long the adapter holds bytes back. */
+static void note_pause(ft_bus *bus, int64_t now, size_t n)
+{
+    if (bus->watching && bus->master.arriving)
+        bus->pause_ns = ft_most(bus->pause_ns, now - bus->heard_ns - (int64_t)n * bus->wire.char_ns);
 }
 
 /* What was heard may end the transaction: 1 if so. */
@@ -210,17 +56,17 @@ static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     enum ft_outcome outcome = FT_PENDING;
     bus->looks++;
     if (n) {
+        bus->is_doubted = (uint8_t)ft_guard_doubts(&bus->guard, bus->ask.shape.unit, bus->ask.shape.function);
+        note_pause(bus, now, n);
+        ft_hear(bus, now, bytes, n);
         bus->heard_ns = now;
         outcome = ft_master_feed(&bus->master, now, bytes, n);
     }
-    if (outcome == FT_PENDING && now >= give_up_at(bus)) {
-        outcome = ft_master_expire(&bus->master, now);
-        if (outcome == FT_PENDING)
-            outcome = FT_TIMED_OUT; /* damaged: earlier than the master would */
-    }
+    if (outcome == FT_PENDING && now >= give_up_at(bus))
+        outcome = ft_master_give_up(&bus->master);
     if (outcome == FT_PENDING)
         return 0;
-    finish(bus, now, outcome);
+    ft_end(bus, now, outcome);
     return 1;
 }
 
@@ -243,7 +89,102 @@ static void count_missed(ft_bus *bus, const ft_block *block, ft_turn *turn, int6
     int64_t missed = (now - turn->due_ns) / block->period_ns;
     turn->due_ns += (missed + 1) * block->period_ns;
     if (missed && bus->plan->devices[block->device].backoff_ns == 0)
-        count(bus, block->device, FT_N_OVERRUNS, (uint64_t)missed);
+        ft_count_for(bus, block->device, FT_N_OVERRUNS, (uint64_t)missed);
+}
+
+/* --- another shape, where an answer is owed ---------------------------------------------------------------------- */
+
+enum way { PLAIN, VARIANT, BARRIER };
+
+/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where it is not known whether the line echoes; and an answer of an
+ * earlier one proves nothing. */
+static int may_use_barrier(const ft_bus *bus, const ft_block *block)
+{
+    const ft_device *device = &bus->plan->devices[block->device];
+    return device->alive && device->mute < FT_MUTE_AFTER && bus->master.echo != FT_ECHO_UNKNOWN && !bus->master.echo_changed
+        && ft_guard_is_behind(&bus->guard, block->unit) && !ft_guard_doubts(&bus->guard, block->unit, FT_DIAGNOSTICS);
+}
+
+/* How block i can be asked for at once; PLAIN also where it cannot. */
+static enum way way_for(const ft_bus *bus, uint32_t i, ft_ask *ask)
+{
+    const ft_block *block = &bus->plan->blocks[i];
+    int must_drain = bus->plan->devices[block->device].must_drain;
+    ft_ask_plain(block, ask);
+    if (!must_drain && !ft_guard_avoids(&bus->guard, ask->shape))
+        return PLAIN;
+    if (!must_drain && ft_ask_variant(bus->plan, i, bus->plan->turns[i].variants, &bus->guard, ask))
+        return VARIANT;
+    return may_use_barrier(bus, block) ? BARRIER : PLAIN;
+}
+
+/* When a block that is asked for as planned may be: at once if nothing is owed that it could be mistaken for. */
+static int64_t plain_from(const ft_bus *bus, const ft_block *block)
+{
+    ft_shape shape = {block->unit, block->function, block->response_bytes};
+    if (!bus->plan->devices[block->device].must_drain && !ft_guard_avoids(&bus->guard, shape))
+        return 0;
+    return ft_guard_until(&bus->guard, block->unit);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------ */
+
+static void make_barrier(ft_bus *bus, uint8_t unit)
+{
+    uint8_t pdu[5] = {FT_DIAGNOSTICS, 0, 0};
+    uint8_t adu[FT_MAX_TCP];
+    bus->nonce = (uint16_t)(bus->nonce * 25173u + 13849u); /* visits all 65536 numbers before one comes again */
+    ft_put_u16(pdu + 3, bus->nonce);
+    bus->ask = (ft_ask){.shape = {unit, FT_DIAGNOSTICS, FT_BARRIER_BYTES}, .request_bytes = FT_BARRIER_BYTES};
+    ft_frame(FT_RTU, 0, unit, pdu, sizeof pdu, adu);
+    memcpy(bus->ask.request, adu, FT_BARRIER_BYTES);
+}
+
+/* The unit owes nothing, or its time is over: ask as planned. */
+static void make_plain(ft_bus *bus, const ft_block *block)
+{
+    ft_device *device = &bus->plan->devices[block->device];
+    ft_ask_plain(block, &bus->ask);
+    ft_guard_forgive(&bus->guard, bus->ask.shape);
+    if (device->must_drain)
+        ft_guard_clear(&bus->guard, block->unit);
+    device->must_drain = 0;
+    if (bus->wire.framing == FT_TCP)
+        ft_put_u16(bus->ask.request, ++bus->transaction);
+}
+
+static void make_request(ft_bus *bus, uint32_t i)
+{
+    const ft_block *block = &bus->plan->blocks[i];
+    enum way way = way_for(bus, i, &bus->ask);
+    bus->is_barrier = way == BARRIER;
+    if (way == BARRIER)
+        make_barrier(bus, block->unit);
+    else if (way == VARIANT)
+        bus->plan->turns[i].variants++;
+    else
+        make_plain(bus, block);
+}
+
+static void begin(ft_bus *bus, uint32_t i, int64_t now)
+{
+    const ft_block *block = &bus->plan->blocks[i];
+    const ft_device *device = &bus->plan->devices[block->device];
+    const ft_ask *ask = &bus->ask;
+    bus->timeout_ns = ft_patience_timeout(&device->patience, &bus->pieces, device->silent, block->timeout_ns);
+    ft_master_begin(&bus->master, now, ask->request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
+    bus->current = i;
+    bus->last_device = block->device;
+    bus->sent_ns = now;
+    bus->pause_ns = 0;
+    bus->late_bytes = 0;
+    bus->settling = 0;
+    bus->looks = 0;
+    bus->before = bus->master.counts;
+    bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
+    ft_count_for(bus, block->device, FT_N_TRANSACTIONS, 1);
+    ft_count_for(bus, block->device, FT_N_BARRIERS, bus->is_barrier);
+    ft_count_for(bus, block->device, FT_N_PROBES, device->backoff_ns > 0);
 }
 
 static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
@@ -251,26 +192,16 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     const ft_block *block = &bus->plan->blocks[i];
     ft_turn *turn = &bus->plan->turns[i];
 
-    count_missed(bus, block, turn, now);
-    memcpy(bus->request, block->request, FT_MAX_REQUEST);
-    if (bus->wire.framing == FT_TCP) {
-        bus->transaction++;
-        ft_put_u16(bus->request, bus->transaction);
-    }
-    ft_master_begin(&bus->master, now, bus->request, block->request_bytes, block->response_bytes, block->timeout_ns);
-    count(bus, block->device, FT_N_TRANSACTIONS, 1);
-    bus->current = i;
-    bus->last_device = block->device;
-    bus->sent_ns = now;
-    bus->settling = 0;
-    bus->looks = 0;
-    bus->crc_before = bus->master.counts.crc_errors;
-    bus->predicted = bus->wire.framing == FT_RTU && ft_rhythm_is_steady(&turn->rhythm);
+    make_request(bus, i);
+    begin(bus, i, now);
+    if (!bus->is_barrier)
+        count_missed(bus, block, turn, now);
+    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
     bus->wake_ns = ft_master_deadline(&bus->master);
     if (bus->predicted)
         bus->wake_ns = ft_least(bus->wake_ns, now + turn->rhythm.expected_ns);
-    *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->request, .n = block->request_bytes,
+    *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->ask.request, .n = bus->ask.request_bytes,
                        .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0,
                        .send_ns = bus->predicted ? bus->wake_ns + bus->wire.quiet_ns : FT_NEVER};
     return bus->wake_ns;
@@ -281,33 +212,42 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
 /* Bytes that nobody asked for: the line is not quiet. */
 static void stray(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
 {
+    ft_hear(bus, now, bytes, n);
     (void)ft_master_feed(&bus->master, now, bytes, n); /* it counts them, and keeps TCP frames whole */
-    count_stale(bus);
+    ft_count_noise(bus);
     if (!bus->settling)
-        settle(bus, now, now);
+        ft_settle(bus, now, now);
     if (now < bus->babble_ns)
         bus->free_ns = now + bus->wire.quiet_ns;
 }
 
 /* When block i may be sent, the line apart. */
-static int64_t ready_at(const ft_plan *plan, uint32_t i)
+static int64_t ready_at(const ft_bus *bus, uint32_t i)
 {
-    const ft_block *block = &plan->blocks[i];
-    const ft_device *device = &plan->devices[block->device];
-    int64_t at = ft_most(plan->turns[i].due_ns, device->not_before_ns);
-    if (block->function == device->late_function && block->response_bytes == device->late_bytes)
-        at = ft_most(at, device->late_until_ns);
+    const ft_block *block = &bus->plan->blocks[i];
+    const ft_turn *turn = &bus->plan->turns[i];
+    const ft_device *device = &bus->plan->devices[block->device];
+    int64_t at = ft_most(turn->due_ns, ft_most(turn->not_before_ns, device->not_before_ns));
+    if (device->backoff_ns > 0 && i != device->probe)
+        return FT_NEVER;
+    at = ft_most(at, ft_silence_ready(&bus->silence, device, block->timeout_ns));
+    if (ft_guard_owes(&bus->guard, block->unit)) {
+        ft_ask ask;
+        if (way_for(bus, i, &ask) == PLAIN)
+            at = ft_most(at, plain_from(bus, block));
+    }
     return at;
 }
 
 /* The most urgent block that is ready at `at`, or FT_NO_BLOCK and when the first one will be. */
-static uint32_t choose(const ft_plan *plan, int64_t at, int64_t *first_ready)
+static uint32_t choose(const ft_bus *bus, int64_t at, int64_t *first_ready)
 {
+    const ft_plan *plan = bus->plan;
     uint32_t chosen = FT_NO_BLOCK;
     int64_t earliest = FT_NEVER;
     *first_ready = FT_NEVER;
     for (uint32_t i = 0; i < plan->block_count; i++) {
-        int64_t ready = ready_at(plan, i);
+        int64_t ready = ready_at(bus, i);
         int64_t deadline = plan->turns[i].due_ns + ft_least(plan->blocks[i].period_ns, FT_PATIENCE_NS);
         if (ready > at) {
             *first_ready = ft_least(*first_ready, ready);
@@ -327,7 +267,8 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     if (!bus->attached || !bus->plan)
         return FT_NEVER;
     int64_t at = ft_most(now, bus->free_ns);
-    uint32_t i = choose(bus->plan, at, &bus->wake_ns);
+    ft_guard_tidy(&bus->guard, now);
+    uint32_t i = choose(bus, at, &bus->wake_ns);
     if (i != FT_NO_BLOCK && at == now && looked)
         return send(bus, i, now, out);
     if (i != FT_NO_BLOCK)
@@ -385,7 +326,8 @@ static void abandon(ft_bus *bus, int64_t now)
 {
     if (bus->current == FT_NO_BLOCK)
         return;
-    settle(bus, ft_master_deadline(&bus->master), now); /* its answer may come until then */
+    ft_settle(bus, ft_master_deadline(&bus->master), now); /* its answer may come until then */
+    ft_owe(bus, bus->free_ns);
     bus->current = FT_NO_BLOCK;
 }
 
@@ -403,18 +345,21 @@ ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
 void ft_bus_attach(ft_bus *bus, int64_t now)
 {
     ft_master_init(&bus->master, bus->wire.framing, bus->wire.char_ns);
-    bus->stale_before = 0;
+    bus->counted = bus->master.counts;
+    bus->pieces = (ft_pieces){0}; /* it may be another adapter */
     bus->attached = 1;
     bus->wake_ns = now;
-    settle(bus, now + bus->wire.quiet_ns, now);
+    ft_settle(bus, now + bus->wire.quiet_ns, now);
     if (bus->plan)
-        catch_up(bus, FT_NO_BLOCK, now);
+        ft_catch_up(bus->plan, FT_NO_BLOCK, now);
 }
 
 void ft_bus_detach(ft_bus *bus, int64_t now)
 {
+    if (bus->current != FT_NO_BLOCK)
+        ft_owe(bus, now);
     bus->attached = 0;
     bus->wake_ns = FT_NEVER;
     bus->current = FT_NO_BLOCK;
-    fail_device(bus, FT_NO_BLOCK, FT_NO_BLOCK, now);
+    ft_fail_tags(bus, FT_NO_BLOCK, FT_NO_BLOCK, now);
 }

@@ -10,8 +10,12 @@
  *   gaps       t3.5 after the last byte of an answer; gap_ns after an answer of a device that wants more
  *   looking    a request is only sent in a step that was told what waits on the line, so stale bytes never
  *              stand in front of the answer
- *   late       after a timeout a request that the late answer would fit is held back until it cannot come any more
- *   silence    a device that left FT_DEAD_AFTER polls unanswered is probed with growing back-off
+ *   late       after a failure the device is asked for an answer of another shape, until the lost one has come or cannot
+ *              come any more (guard.h): another block, the same block with some more or less (variant.h), or a barrier,
+ *              a loop-back with a number nobody has used; where none of these goes, nothing is asked for a while
+ *   patience   timeouts follow the device, below the configured one (patience.h)
+ *   silence    a device that left FT_DEAD_AFTER polls unanswered is probed with growing back-off (silence.h)
+ *   busy       a block that the device was too busy for is put off, with growing back-off, and no other one
  *   prediction each block learns how long its answer takes; once steady, the line is looked at just then instead of
  *              at every piece; an answer that comes in one piece is best waited for as such
  */
@@ -23,10 +27,13 @@
 
 #include "busplan.h"
 #include "counts.h"
+#include "guard.h"
 #include "master.h"
 #include "modbus.h"
 #include "ns.h"
 #include "ring.h"
+#include "silence.h"
+#include "variant.h"
 
 /* The properties of a line that the bus must respect. */
 typedef struct ft_wire {
@@ -40,23 +47,32 @@ typedef struct ft_bus {
     ft_wire wire;
     ft_plan *plan;
     ft_ring ring;
+    ft_guard guard;
+    ft_silence silence;
+    ft_pieces pieces;
+    ft_ask ask;            /* what the transaction asks for */
     int64_t sent_ns;       /* start of the transaction */
+    int64_t timeout_ns;    /* of it */
     int64_t heard_ns;      /* last time bytes arrived in it */
+    size_t late_bytes;     /* heard in it, but of answers to others */
+    int64_t pause_ns;      /* the longest silence within its answer so far */
     int64_t free_ns;       /* the line is ours from then on */
     int64_t babble_ns;     /* ... and however much it talks, from then on */
     int64_t wake_ns;       /* next look at the line within the transaction */
     uint32_t current;      /* block that waits for its answer, or FT_NO_BLOCK */
     uint32_t last_device;  /* whose answer stale bytes most likely are */
     uint32_t looks;        /* times the line was looked at in the transaction */
-    uint64_t crc_before;   /* the master's counters when it began, and ... */
-    uint64_t stale_before; /* ... as far as they are counted here */
-    uint32_t dice;         /* state of the jitter */
+    ft_master_counts before; /* the master's counters when it began */
+    ft_master_counts counted; /* ... and as far as they are counted here */
+    uint16_t nonce;        /* of the last barrier */
     uint16_t transaction;  /* MBAP id */
     uint8_t attached;      /* there is a port */
     uint8_t settling;      /* the line may still talk: wait until it is quiet */
     uint8_t predicted;     /* the transaction's first look was timed, not triggered by bytes */
     uint8_t watching;      /* bytes wake the caller */
-    uint8_t request[FT_MAX_REQUEST];
+    uint8_t is_barrier;    /* the transaction */
+    uint8_t is_behind;     /* its unit owed other answers when it began */
+    uint8_t is_doubted;    /* an exception may be the late one to another request */
     ft_counts counts;
 } ft_bus;
 

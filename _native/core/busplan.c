@@ -5,6 +5,7 @@
 
 #include "decode.h"
 #include "modbus.h"
+#include "variant.h"
 
 static int block_is_sound(const ft_block *block, const ft_point *points, uint32_t point_count, uint32_t device_count)
 {
@@ -57,6 +58,8 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
         ft_plan_free(plan);
         return NULL;
     }
+    for (uint32_t i = 0; i < block_count; i++)
+        plan->turns[i].spare = ft_variant_spare(blocks, block_count, i);
     if (block_count)
         memcpy(plan->blocks, blocks, block_count * sizeof *blocks);
     if (point_count)

@@ -5,23 +5,40 @@
 #include <stdint.h>
 
 #include "counts.h"
+#include "patience.h"
 #include "plan.h"
 #include "rhythm.h"
 #include "sample.h"
 
+/* So many registers or bits beyond a block's ends the plan reads anyway, with other blocks. */
+typedef struct ft_spare {
+    int32_t before;
+    int32_t after;
+} ft_spare;
+
 /* One block's place in the schedule. */
 typedef struct ft_turn {
     int64_t due_ns;
+    int64_t not_before_ns; /* the device was busy with this block */
+    int64_t busy_ns;       /* how long it is given, 0: it was not busy */
+    uint32_t variants;     /* requests of another shape so far */
+    uint32_t good;         /* answers in a row */
+    uint8_t known;         /* it was answered at least once */
+    ft_spare spare;
     ft_rhythm rhythm;
 } ft_turn;
 
 typedef struct ft_device {
-    int64_t not_before_ns;  /* its gap or its back-off */
-    int64_t backoff_ns;     /* 0: alive */
-    int64_t late_until_ns;  /* until then a late answer of this shape may still come: */
-    uint16_t late_bytes;
-    uint8_t late_function;
-    uint32_t silent;        /* polls in a row without a byte of an answer */
+    int64_t not_before_ns; /* its gap or its back-off */
+    int64_t backoff_ns;    /* 0: no suspect */
+    uint32_t silent;       /* polls in a row without a byte of an answer */
+    uint32_t probe;        /* block that a suspect is asked for */
+    uint32_t mute;         /* barriers in a row without an answer */
+    uint8_t alive;         /* it has answered since it was a suspect, or ever */
+    uint8_t orderly;       /* late answers that came before anything that was asked later, up to FT_ORDER_TRUST */
+    uint8_t is_disorderly; /* one came after */
+    uint8_t must_drain;    /* what it owes can only be told from the next answer by a barrier, or by waiting */
+    ft_patience patience;
     ft_counts counts;
 } ft_device;
 

@@ -12,9 +12,14 @@ enum ft_bus_count {
     FT_N_TIMEOUTS,
     FT_N_CRC_ERRORS,
     FT_N_EXCEPTIONS,
-    FT_N_STALE,    /* bytes that belonged to no transaction and were thrown away */
+    FT_N_STALE,    /* late answers that were recognised and thrown away */
+    FT_N_AMBIGUOUS, /* exceptions that may have been late ones, thrown away */
     FT_N_OVERRUNS, /* polls skipped because the bus or the device was not ready in their period */
     FT_N_BUSY_NS,  /* time the line was taken: request, answer or timeout, and the gap behind it */
+    FT_N_BARRIERS, /* loop-backs sent to be sure that no late answer is under way */
+    FT_N_PROBES,   /* requests to suspects */
+    FT_N_NOISE,    /* bytes in no answer that was asked for: the line's quality */
+    FT_N_COLLISIONS, /* the line's echo differed from what was sent */
     FT_N_COUNT
 };
 

@@ -205,14 +205,29 @@ static void drop(ft_master *m, size_t n)
     m->counted = m->counted > n ? m->counted - n : 0;
 }
 
+static void note_echo(ft_master *m, enum ft_echo echo)
+{
+    m->echo_changed |= m->echo != FT_ECHO_UNKNOWN && m->echo != echo;
+    m->echo = echo;
+}
+
+/* Nothing came before, and what comes is no echo, nor what a collision has made of it. */
+static int may_begin(const ft_master *m)
+{
+    return m->passed == 0 && (m->echo_stripped || m->echo == FT_ECHO_NONE);
+}
+
 /* Go on behind n bytes that are not the answer. */
 static void pass(ft_master *m, verdict v)
 {
     int tcp = m->framing == FT_TCP;
+    m->began |= v.kind == DAMAGED && may_begin(m);
+    m->passed += v.kind == OWN_ECHO ? 0 : 1;
     if (v.kind == OWN_ECHO) {
+        m->began = 0;
         count_passed(m, m->scan, 1);
         m->counts.echoes++;
-        m->echo = FT_ECHO_SEEN;
+        note_echo(m, FT_ECHO_SEEN);
         m->echo_stripped = 1;
         m->heard -= v.bytes;
         m->first_ns = 0;
@@ -234,6 +249,12 @@ static void finish(ft_master *m, enum ft_outcome outcome)
     m->arriving = 0;
 }
 
+/* `heard`: something else than an answer came. A line that echoes has then not carried what was sent. */
+static void count_collision(ft_master *m, int heard)
+{
+    m->counts.collisions += m->echo == FT_ECHO_SEEN && !m->echo_stripped && heard;
+}
+
 static void take_answer(ft_master *m, size_t bytes)
 {
     int tcp = m->framing == FT_TCP;
@@ -242,7 +263,10 @@ static void take_answer(ft_master *m, size_t bytes)
     memcpy(m->answer, pdu, m->answer_bytes);
     if (!tcp) {
         count_passed(m, m->scan, 1);
-        m->echo = m->echo_stripped || is_mirrored(m) ? m->echo : FT_ECHO_NONE;
+        count_collision(m, m->scan > 0);
+        if (!m->echo_stripped && m->scan == 0 && !is_mirrored(m)) {
+            note_echo(m, FT_ECHO_NONE);
+        }
     }
     m->scan += bytes;
     m->hunting = 0;
@@ -264,6 +288,7 @@ static void hunt(ft_master *m)
         }
         if ((v.kind == INCOMPLETE || v.kind == MAYBE_ECHO) && !m->last_call) {
             m->arriving = v.kind == INCOMPLETE;
+            m->began |= v.kind == INCOMPLETE && v.bytes > 0 && may_begin(m);
             m->wanted = v.bytes;
             m->missing = v.missing;
             return;
@@ -312,8 +337,8 @@ void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, si
     m->request_bytes = n;
     m->answer_bytes = 0;
     m->outcome = FT_PENDING;
-    m->echo_stripped = m->hunting = m->last_call = 0;
-    m->heard = 0;
+    m->echo_stripped = m->hunting = m->last_call = m->began = 0;
+    m->heard = m->passed = 0;
     m->first_ns = 0;
     m->deadline_ns = now + (int64_t)n * m->char_ns + timeout_ns;
     m->rest_ns = (int64_t)longest * m->char_ns + FT_CHUNK_NS;
@@ -363,7 +388,12 @@ enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, 
 
 enum ft_outcome ft_master_expire(ft_master *m, int64_t now)
 {
-    if (m->outcome != FT_PENDING || now < ft_master_deadline(m)) {
+    return now < ft_master_deadline(m) ? m->outcome : ft_master_give_up(m);
+}
+
+enum ft_outcome ft_master_give_up(ft_master *m)
+{
+    if (m->outcome != FT_PENDING) {
         return m->outcome;
     }
     size_t cut_short = m->wanted;
@@ -375,6 +405,7 @@ enum ft_outcome ft_master_expire(ft_master *m, int64_t now)
         m->counts.truncated += cut_short > 0;
         if (m->framing == FT_RTU) {
             count_passed(m, m->used, 1);
+            count_collision(m, m->heard > 0);
         }
         finish(m, FT_TIMED_OUT);
     }

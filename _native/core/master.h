@@ -37,12 +37,14 @@ typedef struct ft_master_counts {
     uint64_t echoes;        /* own requests heard back */
     uint64_t garbage_bytes; /* bytes of a pending transaction in no frame at all */
     uint64_t stale_bytes;   /* bytes that arrived while no answer was awaited */
+    uint64_t collisions;    /* transactions on a line with echo whose echo was not what had been sent */
 } ft_master_counts;
 
 typedef struct ft_master {
     /* the line */
     enum ft_framing framing;
     enum ft_echo echo;        /* what the last transaction that can tell showed */
+    uint8_t echo_changed;     /* it showed both */
     int64_t char_ns;
     ft_master_counts counts;
     /* the transaction */
@@ -50,10 +52,12 @@ typedef struct ft_master {
     uint8_t echo_stripped;    /* the echo comes once */
     uint8_t hunting;          /* TCP: the frame boundary is lost */
     uint8_t arriving;         /* what stands at `scan` may be the answer, incomplete as yet */
+    uint8_t began;            /* the first bytes are the answer's and no echo's, whatever became of the others */
     uint8_t last_call;        /* the deadline has passed: nothing incomplete is waited for */
     size_t request_bytes;
     size_t wanted;            /* length of the answer that is arriving, 0 while its header does not tell */
     size_t missing;
+    size_t passed;            /* bytes that were passed over, echo not counted */
     size_t heard;             /* bytes since begin, echo not counted: 0 at a timeout means silence */
     size_t answer_bytes;
     int64_t deadline_ns;      /* of the answer's first byte */
@@ -87,6 +91,8 @@ enum ft_outcome ft_master_feed(ft_master *m, int64_t now, const uint8_t *bytes, 
 /* FT_TIMED_OUT once now >= the deadline. Rarely FT_ANSWERED or FT_EXCEPTION: a complete answer stood behind bytes that
  * looked like the beginning of a longer one. */
 enum ft_outcome ft_master_expire(ft_master *m, int64_t now);
+/* The same before the deadline, where the caller knows that nothing more will come. */
+enum ft_outcome ft_master_give_up(ft_master *m);
 
 /* Until when a pending answer is waited for; INT64_MAX when none is. */
 int64_t ft_master_deadline(const ft_master *m);

@@ -7,7 +7,8 @@
  *       20     4  group      index of the block that read it; equal (group, time_ns) = read together
  *       24     2  type       enum ft_type
  *       26     1  quality    enum ft_quality
- *       27     1  detail     Modbus exception code with FT_Q_EXCEPTION; bytes of text in a FT_TEXT piece
+ *       27     1  detail     Modbus exception code with FT_Q_EXCEPTION; enum ft_fail with FT_Q_COMM_FAIL; bytes of text in
+ *                            a FT_TEXT piece
  *       28     4  part       FT_TEXT: index of this 8-byte piece, FT_TEXT_LAST set on the last; else 0
  *
  * Values: signed integers are sign-extended to 64 bits, unsigned ones (BOOL, BITS and BCD too) zero-extended,
@@ -33,6 +34,10 @@ enum ft_order { FT_ABCD = 0, FT_CDAB, FT_BADC, FT_DCBA };
 enum ft_quality {
     FT_Q_GOOD = 0, FT_Q_STALE, FT_Q_COMM_FAIL, FT_Q_EXCEPTION, FT_Q_OUT_OF_RANGE, FT_Q_CLOCK_UNKNOWN, FT_Q_SUBSTITUTED
 };
+
+/* Why there was no answer. An ambiguous one is a failed communication, not a stale value: nothing was learned from it, and
+ * the value before it is not repeated. */
+enum ft_fail { FT_FAIL_SILENCE = 0, FT_FAIL_AMBIGUOUS };
 
 #define FT_TEXT_LAST UINT32_C(0x80000000)
 

@@ -4,6 +4,8 @@
 
 #include "sample.h"
 
+#define LAST_UNIT 247
+
 static int has_unit(const uint8_t units[FT_UNITS / 8], uint8_t unit)
 {
     return units[unit / 8] >> (unit % 8) & 1;
@@ -321,6 +323,22 @@ static int stays_silent(ft_server *server, uint8_t unit)
     return strikes(server, FT_FAULT_DROP);
 }
 
+int ft_server_echoes(ft_server *server)
+{
+    return server->framing == FT_RTU && strikes(server, FT_FAULT_ECHO);
+}
+
+size_t ft_server_babble(ft_server *server, uint8_t *out, int64_t *after_ns)
+{
+    if (server->framing != FT_RTU || !strikes(server, FT_FAULT_BABBLE))
+        return 0;
+    size_t n = 1 + draw(server) % FT_BABBLE_BYTES;
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)draw(server);
+    *after_ns = draw(server) % FT_BABBLE_WITHIN_NS;
+    return n;
+}
+
 static void add(ft_answer *answer, const uint8_t *bytes, size_t n)
 {
     memcpy(answer->adu + answer->bytes, bytes, n);
@@ -344,10 +362,20 @@ static size_t damage(ft_server *server, uint8_t *adu, size_t n)
     return n;
 }
 
+/* One that is not played here: an answer in another's name may come when that one is asked. */
+static uint8_t other_unit(const ft_server *server, uint8_t unit)
+{
+    uint8_t other = unit;
+    do
+        other = (uint8_t)(other % LAST_UNIT + 1);
+    while (other != unit && has_unit(server->units, other));
+    return other != unit ? other : (uint8_t)(unit % LAST_UNIT + 1);
+}
+
 static void compose(ft_server *server, const ft_request *request, const job *j, ft_answer *answer)
 {
     uint8_t adu[FT_MAX_TCP];
-    uint8_t unit = strikes(server, FT_FAULT_WRONG_UNIT) ? (uint8_t)(request->unit % 247 + 1) : request->unit;
+    uint8_t unit = strikes(server, FT_FAULT_WRONG_UNIT) ? other_unit(server, request->unit) : request->unit;
     size_t n = ft_frame(server->framing, request->transaction, unit, j->out, j->out_bytes, adu);
     answer->late_ns = strikes(server, FT_FAULT_LATE) ? server->faults.late_ns : 0;
     if (server->framing == FT_RTU) {
@@ -395,8 +423,6 @@ void ft_server_answer(ft_server *server, const ft_request *request, int64_t wall
     job j = {server, request->pdu, request->pdu_bytes, wall_ns / FT_TICK_NS, out, 0, request->unit};
     answer->bytes = 0;
     answer->late_ns = 0;
-    if (server->framing == FT_RTU && strikes(server, FT_FAULT_ECHO))
-        add(answer, request->adu, request->adu_bytes);
     if (has_unit(server->units, request->unit)) {
         answer_unit(server, request, &j, answer);
         return;

@@ -15,19 +15,21 @@
 
 #define FT_ALWAYS (UINT64_C(1) << 32)     /* a fault's chance is a part of this */
 #define FT_GLITCH_BYTES 3                 /* noise on a line that is turned round is this long at most */
-#define FT_ANSWER_BYTES (2 * FT_MAX_TCP + FT_GLITCH_BYTES) /* an echo of the request, noise, the answer */
+#define FT_ANSWER_BYTES (FT_MAX_TCP + FT_GLITCH_BYTES) /* noise, the answer */
+#define FT_BABBLE_BYTES 64                /* more than the longest short answer, so that it drowns some */
+#define FT_BABBLE_WITHIN_NS INT64_C(20000000) /* of a request: in front of its answer, in it, behind it, in the next one's */
 
 /* Written by one thread, read by any. As wide as the host loads at once; on 32-bit hosts it wraps at 2^32. */
 typedef _Atomic size_t ft_counter;
 
 enum ft_fault {
     FT_FAULT_DROP = 0, FT_FAULT_CRC, FT_FAULT_TRUNCATE, FT_FAULT_LATE, FT_FAULT_GLITCH, FT_FAULT_ECHO,
-    FT_FAULT_WRONG_UNIT, FT_FAULT_EXCEPTION, FT_FAULT_DEAD,
+    FT_FAULT_WRONG_UNIT, FT_FAULT_EXCEPTION, FT_FAULT_DEAD, FT_FAULT_BABBLE,
     FT_FAULT_COUNT
 };
 
-/* CRC, truncate, glitch and echo are troubles of RTU frames; the others strike on TCP too. 120 bytes: struct format
- * "=9QqB32s7x". */
+/* CRC, truncate, glitch, echo and babble are troubles of RTU lines; the others strike on TCP too. 128 bytes: struct format
+ * "=10QqB32s7x". */
 typedef struct ft_faults {
     uint64_t chance[FT_FAULT_COUNT]; /* 0 never .. FT_ALWAYS; DEAD has units instead */
     int64_t late_ns;
@@ -35,7 +37,7 @@ typedef struct ft_faults {
     uint8_t dead[FT_UNITS / 8]; /* bit per unit */
 } ft_faults;
 
-_Static_assert(sizeof(ft_faults) == 120, "faults.py packs 120 bytes");
+_Static_assert(sizeof(ft_faults) == 128, "faults.py packs 128 bytes");
 
 enum ft_server_count {
     FT_COUNT_REQUESTS = 0, /* to units played here */
@@ -66,6 +68,11 @@ typedef struct ft_answer {
 /* `signals` must outlive the server. Returns 0, or -1 when they are not sorted, overlap or leave their table. */
 int ft_server_init(ft_server *server, enum ft_framing framing, const uint8_t units[FT_UNITS / 8],
                    const ft_signal *signals, size_t count, const ft_faults *faults, uint64_t seed);
+
+/* Whether the line returns what is sent on it. */
+int ft_server_echoes(ft_server *server);
+/* Noise that nobody asked for, at most FT_BABBLE_BYTES, 0 for none; it begins *after_ns after the end of a request. */
+size_t ft_server_babble(ft_server *server, uint8_t *out, int64_t *after_ns);
 
 /* The bytes that `request` provokes when the device looks at its registers at `wall_ns`. */
 void ft_server_answer(ft_server *server, const ft_request *request, int64_t wall_ns, ft_answer *answer);

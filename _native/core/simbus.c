@@ -9,8 +9,7 @@ void ft_simbus_init(ft_simbus *bus, int64_t char_ns, int64_t gap_ns)
     bus->gap_ns = gap_ns;
     bus->line_end_ns = 0;
     bus->waiting = 0;
-    for (uint32_t i = 0; i < FT_SIM_PENDING; i++)
-        bus->pending[i].bytes = 0;
+    memset(bus->busy_until_ns, 0, sizeof bus->busy_until_ns);
     for (uint32_t i = 0; i < FT_SIM_STREAMS; i++)
         ft_stream_init(&bus->streams[i]);
 }
@@ -33,35 +32,56 @@ static int64_t request_end_ns(ft_simbus *bus, const ft_request *request)
     return start_ns + (int64_t)request->adu_bytes * bus->char_ns;
 }
 
-static void put_off(ft_simbus *bus, uint32_t stream, int64_t start_ns, const ft_answer *answer)
+/* Behind all that starts no later. */
+static void put_off(ft_simbus *bus, uint32_t stream, int64_t start_ns, const uint8_t *bytes, size_t n)
 {
-    ft_pending *place = bus->pending;
+    uint32_t at = bus->waiting;
+    if (n == 0)
+        return;
     if (bus->waiting == FT_SIM_PENDING) {
         ft_count(&bus->counts[FT_COUNT_UNSENT], 1);
         return;
     }
-    while (place->bytes > 0)
-        place++;
-    place->start_ns = start_ns;
-    place->sent = 0;
-    place->bytes = answer->bytes;
-    place->stream = stream;
-    memcpy(place->adu, answer->adu, answer->bytes);
+    while (at > 0 && bus->pending[at - 1].start_ns > start_ns)
+        at--;
+    memmove(&bus->pending[at + 1], &bus->pending[at], (bus->waiting - at) * sizeof *bus->pending);
+    bus->pending[at] = (ft_pending){.start_ns = start_ns, .bytes = n, .stream = stream};
+    memcpy(bus->pending[at].adu, bytes, n);
     bus->waiting++;
+}
+
+/* When the unit begins to answer: not before it has answered what was asked earlier. */
+static int64_t answer_start_ns(ft_simbus *bus, uint8_t unit, int64_t start_ns, const ft_answer *answer)
+{
+    int64_t *busy_until_ns = &bus->busy_until_ns[unit];
+    start_ns += answer->late_ns;
+    if (start_ns < *busy_until_ns)
+        start_ns = *busy_until_ns;
+    *busy_until_ns = start_ns + (int64_t)answer->bytes * bus->char_ns;
+    return start_ns;
 }
 
 static void answer_request(ft_simbus *bus, uint32_t stream, const ft_request *request, int64_t now_ns, int64_t wall_ns)
 {
     ft_answer answer;
+    uint8_t noise[FT_BABBLE_BYTES];
     int64_t end_ns = bus->char_ns > 0 ? request_end_ns(bus, request) : now_ns;
     int64_t start_ns = end_ns + bus->gap_ns;
+    int64_t line_end_ns = end_ns;
+    int64_t noise_ns = 0;
+
+    if (ft_server_echoes(&bus->server))
+        put_off(bus, stream, end_ns - (int64_t)request->adu_bytes * bus->char_ns, request->adu, request->adu_bytes);
+    size_t noise_bytes = ft_server_babble(&bus->server, noise, &noise_ns);
+    put_off(bus, stream, end_ns + noise_ns, noise, noise_bytes);
     ft_server_answer(&bus->server, request, wall_ns + (start_ns - now_ns), &answer);
-    bus->line_end_ns = end_ns;
-    if (answer.bytes == 0)
-        return;
-    put_off(bus, stream, start_ns + answer.late_ns, &answer);
-    if (answer.late_ns == 0) /* a master cannot keep clear of an answer that comes when it has given up */
-        bus->line_end_ns = start_ns + (int64_t)answer.bytes * bus->char_ns;
+    if (answer.bytes > 0) {
+        int64_t from_ns = answer_start_ns(bus, request->unit, start_ns, &answer);
+        put_off(bus, stream, from_ns, answer.adu, answer.bytes);
+        if (from_ns == start_ns) /* a master cannot keep clear of an answer that comes when it has given up */
+            line_end_ns = start_ns + (int64_t)answer.bytes * bus->char_ns;
+    }
+    bus->line_end_ns = line_end_ns;
 }
 
 int ft_simbus_next(ft_simbus *bus, uint32_t stream, int64_t now_ns, int64_t wall_ns)
@@ -88,10 +108,10 @@ static int64_t due_ns(const ft_simbus *bus, const ft_pending *answer, size_t fro
     return answer->start_ns + (int64_t)piece_end(answer, from) * bus->char_ns;
 }
 
-static void forget(ft_simbus *bus, ft_pending *answer)
+static void forget(ft_simbus *bus, uint32_t at)
 {
-    bus->waiting -= answer->bytes > 0;
-    answer->bytes = 0;
+    bus->waiting--;
+    memmove(&bus->pending[at], &bus->pending[at + 1], (bus->waiting - at) * sizeof *bus->pending);
 }
 
 static size_t release_one(ft_simbus *bus, ft_pending *answer, int64_t now_ns, uint8_t *out)
@@ -99,24 +119,23 @@ static size_t release_one(ft_simbus *bus, ft_pending *answer, int64_t now_ns, ui
     size_t from = answer->sent;
     while (answer->sent < answer->bytes && due_ns(bus, answer, answer->sent) <= now_ns)
         answer->sent = piece_end(answer, answer->sent);
-    size_t n = answer->sent - from;
-    memcpy(out, answer->adu + from, n);
-    if (answer->sent == answer->bytes)
-        forget(bus, answer);
-    return n;
+    memcpy(out, answer->adu + from, answer->sent - from);
+    return answer->sent - from;
 }
 
 size_t ft_simbus_release(ft_simbus *bus, int64_t now_ns, uint32_t *stream, uint8_t *out)
 {
     size_t n = 0;
-    for (uint32_t i = 0; i < FT_SIM_PENDING && bus->waiting > 0; i++) {
+    for (uint32_t i = 0; i < bus->waiting;) {
         ft_pending *answer = &bus->pending[i];
-        if (answer->bytes == 0 || (n > 0 && answer->stream != *stream))
-            continue;
-        size_t piece = release_one(bus, answer, now_ns, out + n);
+        size_t piece = n > 0 && answer->stream != *stream ? 0 : release_one(bus, answer, now_ns, out + n);
         if (piece > 0)
             *stream = answer->stream;
         n += piece;
+        if (answer->sent == answer->bytes)
+            forget(bus, i);
+        else
+            i++;
     }
     return n;
 }
@@ -124,9 +143,9 @@ size_t ft_simbus_release(ft_simbus *bus, int64_t now_ns, uint32_t *stream, uint8
 int64_t ft_simbus_due(const ft_simbus *bus)
 {
     int64_t next_ns = INT64_MAX;
-    for (uint32_t i = 0; i < FT_SIM_PENDING && bus->waiting > 0; i++) {
+    for (uint32_t i = 0; i < bus->waiting; i++) {
         const ft_pending *answer = &bus->pending[i];
-        if (answer->bytes > 0 && due_ns(bus, answer, answer->sent) < next_ns)
+        if (due_ns(bus, answer, answer->sent) < next_ns)
             next_ns = due_ns(bus, answer, answer->sent);
     }
     return next_ns;
@@ -135,7 +154,7 @@ int64_t ft_simbus_due(const ft_simbus *bus)
 void ft_simbus_end(ft_simbus *bus, uint32_t stream)
 {
     ft_stream_init(&bus->streams[stream]);
-    for (uint32_t i = 0; i < FT_SIM_PENDING; i++)
+    for (uint32_t i = bus->waiting; i-- > 0;)
         if (bus->pending[i].stream == stream)
-            forget(bus, &bus->pending[i]);
+            forget(bus, i);
 }

@@ -5,7 +5,8 @@
  *   arrival          + n chars          + t3.5              + 16 chars      + 32 chars ...
  *   |== request =====|                  |== piece 1 ========|== piece 2 ====|
  *
- * All of a request's bytes arrive when the master writes them, as a pty has no speed. */
+ * All of a request's bytes arrive when the master writes them, as a pty has no speed. A unit that is late answers what it
+ * was asked meanwhile after that, in the order of the requests: it has one transmitter. */
 #ifndef FT_SIMBUS_H
 #define FT_SIMBUS_H
 
@@ -15,12 +16,13 @@
 #include "server.h"
 
 #define FT_SIM_STREAMS 8     /* connections to one TCP bus at once; industrial gateways take 4 to 8. A line is one */
-#define FT_SIM_PENDING 8     /* answers of one bus that wait for their time; a master that ran so far ahead is lost */
+#define FT_SIM_PENDING 12    /* of one bus; a master that runs so far ahead of a late device is lost */
+#define FT_SIM_AT_ONCE 3     /* of one request: its echo, noise, its answer */
 #define FT_SIM_FIFO_BYTES 16 /* what a UART hands over at once */
 #define FT_SIM_GAP_TOLERANCE_NS INT64_C(20000) /* rounding of a master's own timer, one bit at 57600 baud */
 #define FT_SIM_OUT_BYTES (FT_SIM_PENDING * FT_ANSWER_BYTES)
 
-enum ft_bus_count {
+enum ft_simbus_count {
     FT_COUNT_GAP_VIOLATIONS = 0, /* requests that began sooner than t3.5 after the line fell silent */
     FT_COUNT_UNSENT,             /* answers nobody took: the reader's buffer, or the bus's own queue, was full */
     FT_COUNT_CONNECTIONS,
@@ -28,11 +30,11 @@ enum ft_bus_count {
     FT_BUS_COUNTS
 };
 
-/* An answer on its way: byte i is out at start_ns + (i + 1) * char_ns. */
+/* An answer, an echo or noise on its way: byte i is out at start_ns + (i + 1) * char_ns. */
 typedef struct ft_pending {
     int64_t start_ns;
     size_t sent;
-    size_t bytes; /* 0: this place is free */
+    size_t bytes;
     uint32_t stream;
     uint8_t adu[FT_ANSWER_BYTES];
 } ft_pending;
@@ -41,8 +43,9 @@ typedef struct ft_simbus {
     ft_server server;
     int64_t char_ns; /* one character on the wire; 0: not paced */
     int64_t gap_ns;  /* t3.5, which is also the device's delay; 0: not paced */
+    int64_t busy_until_ns[FT_UNITS]; /* the unit's answers wait so long */
     int64_t line_end_ns; /* paced: when the line fell or will fall silent; 0: never used */
-    uint32_t waiting; /* answers in `pending` */
+    uint32_t waiting; /* pending[0 .. waiting), sorted by start_ns */
     ft_pending pending[FT_SIM_PENDING];
     ft_stream streams[FT_SIM_STREAMS];
     ft_counter counts[FT_BUS_COUNTS];

@@ -62,7 +62,7 @@ static int serve(ft_simport *port, uint32_t stream, const uint8_t *bytes, size_t
     int found;
     ft_simbus_feed(&port->bus, stream, now_ns, bytes, n);
     while ((found = ft_simbus_next(&port->bus, stream, now_ns, wall_ns)) > 0)
-        if (port->bus.waiting == FT_SIM_PENDING)
+        if (port->bus.waiting > FT_SIM_PENDING - FT_SIM_AT_ONCE)
             send_due(port, now_ns);
     send_due(port, now_ns);
     return found;
@@ -78,7 +78,9 @@ static int is_stopping(ft_simloop *loop)
 static int is_one_simple_line(const ft_simloop *loop)
 {
     const ft_simport *port = loop->ports[0];
-    return loop->count == 1 && is_line(port) && port->bus.char_ns == 0 && port->bus.server.faults.chance[FT_FAULT_LATE] == 0;
+    const uint64_t *chance = port->bus.server.faults.chance;
+    return loop->count == 1 && is_line(port) && port->bus.char_ns == 0 && chance[FT_FAULT_LATE] == 0
+        && chance[FT_FAULT_BABBLE] == 0;
 }
 
 static int run_one_line(ft_simloop *loop)

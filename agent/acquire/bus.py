@@ -40,9 +40,14 @@ class Counts(NamedTuple):
     timeouts: int
     crc_errors: int
     exceptions: int
-    stale_discarded: int  # bytes that belonged to no transaction
+    stale_discarded: int  # answers that came when they were no longer awaited
+    ambiguous: int  # exceptions that may have been late ones, discarded too
     overruns: int  # polls skipped because bus or device were not ready in their period
     busy_ns: int
+    barriers: int  # loop-backs, sent to be sure that no late answer is under way
+    probes: int  # requests to devices that seem to be dead
+    noise_bytes: int  # in no answer: the line's quality
+    collisions: int  # the line's echo differed from what was sent
 
 
 class BusStats(NamedTuple):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from agent.errors import UsageError
 from agent.model import NS_PER_MS
 
-PACKED = struct.Struct("=9QqB32s7x")  # ft_faults
+PACKED = struct.Struct("=10QqB32s7x")  # ft_faults
 ALWAYS = 1 << 32  # FT_ALWAYS
-KINDS = ("drop", "crc", "truncate", "late", "glitch", "echo", "wrong-unit", "exception", "dead")  # as enum ft_fault
+# In the order of enum ft_fault; babble is noise that nobody asked for.
+KINDS = ("drop", "crc", "truncate", "late", "glitch", "echo", "wrong-unit", "exception", "dead", "babble")
 MAX_LATE_MS = 60_000  # later than any master waits
 SHAPES = {"late": "late:P:MS", "exception": "exception:P:CODE", "echo": "echo", "dead": "dead:UNIT"}
 

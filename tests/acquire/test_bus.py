@@ -1,4 +1,5 @@
 import ctypes
+import itertools
 import logging
 import threading
 import time

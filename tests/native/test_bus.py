@@ -21,6 +21,8 @@ QUIET_NS = 1_750_000
 FIFO_BYTES = 16
 U16 = 1
 GOOD, COMM_FAIL, EXCEPTION = 0, 2, 3
+SILENCE, AMBIGUOUS = 0, 1  # details of COMM_FAIL
+LOOP_BACK = 8
 
 
 Answer = Callable[[bytes, int], list[tuple[int, bytes]]]
@@ -70,7 +72,9 @@ def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]
 
 
 def answer_to(request: bytes, value: Callable[[int, int], int] = lambda unit, address: 1000 * unit + address) -> bytes:
-    """The right answer: by default every register's value is the number of its tag."""
+    """The right answer: by default every register's value is the number of its tag; a loop-back is its own."""
+    if request[1] == LOOP_BACK:
+        return request
     unit, function, address, quantity = struct.unpack_from(">BBHH", request)
     payload = b"".join(struct.pack(">H", value(unit, address + at)) for at in range(quantity))
     frame = bytes([unit, function, len(payload)]) + payload
@@ -240,11 +244,11 @@ def test_a_device_gets_the_gap_it_wants_while_others_are_polled() -> None:
     assert len(rig.sent_to(2)) > 5 * len(slow)
 
 
-def test_stale_bytes_are_read_away_before_a_request_and_counted() -> None:
+def test_bytes_nobody_asked_for_are_read_away_before_a_request_and_counted_as_noise() -> None:
     rig = Rig([Poll(period=100 * MS)], QUICK)
     rig.put(95 * MS, b"\x01\x03\x02")
     rig.run(S)
-    assert rig.counts["stale_discarded"] == 3
+    assert rig.counts["noise_bytes"] == 3
     assert rig.counts["ok"] == 10
     assert all(at - heard >= QUIET_NS for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True))
 
@@ -276,15 +280,46 @@ def test_every_unanswered_poll_fails_all_its_tags() -> None:
 
 
 def test_a_damaged_answer_costs_a_moment_of_silence_not_the_timeout() -> None:
-    def damaged_first(request: bytes, number: int) -> list[tuple[int, bytes]]:
+    def second_damaged(request: bytes, number: int) -> list[tuple[int, bytes]]:
         answer = answer_to(request)
-        return paced(answer if number else answer[:-1] + bytes([answer[-1] ^ 1]), QUIET_NS)
+        return paced(answer[:-1] + bytes([answer[-1] ^ 1]) if number == 1 else answer, QUIET_NS)
 
-    rig = Rig([Poll(period=1, timeout=300 * MS)], damaged_first).run(S)
+    rig = Rig([Poll(period=1, timeout=300 * MS)], second_damaged).run(S)
     assert rig.counts["crc_errors"] == 1
     assert rig.counts["timeouts"] == 0
-    assert rig.sent[1][0] < 40 * MS
-    assert [sample.quality for sample in rig.samples[:11]] == [COMM_FAIL] * 10 + [GOOD]
+    assert rig.sent[2][0] - rig.sent[1][0] < 40 * MS
+    assert [sample.quality for sample in rig.samples[10:21]] == [COMM_FAIL] * 10 + [GOOD]
+
+
+def test_an_answer_that_stops_in_the_middle_costs_its_silence_not_the_timeout() -> None:
+    def cut(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return paced(answer_to(request)[: 12 if number == 100 else None], QUIET_NS)
+
+    rig = Rig([Poll(period=1, timeout=300 * MS)], cut, ring_bits=14).run(2 * S)
+    assert rig.sent[101][0] - rig.sent[100][0] < 20 * MS
+    assert asked(rig)[101] == "1/3@0x10"  # it came, as far as it did, and comes no more
+
+
+def test_an_adapter_that_holds_bytes_back_is_not_taken_for_a_cut() -> None:
+    """62 bytes at a time, the rest 16 ms later; short blocks first, which never show it."""
+    held = lambda request: [(2 * MS, answer_to(request)[:62]), (19 * MS, answer_to(request)[62:])]  # noqa: E731
+    polls = [Poll(period=50 * MS), Poll(period=50 * MS, phase=5 * S, address=50, quantity=60)]
+    rig = Rig(polls, lambda request, _: held(request), ring_bits=14).run(20 * S)
+    assert rig.counts["timeouts"] == 0
+    assert rig.counts["ok"] == 700
+
+
+def test_every_damaged_answer_is_followed_by_a_quiet_line() -> None:
+    """The rest of it may come as late as the adapter has been seen to hold bytes back."""
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        whole = answer_to(request)
+        damaged = bytes([*whole[:5], whole[5] ^ 1, *whole[6:]]) if number % 20 == 19 else whole
+        return [(2 * MS, damaged[:16]), (14 * MS, damaged[16:])]
+
+    rig = Rig([Poll(period=1)], answer, ring_bits=14).run(10 * S)
+    pauses = [at - heard for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)]
+    assert min(pauses[20::20]) >= 10 * MS > 3 * QUIET_NS > min(pauses)
 
 
 @given(
@@ -326,6 +361,179 @@ def test_damage_of_any_kind_never_makes_a_wrong_value(damage: list[str]) -> None
         assert rig.counts["timeouts"] == rig.counts["crc_errors"] == 0
 
 
+# --- while an answer is owed ---
+
+
+def asked(rig: Rig) -> list[str]:
+    """The requests in short: unit, function, address and quantity; a loop-back without its number."""
+    short = []
+    for _, request in rig.sent:
+        unit, function, address, quantity = struct.unpack_from(">BBHH", request)
+        short.append(f"{unit}/loop-back" if function == LOOP_BACK else f"{unit}/{function}@{address}x{quantity}")
+    return short
+
+
+def late_at(numbers: dict[int, int]) -> Answer:
+    """A device in whose answers to some requests (by number) so many ns pass before they come."""
+    return lambda request, n: paced(answer_to(request), QUIET_NS + numbers.get(n, 0))
+
+
+def test_after_a_timeout_a_register_less_is_read_at_either_end_in_turn() -> None:
+    rig = Rig(
+        [Poll(period=50 * MS, timeout=40 * MS, quantity=10)], lambda request, n: [] if n == 1 else QUICK(request, n)
+    )
+    rig.run(500 * MS)
+    assert asked(rig)[:6] == ["1/3@0x10", "1/3@0x10", "1/3@0x9", "1/3@1x9", "1/3@0x9", "1/3@1x9"]
+    assert asked(rig)[-1] == "1/3@0x10"  # its window is over
+    tags = [sample.tag - 1000 for sample in rig.samples if sample.quality == GOOD][10:28]
+    assert tags == [*range(9), *range(1, 10)]
+    assert rig.wrong() == []
+
+
+def test_registers_that_the_plan_reads_anyway_are_read_as_well_instead() -> None:
+    polls = [
+        Poll(period=50 * MS, timeout=40 * MS, quantity=4),
+        Poll(period=5 * S, phase=4 * S, address=4, quantity=8),
+    ]
+    rig = Rig(polls, lambda request, n: [] if n == 1 else QUICK(request, n)).run(500 * MS)
+    assert asked(rig)[:4] == ["1/3@0x4", "1/3@0x4", "1/3@0x5", "1/3@0x5"]
+    assert {sample.tag for sample in rig.good()} == {1000, 1001, 1002, 1003}
+
+
+def test_no_tag_is_torn_where_less_is_read() -> None:
+    wide = [POINT.pack(7, 0, 2, 3, 0, 0, 0), POINT.pack(8, 2, 4, 5, 0, 0, 0), POINT.pack(9, 6, 2, 3, 0, 0, 0)]
+    blocks, _, devices = plan_of([Poll(period=50 * MS, timeout=40 * MS, quantity=8)])
+    packed = list(BLOCK.unpack(blocks))
+    packed[7] = len(wide)
+    rig = Rig([Poll()], lambda request, n: [] if n == 1 else QUICK(request, n))
+    rig.bus.adopt(BLOCK.pack(*packed), b"".join(wide), devices, 0)
+    rig.run(300 * MS)
+    assert asked(rig)[2:4] == ["1/3@0x6", "1/3@2x6"]
+    assert [sample.tag for sample in rig.good()][3:7] == [7, 8, 8, 9]
+
+
+SINGLE = Poll(period=20 * MS, timeout=50 * MS, quantity=1)
+
+
+def test_a_single_register_is_asked_for_behind_a_barrier_and_after_the_window() -> None:
+    rig = Rig([SINGLE], lambda request, n: [] if n == 1 else QUICK(request, n)).run(S)
+    assert asked(rig)[:4] == ["1/3@0x1", "1/3@0x1", "1/loop-back", "1/3@0x1"]
+    assert rig.sent[3][0] - rig.sent[1][0] >= 50 * MS + 250 * MS
+    assert rig.counts["barriers"] == 1
+
+
+def test_a_device_that_answers_in_order_is_trusted_with_barriers_after_a_while() -> None:
+    """Its late answers come in front of the barrier's, four times; the fifth, lost for good, is not waited for."""
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        held, rig.held = rig.held, b""
+        if request[1] != LOOP_BACK and number % 5 == 4 and number < 24:
+            rig.held = answer_to(request)
+            return []
+        if number == 31:
+            return []
+        return paced(held + answer_to(request), QUIET_NS)
+
+    rig = Rig([SINGLE], answer)
+    rig.held = b""  # type: ignore[attr-defined]
+    rig.run(2 * S)
+    lost = rig.sent[31][0]
+    assert rig.counts["stale_discarded"] >= 4
+    assert asked(rig)[32:34] == ["1/loop-back", "1/3@0x1"]
+    assert rig.sent[33][0] - lost < 100 * MS
+    assert rig.wrong() == []
+
+
+def test_a_device_without_loop_back_refuses_it_and_that_is_as_good() -> None:
+    refusal = with_crc(bytes([1, 0x80 | LOOP_BACK, 1]))
+    rig = Rig(
+        [SINGLE],
+        lambda request, n: paced(refusal, QUIET_NS) if request[1] == LOOP_BACK else late_at({3: 60 * MS})(request, n),
+    ).run(S)
+    assert rig.counts["exceptions"] == 0
+    assert rig.counts["ok"] > 40
+    assert rig.counts["stale_discarded"] == 1
+
+
+def test_a_device_that_ignores_loop_backs_is_not_taken_for_dead_and_not_asked_for_ever() -> None:
+    lost = itertools.cycle([False] * 9 + [True])
+    rig = Rig([SINGLE], lambda request, n: [] if request[1] == LOOP_BACK or next(lost) else QUICK(request, n))
+    rig.run(30 * S)
+    assert rig.counts["barriers"] == 2
+    assert rig.counts["probes"] == 0
+    assert rig.counts["ok"] > 500
+
+
+def test_an_exception_that_may_be_a_late_one_is_not_believed_and_cleared_up_by_a_barrier() -> None:
+    refusal = with_crc(bytes([1, 0x83, 4]))
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return paced(refusal, QUIET_NS) if number == 3 else [] if number == 2 else QUICK(request, number)
+
+    rig = Rig([Poll(period=50 * MS, timeout=40 * MS)], answer).run(S)
+    assert asked(rig)[2:5] == ["1/3@0x10", "1/3@0x9", "1/loop-back"]
+    assert rig.counts["ambiguous"] == 1
+    assert rig.counts["exceptions"] == 0
+    told = {(sample.quality, sample.detail) for sample in rig.samples}
+    assert told == {(GOOD, 0), (COMM_FAIL, SILENCE), (COMM_FAIL, AMBIGUOUS)}
+    assert asked(rig)[-1] == "1/3@0x10"
+
+
+@given(
+    first=st.sampled_from([b"", b"\x00", answer_to(with_crc(b"\x01\x03\x00\x00\x00\x0a"))]),
+    behind=st.sampled_from([b"", with_crc(b"\x01\x83\x02"), b"\x00\x00", with_crc(b"\x01\x03\x02\x00\x07")]),
+)
+@settings(deadline=None)
+def test_what_is_glued_to_an_answer_changes_nothing(first: bytes, behind: bytes) -> None:
+    rig = Rig(
+        [Poll(period=50 * MS, address=5, quantity=3)],
+        lambda request, _: [(2 * MS, first + answer_to(request) + behind)],
+    ).run(S)
+    assert rig.counts["ok"] == 20
+    assert rig.wrong() == []
+
+
+def test_a_late_answer_in_an_idle_line_is_recognised_and_makes_the_timeouts_longer() -> None:
+    polls = [Poll(period=S, timeout=500 * MS)]
+    slow = dict.fromkeys(range(300, 320), 100 * MS)
+    rig = Rig(polls, late_at(slow), ring_bits=14).run(299 * S + 500 * MS)
+    assert rig.counts["timeouts"] == 0
+    rig.run(330 * S)
+    assert rig.counts["stale_discarded"] == rig.counts["timeouts"] == 1  # the first one, at 30 ms
+
+
+# --- timeouts ---
+
+
+def test_the_timeout_of_a_quick_device_shrinks_to_30_ms_and_grows_again_when_it_falls_silent() -> None:
+    rig = Rig([Poll(period=100 * MS, timeout=S)], lambda request, n: QUICK(request, n) if n < 300 else [], ring_bits=14)
+    rig.run(32 * S)
+    failed = [sample.time_ns for sample in rig.samples if sample.quality == COMM_FAIL and sample.tag == 1000]
+    waits = [at - max(sent for sent, _ in rig.sent if sent <= at) for at in failed]
+    assert [round(wait / MS) for wait in waits] == [31, 61, 121]
+
+
+def test_the_timeout_is_never_shorter_than_half_as_long_again_as_the_slowest_answer() -> None:
+    slow = lambda request, n: paced(answer_to(request), 80 * MS if n % 250 == 100 else 2 * MS)  # noqa: E731
+    rig = Rig([Poll(period=100 * MS, timeout=S)], slow, ring_bits=16).run(300 * S)
+    assert rig.counts["timeouts"] == 0
+
+
+def test_a_block_for_which_the_device_is_busy_is_put_off_and_no_other() -> None:
+    busy = with_crc(bytes([1, 0x83, 6]))
+    rig = Rig(
+        [Poll(period=50 * MS, address=0), Poll(period=50 * MS, address=100)],
+        lambda request, n: paced(busy, QUIET_NS) if request[3] == 0 else QUICK(request, n),
+        ring_bits=14,
+    ).run(20 * S)
+    put_off = [at for at, request in rig.sent if request[3] == 0]
+    gaps = [later - before for before, later in itertools.pairwise(put_off)]
+    assert len(rig.sent) - len(put_off) == 400
+    assert gaps == sorted(gaps)
+    assert 90 * MS < gaps[0] < 200 * MS < 5 * S < gaps[-1] < 12 * S
+    assert {(sample.quality, sample.detail) for sample in rig.samples} == {(GOOD, 0), (EXCEPTION, 6)}
+
+
 # --- dead devices ---
 
 
@@ -359,6 +567,44 @@ def test_a_device_that_comes_back_is_polled_at_its_full_rate_at_once() -> None:
     back = next(at for at, _ in rig.sent[probes:])
     assert len([at for at, _ in rig.sent if back <= at < back + S]) in (10, 11)
     assert rig.counts["overruns"] == overruns
+
+
+def test_a_suspect_is_asked_for_the_shortest_block_it_ever_answered() -> None:
+    polls = [
+        Poll(period=S, quantity=20),
+        Poll(period=S, address=100, quantity=5),
+        Poll(period=S, address=200, quantity=1, phase=500 * MS),
+    ]
+    refusal = with_crc(b"\x01\x83\x02")
+    alive = lambda request, n: paced(refusal, QUIET_NS) if request[3] == 200 else QUICK(request, n)  # noqa: E731
+    rig = Rig(polls, alive, ring_bits=14).run(10 * S)
+    rig.answer = silent
+    rig.run(300 * S)
+    assert {short[:7] for short in asked(rig)[-4:]} == {"1/3@100", "1/3@102"}  # in two shapes: answers are owed
+    assert rig.counts["probes"] >= 4
+
+
+def test_suspects_are_probed_in_a_fiftieth_of_the_time_and_never_longer_apart_than_72_s() -> None:
+    rig = Rig([Poll(period=100 * MS, timeout=S)]).run(600 * S)
+    probes = [at for at, _ in rig.sent[3:]]
+    gaps = [later - before for before, later in itertools.pairwise(probes)]
+    assert all(50 * S <= gap <= 73 * S for gap in gaps)
+    assert rig.counts["probes"] == len(probes) >= 8
+
+
+def test_a_suspect_that_turns_out_to_be_late_is_asked_at_once() -> None:
+    answers = {n: 900 * MS for n in range(3)}
+    rig = Rig([Poll(period=100 * MS, timeout=200 * MS)], late_at(answers)).run(3 * S)
+    assert rig.counts["timeouts"] == 3
+    assert rig.counts["ok"] > 15
+
+
+def test_a_device_that_is_always_late_gets_no_more_than_the_share_of_suspects() -> None:
+    rig = Rig([Poll(period=50 * MS, timeout=100 * MS), Poll(unit=2, period=50 * MS)], ring_bits=14)
+    rig.answer = lambda request, _: paced(answer_to(request), 150 * MS if request[0] == 1 else QUIET_NS)
+    rig.run(120 * S)
+    assert rig.counts["ok"] > 0.85 * 120 * S / (50 * MS)
+    assert rig.device_counts(0)["stale_discarded"] > 0
 
 
 def test_a_device_that_answers_with_noise_is_not_dead() -> None:

@@ -299,10 +299,10 @@ def test_a_seed_repeats_its_faults_and_another_seed_has_others():
 @pytest.mark.parametrize(
     ("units", "signals", "faults"),
     [
-        (31, b"", 120),
+        (31, b"", 128),
         (32, b"", 119),
-        (32, b"\0" * 10, 120),
-        (32, struct.pack("=HHHBBBB", 65535, 2, 0, 1, 0, 7, 0), 120),
+        (32, b"\0" * 10, 128),
+        (32, struct.pack("=HHHBBBB", 65535, 2, 0, 1, 0, 7, 0), 128),
     ],
 )
 def test_what_does_not_fit_is_refused(units, signals, faults):

@@ -57,7 +57,7 @@ def test_a_loop_that_wakes_up_late_sends_all_that_is_due_at_once():
 
 def test_values_are_those_of_the_moment_the_answer_begins():
     request_and_delay_ns = REQUEST_CHARS * CHAR_NS + GAP_NS
-    unpaced = SimulatedBus(0, unit_bits([1]), b"", bytes(120))
+    unpaced = SimulatedBus(0, unit_bits([1]), b"", bytes(128))
     paced = line()
     for wall_ns in (WALL_NS + 100_000_000 - request_and_delay_ns - 1, WALL_NS + 100_000_000 - request_and_delay_ns):
         unpaced.feed(READ, 0, wall_ns + request_and_delay_ns)
@@ -111,10 +111,10 @@ def test_a_master_that_runs_ahead_is_answered_in_turn_at_the_speed_of_the_line()
 
 def test_a_master_that_runs_too_far_ahead_loses_answers_and_they_are_counted():
     bus = line()
-    for number in range(10):
+    for number in range(14):
         ask(bus, READ, now_ns=number)
-    assert len(pieces(bus)) == 8
-    assert (bus.counts()["answered"], bus.counts()["unsent"]) == (10, 2)
+    assert len(pieces(bus)) == 12
+    assert (bus.counts()["answered"], bus.counts()["unsent"]) == (14, 2)
 
 
 def test_late_answers_come_at_their_time_whatever_has_been_asked_since():
@@ -123,3 +123,40 @@ def test_late_answers_come_at_their_time_whatever_has_been_asked_since():
     ask(bus, READ, now_ns=50_000_000)
     answered_ns = (REQUEST_CHARS + 7) * CHAR_NS + GAP_NS
     assert [due_ns for due_ns, _ in pieces(bus)] == [answered_ns + 100_000_000, answered_ns + 150_000_000]
+
+
+def test_units_that_are_late_answer_in_the_order_they_were_asked():
+    bus = line("late:0.3:1000", units=(1, 2))
+    for number in range(6):
+        ask(bus, READ if number % 2 else OTHER_UNIT, now_ns=number * 100_000_000)  # a tick each
+    answers = [piece for _, piece in pieces(bus)]
+    assert bus.faults_applied()["late"] > 0
+    for unit in (1, 2):
+        values = [int.from_bytes(answer[3:5]) for answer in answers if answer[0] == unit]
+        assert [(value - values[0]) % 0x10000 for value in values] == [0, 2, 4]
+
+
+def test_babble_comes_unasked_near_the_request_and_is_no_answer():
+    bus = line("babble:1", "drop:1")
+    for number in range(20):
+        ask(bus, READ, now_ns=number * 1_000_000_000)
+        came = pieces(bus)
+        assert 1 <= sum(len(piece) for _, piece in came) <= 64
+        assert came[0][0] - number * 1_000_000_000 < (REQUEST_CHARS + 20 + 64) * CHAR_NS
+    assert bus.faults_applied()["babble"] == 20
+
+
+def test_an_echo_comes_while_the_request_is_sent_and_the_answer_when_it_is_ready():
+    bus = line("echo", "late:1:500")
+    ask(bus, READ, now_ns=0)
+    (echoed_ns, echo), (answered_ns, answer) = pieces(bus)
+    assert (echoed_ns, echo) == (REQUEST_CHARS * CHAR_NS, READ)
+    assert answer[:3] == b"\x01\x03\x02"
+    assert answered_ns > 500_000_000
+
+
+def test_a_wrong_unit_is_never_one_that_is_played_too():
+    bus = line("wrong-unit:1", units=(1, 2, 3))
+    ask(bus, READ, now_ns=0)
+    [(_, answer)] = pieces(bus)
+    assert answer[0] == 4

@@ -12,6 +12,7 @@ from agent.simulate.faults import ALWAYS, KINDS, PACKED, Fault, pack_faults, par
         ("drop:0.25", Fault("drop", None, 0.25)),
         ("crc:1", Fault("crc", None, 1.0)),
         ("truncate:0", Fault("truncate", None, 0.0)),
+        ("babble:0.01", Fault("babble", None, 0.01)),
         ("glitch:1e-3", Fault("glitch", None, 0.001)),
         ("wrong-unit:.5", Fault("wrong-unit", None, 0.5)),
         ("late:0.1:300", Fault("late", None, 0.1, 300)),

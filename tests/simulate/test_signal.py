@@ -48,7 +48,7 @@ def served(tag: Tag, unit: int, tick: int) -> bytes:
     """The data bytes of a read of exactly this tag, from C."""
     signals, conflicts = arrange([Device(name="d", unit=unit, tags=(tag,))])
     assert conflicts == []
-    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(120))
+    bus = SimulatedBus(1, unit_bits([unit]), signals, bytes(128))
     function = {Table.HOLDING: 3, Table.INPUT: 4, Table.COIL: 1, Table.DISCRETE: 2}[tag.table]
     request = struct.pack(">HHHBBHH", 0, 0, 6, unit, function, tag.address, registers_of(tag))
     bus.feed(request, 0, tick * TICK_NS)
@@ -143,7 +143,7 @@ def test_every_part_of_a_block_is_read_as_it_stands_in_the_whole(make_tag):
     tags = [make_tag("f", Table.HOLDING, 1, ValueType.F64), make_tag("i", Table.HOLDING, 5, ValueType.U32)]
     tags += [make_tag("s", Table.HOLDING, 9, ValueType.TEXT, length=7), make_tag("n", Table.HOLDING, 20, ValueType.F32)]
     signals, _ = arrange([Device(name="d", unit=1, tags=tuple(tags))])
-    bus = SimulatedBus(1, unit_bits([1]), signals, bytes(120))
+    bus = SimulatedBus(1, unit_bits([1]), signals, bytes(128))
 
     def read(address: int, quantity: int) -> bytes:
         bus.feed(struct.pack(">HHHBBHH", 0, 0, 6, 1, 3, address, quantity), 0, WALL_NS)

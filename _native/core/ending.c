@@ -1,0 +1,254 @@
+/* What follows from an answer, an exception, damage and silence. */
+#include "ending.h"
+
+#include "decode.h"
+
+#define NS_PER_MS INT64_C(1000000)
+
+/* A line that never falls silent is sent on all the same: the failure then shows in the samples. */
+#define FT_BABBLE_NS (500 * NS_PER_MS)
+/* A block for which the device is busy: asked again after so long, doubled each time. */
+#define FT_BUSY_FIRST_NS (100 * NS_PER_MS)
+#define FT_BUSY_MOST_NS (10000 * NS_PER_MS)
+
+/* So many late answers that came in order are enough to believe that a device keeps it. */
+#define FT_ORDER_TRUST 4
+
+enum { ACKNOWLEDGE = 5, BUSY = 6 }; /* exceptions that say: ask again later */
+
+/* ---- counters ---- */
+
+void ft_count_for(ft_bus *bus, uint32_t device, enum ft_bus_count which, uint64_t n)
+{
+    if (n == 0)
+        return;
+    ft_counts_add(&bus->counts, which, n);
+    if (bus->plan && device < bus->plan->device_count)
+        ft_counts_add(&bus->plan->devices[device].counts, which, n);
+}
+
+void ft_count_noise(ft_bus *bus)
+{
+    ft_master_counts *now = &bus->master.counts;
+    ft_master_counts *then = &bus->counted;
+    uint64_t bytes = now->stale_bytes - then->stale_bytes + now->garbage_bytes - then->garbage_bytes;
+    ft_count_for(bus, bus->last_device, FT_N_NOISE, bytes);
+    ft_count_for(bus, bus->last_device, FT_N_COLLISIONS, now->collisions - then->collisions);
+    *then = *now;
+}
+
+/* ---- samples ---- */
+
+static void push_failed(ft_bus *bus, const ft_block *block, uint8_t quality, uint8_t detail, int64_t now)
+{
+    ft_plan *plan = bus->plan;
+    size_t n = ft_decode_failed(block, plan->points, quality, detail, now, plan->scratch);
+    (void)ft_ring_push(&bus->ring, plan->scratch, n); /* the ring counts what it drops */
+}
+
+static void push_answer(ft_bus *bus, const ft_block *block, int64_t now)
+{
+    size_t pdu_bytes;
+    const uint8_t *pdu = ft_master_pdu(&bus->master, &pdu_bytes);
+    size_t n = ft_ask_decode(bus->plan, block, &bus->ask, pdu + 2, now); /* after function and byte count */
+    (void)ft_ring_push(&bus->ring, bus->plan->scratch, n);
+}
+
+void ft_fail_tags(ft_bus *bus, uint32_t device, uint32_t except, int64_t now)
+{
+    for (uint32_t i = 0; bus->plan && i < bus->plan->block_count; i++) {
+        const ft_block *block = &bus->plan->blocks[i];
+        if (i != except && (device == FT_NO_BLOCK || block->device == device))
+            push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
+    }
+}
+
+/* ---- late answers ---- */
+
+int64_t ft_quiet_ns(const ft_bus *bus)
+{
+    return ft_most(bus->wire.quiet_ns, ft_pieces_quiet(&bus->pieces));
+}
+
+void ft_settle(ft_bus *bus, int64_t until, int64_t now)
+{
+    bus->settling = 1;
+    bus->free_ns = until;
+    bus->babble_ns = ft_most(until, now + FT_BABBLE_NS);
+}
+
+void ft_owe(ft_bus *bus, int64_t now)
+{
+    const ft_device *device = &bus->plan->devices[bus->last_device];
+    int64_t window_ns = ft_patience_window(&device->patience, bus->timeout_ns);
+    if (bus->wire.framing == FT_RTU) /* in TCP the transaction id tells late answers */
+        bus->free_ns = ft_most(bus->free_ns, ft_guard_owe(&bus->guard, bus->ask.shape, bus->sent_ns, now, window_ns));
+}
+
+static uint32_t device_of(const ft_plan *plan, uint8_t unit)
+{
+    for (uint32_t i = 0; plan && i < plan->block_count; i++)
+        if (plan->blocks[i].unit == unit)
+            return plan->blocks[i].device;
+    return FT_NO_BLOCK;
+}
+
+void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
+{
+    ft_shape asked = {0};
+    ft_owed late;
+    if (bus->current != FT_NO_BLOCK)
+        asked = bus->ask.shape;
+    while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
+        uint32_t number = device_of(bus->plan, late.shape.unit);
+        ft_count_for(bus, number, FT_N_STALE, 1);
+        bus->late_bytes += late.shape.bytes;
+        if (number == FT_NO_BLOCK) /* of a plan that is gone */
+            continue;
+        ft_device *device = &bus->plan->devices[number];
+        ft_patience_late(&device->patience, now - late.sent_ns);
+        ft_silence_late(device, now);
+        device->is_disorderly |= late.passed;
+        if (!late.passed && device->orderly < FT_ORDER_TRUST)
+            device->orderly++;
+    }
+}
+
+/* ---- outcomes ---- */
+
+void ft_catch_up(ft_plan *plan, uint32_t device, int64_t now)
+{
+    for (uint32_t i = 0; i < plan->block_count; i++) {
+        const ft_block *block = &plan->blocks[i];
+        ft_turn *turn = &plan->turns[i];
+        if ((device == FT_NO_BLOCK || block->device == device) && turn->due_ns < now)
+            turn->due_ns += (now - turn->due_ns) / block->period_ns * block->period_ns;
+    }
+}
+
+static void learn(ft_bus *bus, ft_turn *turn, int64_t now)
+{
+    ft_rhythm *rhythm = &turn->rhythm;
+    int64_t took = now - bus->sent_ns;
+    if (!bus->predicted) {
+        ft_rhythm_observe(rhythm, took, (int32_t)bus->looks);
+        return;
+    }
+    rhythm->relied++;
+    if (bus->looks > 1)
+        ft_rhythm_adjust(rhythm, took - rhythm->expected_ns);
+    else if (took <= rhythm->expected_ns + rhythm->spread_ns) /* a look that came late, for company, tells nothing */
+        ft_rhythm_adjust(rhythm, 0);
+}
+
+static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
+{
+    int64_t wire_ns = ((int64_t)bus->ask.request_bytes + bus->ask.shape.bytes) * bus->wire.char_ns;
+    ft_patience_observe(&device->patience, ft_most(0, now - bus->sent_ns - wire_ns));
+    if (!bus->predicted || bus->looks > 1)
+        ft_pieces_observe(&bus->pieces, bus->pause_ns);
+}
+
+static void answered(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t now)
+{
+    ft_device *device = &bus->plan->devices[block->device];
+    if (bus->ask.quantity == block->quantity)
+        learn(bus, turn, now);
+    learn_patience(bus, device, now);
+    turn->good++;
+    turn->known = 1;
+    turn->busy_ns = 0;
+    ft_count_for(bus, block->device, FT_N_OK, 1);
+    push_answer(bus, block, now);
+}
+
+static void refused(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t now)
+{
+    size_t pdu_bytes;
+    uint8_t code = ft_master_pdu(&bus->master, &pdu_bytes)[1];
+    ft_count_for(bus, block->device, FT_N_EXCEPTIONS, 1);
+    push_failed(bus, block, FT_Q_EXCEPTION, code, now);
+    if (code != ACKNOWLEDGE && code != BUSY)
+        turn->busy_ns = 0;
+    else
+        turn->busy_ns = turn->busy_ns ? ft_least(2 * turn->busy_ns, FT_BUSY_MOST_NS) : FT_BUSY_FIRST_NS;
+    turn->not_before_ns = now + turn->busy_ns;
+}
+
+/* An answer to this very request, or to a late one of the same function: nothing is believed, and all is cleared up
+ * before this device is asked for anything else. */
+static void doubted(ft_bus *bus, const ft_block *block, int64_t now)
+{
+    ft_count_for(bus, block->device, FT_N_AMBIGUOUS, 1);
+    push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_AMBIGUOUS, now);
+    ft_owe(bus, now);
+    bus->plan->devices[block->device].must_drain = 1;
+}
+
+static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t now)
+{
+    ft_device *device = &bus->plan->devices[block->device];
+    int is_damaged = bus->master.counts.crc_errors != bus->before.crc_errors;
+    turn->good = 0;
+    ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
+    if (bus->is_behind || !bus->master.began) /* else it came, but damaged, and comes no more */
+        ft_owe(bus, now);
+    ft_count_for(bus, block->device, FT_N_TIMEOUTS, !is_damaged);
+    if (bus->is_barrier) {
+        device->mute++;
+        return;
+    }
+    push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
+    if (bus->master.heard > bus->late_bytes)
+        ft_silence_murmurs(device, now);
+    else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, now - bus->sent_ns, now))
+        ft_fail_tags(bus, block->device, bus->current, now);
+}
+
+/* Nothing older is under way, if the device answers in the order it is asked. One that has not yet shown it, or has shown
+ * the contrary, is waited for all the same. */
+static void drained(ft_bus *bus, ft_device *device, uint8_t unit)
+{
+    device->mute = 0;
+    ft_guard_answered(&bus->guard, unit);
+    if (device->orderly < FT_ORDER_TRUST || device->is_disorderly)
+        return;
+    device->must_drain = 0;
+    ft_guard_drain(&bus->guard, unit);
+}
+
+/* The device talks: it is at its full rate again, and what was asked before is passed. */
+static void succeeded(ft_bus *bus, const ft_block *block, ft_turn *turn, enum ft_outcome outcome, int64_t now)
+{
+    ft_device *device = &bus->plan->devices[block->device];
+    if (ft_silence_breaks(device))
+        ft_catch_up(bus->plan, block->device, now);
+    if (bus->is_barrier) {
+        drained(bus, device, block->unit);
+    } else if (outcome == FT_EXCEPTION && bus->is_doubted) {
+        doubted(bus, block, now);
+    } else {
+        ft_guard_answered(&bus->guard, block->unit);
+        outcome == FT_ANSWERED ? answered(bus, block, turn, now) : refused(bus, block, turn, now);
+    }
+}
+
+void ft_end(ft_bus *bus, int64_t now, enum ft_outcome outcome)
+{
+    const ft_block *block = &bus->plan->blocks[bus->current];
+    ft_turn *turn = &bus->plan->turns[bus->current];
+    ft_device *device = &bus->plan->devices[block->device];
+
+    bus->free_ns = now + bus->wire.quiet_ns;
+    device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
+    ft_count_for(bus, block->device, FT_N_CRC_ERRORS, bus->master.counts.crc_errors - bus->before.crc_errors);
+    if (outcome == FT_EXCEPTION && bus->is_barrier && bus->is_doubted)
+        outcome = FT_TIMED_OUT; /* it may be what an earlier barrier was answered with */
+    if (outcome == FT_TIMED_OUT)
+        failed(bus, block, turn, now);
+    else
+        succeeded(bus, block, turn, outcome, now);
+    ft_count_for(bus, block->device, FT_N_BUSY_NS, (uint64_t)(bus->free_ns - bus->sent_ns));
+    ft_count_noise(bus);
+    bus->current = FT_NO_BLOCK;
+}
