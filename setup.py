@@ -21,6 +21,7 @@ MODULES: dict[str, list[str]] = {
         "busloop",
         "wishes",
         "trace",
+        "unmark",
         "bus",
         "ending",
         "detour",

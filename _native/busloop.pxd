@@ -79,6 +79,13 @@ cdef extern from "core/bus.h" nogil:
     int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out)
     void ft_counts_read(const ft_counts *counts, uint64_t *out)
 
+cdef extern from "core/unmark.h" nogil:
+    ctypedef struct ft_unmark:
+        uint64_t heard
+        uint64_t damaged
+        uint64_t breaks
+    size_t ft_unmark_bytes(ft_unmark *state, uint8_t *bytes, size_t n)
+
 cdef extern from "core/wishes.h" nogil:
     const int64_t FT_NEVER
     ctypedef struct ft_wish:
@@ -122,6 +129,8 @@ cdef extern from "core/busloop.h" nogil:
     void ft_loop_attach(ft_loop *loop, uint32_t line, int fd)
     void ft_loop_fail(ft_loop *loop, uint32_t line)
     void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan)
+    void ft_loop_mark(ft_loop *loop, uint32_t line, int on)
+    void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t *out)
     int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
     int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes,
                       int64_t timeout_ns, int64_t deadline_ns)
@@ -140,6 +149,9 @@ cdef class Wishes:
     cdef ft_wish *wishes
     cdef uint32_t count
     cdef ft_wish *wish(self, object bus) except NULL
+
+cdef class Unmarker:
+    cdef ft_unmark state
 
 cdef class BusLoop:
     cdef ft_loop *loop

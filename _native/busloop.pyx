@@ -245,6 +245,26 @@ cdef class Wishes:
         return bool(ft_wishes_due(self.wishes, self.count, <uint32_t> bus, now))
 
 
+cdef class Unmarker:
+    """Chunks of a terminal's bytes with PARMRK's marks in, the bytes of the wire out. What the loop reads by, for tests."""
+
+    def feed(self, data):
+        """The bytes of the wire in this chunk."""
+        cdef bytearray own = bytearray(data)
+        cdef Py_buffer view
+        cdef size_t left
+        PyObject_GetBuffer(own, &view, PyBUF_SIMPLE)
+        try:
+            left = ft_unmark_bytes(&self.state, <uint8_t *> view.buf, <size_t> view.len)
+        finally:
+            PyBuffer_Release(&view)
+        return bytes(own[:left])
+
+    def marks(self):
+        """Characters so far, those that were marked, and those of them that may have been breaks."""
+        return self.state.heard, self.state.damaged, self.state.breaks
+
+
 cdef class BusLoop:
     """All buses of an agent, served by the one thread that calls run()."""
 
@@ -280,6 +300,16 @@ cdef class BusLoop:
     def fail(self, line):
         """There is no port for this line: its tags say so."""
         ft_loop_fail(self.loop, self.line(line))
+
+    def mark(self, line, bint on):
+        """Whether the line's terminal marks damaged characters from now on."""
+        ft_loop_mark(self.loop, self.line(line), on)
+
+    def marks(self, line):
+        """Characters heard on the line while marking, those marked, and those of them that may have been breaks."""
+        cdef uint64_t out[3]
+        ft_loop_marks(self.loop, self.line(line), out)
+        return out[0], out[1], out[2]
 
     def take_lost(self, line):
         """The port that the line has lost and the errno of it (0: end of file), or None."""

@@ -86,6 +86,8 @@ class Tag(NamedTuple):
     deadband: DeadbandKind = DeadbandKind.NONE
     deadband_value: float = 0.0  # in `unit`, or percent of the last sent value
     heartbeat_ns: int = 0  # send a fresh sample at least this often; 0: never only because of time
+    every_ns: int = 0  # how often it was asked for ...
+    read_ns: int = 0  # ... and how often it is read, less than every_ns apart when it rides in a faster tag's request
 
 
 class Group(NamedTuple):

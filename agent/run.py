@@ -17,7 +17,9 @@ from typing import Any, Self
 from agent import summary
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
+from agent.acquire.memory import Memory
 from agent.acquire.plan import Plan
+from agent.acquire.scheduling import Scheduling
 from agent.acquire.trace import pcapng
 from agent.batch import Encoder, OpenBatch, SchemaBook, mark_historical, merge
 from agent.clock import boot_ns, wall_clock
@@ -38,14 +40,15 @@ IDLE_NS = 10 * NS_PER_S
 class Gateway:
     """One running agent: construct, `run()`, then read `summary()`."""
 
-    def __init__(self, config: Config, plan: Plan) -> None:
+    def __init__(self, config: Config, plan: Plan, memory: Memory | None = None) -> None:
         now_ns = boot_ns()
         batching = config.mqtt or Mqtt(url="")
         self.name = config.gateway.id
         self.plan_size = len(plan.tags), len(plan.groups), len(plan.buses)
         self.started_ns = now_ns
         self.epoch = os.urandom(8)
-        self.acquisition = Acquisition(config.buses, plan)
+        scheduling = Scheduling(config.gateway.loop_priority, config.gateway.loop_cpu)
+        self.acquisition = Acquisition(config.buses, plan, memory, scheduling)
         self.filter = compile_filter(plan.tags)
         encoder = Encoder(
             config.gateway.id, self.epoch, plan.tags, plan.groups, batching.format, batching.max_message_bytes

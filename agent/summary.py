@@ -76,4 +76,6 @@ def _bus(stats: BusStats) -> dict[str, Any]:
         "exceptions": counts.exceptions,
         "stale_discarded": counts.stale_discarded,
         "utilisation": round(stats.utilisation, 4),
+        "port": list(stats.notes),
+        "finding": stats.finding,
     }

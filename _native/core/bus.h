@@ -56,6 +56,7 @@ typedef struct ft_bus {
     int64_t sent_ns;       /* start of the transaction */
     int64_t timeout_ns;    /* of it */
     int64_t heard_ns;      /* last time bytes arrived in it */
+    size_t late_bytes;     /* heard in it, but of answers to others */
     int64_t pause_ns;      /* the longest silence within its answer so far */
     int64_t free_ns;       /* the line is ours from then on */
     int64_t babble_ns;     /* ... and however much it talks, from then on */

@@ -56,6 +56,18 @@ static void lose_port(ft_loop *loop, ft_line *line, int why)
     ft_ring_notify(&line->bus.ring, 1);
 }
 
+/* How many bytes are left of those in loop->bytes: of a mark that is cut there may be none yet. */
+static ssize_t unmark(ft_loop *loop, ft_line *line, ssize_t n)
+{
+    if (!atomic_load_explicit(&line->marked, memory_order_relaxed))
+        return n;
+    n = (ssize_t)ft_unmark_bytes(&line->unmark, loop->bytes, (size_t)n);
+    atomic_store_explicit(&line->heard, line->unmark.heard, memory_order_relaxed);
+    atomic_store_explicit(&line->damaged, line->unmark.damaged, memory_order_relaxed);
+    atomic_store_explicit(&line->breaks, line->unmark.breaks, memory_order_relaxed);
+    return n;
+}
+
 /* All that waits into loop->bytes, and the time by which it had come; -1: the port is lost. */
 static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 {
@@ -64,7 +76,9 @@ static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
     /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
     *now = now_ns();
     if (n > 0) {
-        ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
+        n = unmark(loop, line, n);
+        if (n > 0)
+            ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
         return n;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -174,6 +188,7 @@ static void take_slots(ft_loop *loop, ft_line *line)
         atomic_store(&line->retired_plan, ft_bus_adopt(&line->bus, plan, now_ns()));
     if (fd != FT_NO_FD) {
         line->fd = fd;
+        line->unmark.seen = FT_MARK_NONE;
         ft_bus_attach(&line->bus, now_ns());
     }
     if (atomic_exchange(&line->failed, 0) && line->fd == FT_NO_FD) {
@@ -260,6 +275,18 @@ int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n
 int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out)
 {
     return ft_errand_take(&loop->lines[line].bus.errands, slot, out);
+}
+
+void ft_loop_mark(ft_loop *loop, uint32_t line, int on)
+{
+    atomic_store_explicit(&loop->lines[line].marked, on, memory_order_relaxed);
+}
+
+void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t out[3])
+{
+    out[0] = atomic_load_explicit(&loop->lines[line].heard, memory_order_relaxed);
+    out[1] = atomic_load_explicit(&loop->lines[line].damaged, memory_order_relaxed);
+    out[2] = atomic_load_explicit(&loop->lines[line].breaks, memory_order_relaxed);
 }
 
 void ft_loop_calls(const ft_loop *loop, uint64_t out[FT_CALL_COUNT])

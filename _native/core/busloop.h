@@ -10,6 +10,7 @@
 
 #include "bus.h"
 #include "trace.h"
+#include "unmark.h"
 #include "wishes.h"
 
 #include <poll.h>
@@ -24,11 +25,16 @@ typedef struct ft_line {
     /* the loop's */
     int fd;
     int watch;
+    ft_unmark unmark;
     /* slots */
     _Atomic int offered_fd;            /* a port for the loop, or FT_NO_FD */
     _Atomic int returned_fd;           /* a port that is lost, for its owner to close, or FT_NO_FD */
     _Atomic int lost_errno;            /* why; 0: end of file */
     _Atomic int failed;                /* set: there is no port, tell it in the samples */
+    _Atomic int marked;                /* set: damaged characters are marked in what the port reads */
+    _Atomic uint64_t heard;            /* characters since they are, ... */
+    _Atomic uint64_t damaged;          /* ... those that were marked ... */
+    _Atomic uint64_t breaks;           /* ... and those of them that may have been breaks */
     _Atomic(ft_plan *) offered_plan;
     _Atomic(ft_plan *) retired_plan;   /* to be freed by its owner */
 } ft_line;
@@ -67,6 +73,10 @@ void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan);
 /* The port to be closed and why it was lost, or FT_NO_FD. */
 int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why);
 
+/* Whether the terminal marks damaged characters from now on; an attached port does not, at first. */
+void ft_loop_mark(ft_loop *loop, uint32_t line, int on);
+/* Characters heard while marking, those marked, and those of them that may have been breaks. */
+void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t out[3]);
 /* Errands of one line, see errand.h. */
 int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes, int64_t timeout_ns,
                   int64_t deadline_ns);

@@ -45,6 +45,7 @@ void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
     ft_master_begin(&bus->master, now, request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
     bus->sent_ns = now;
     bus->pause_ns = 0;
+    bus->late_bytes = 0;
     bus->settling = 0;
     bus->looks = 0;
     bus->before = bus->master.counts;
@@ -120,10 +121,12 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
         const ft_block *block = ft_plan_block_of(bus->plan, late.shape.unit);
         ft_count_for(bus, block ? block->device : FT_NO_BLOCK, FT_N_STALE, 1);
+        bus->late_bytes += late.shape.bytes;
         if (!block) /* the unit is in no plan, or was in one that is gone */
             continue;
         ft_device *device = &bus->plan->devices[block->device];
         ft_patience_late(&device->patience, now - late.sent_ns);
+        ft_silence_late(device, now);
         device->is_disorderly |= late.passed;
         if (!late.passed && device->orderly < FT_ORDER_TRUST)
             device->orderly++;
@@ -220,7 +223,7 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         return;
     }
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    if (bus->master.heard > 0)
+    if (bus->master.heard > bus->late_bytes)
         ft_silence_murmurs(device, now);
     else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, now - bus->sent_ns, now))
         ft_fail_tags(bus, block->device, bus->current, now);

@@ -58,6 +58,25 @@ static int left_the_band(const ft_rule *rule, const ft_sample *sample, uint64_t 
     return distance > threshold;
 }
 
+/* Whether the sample comes between two that were asked for. A failure, and its end, is told at once; further pieces of
+ * a text belong to the first. */
+static int is_extra(const ft_rule *rule, const ft_kept *kept, const ft_sample *sample)
+{
+    if (rule->every_ns == 0 || !kept->seen || kept->quality != sample->quality || kept->time_ns == sample->time_ns)
+        return 0;
+    return sample->time_ns + rule->early_ns < kept->due_ns;
+}
+
+/* The due times are a grid from the first value on, so that lateness does not add up. */
+static void set_next_due(const ft_rule *rule, ft_kept *kept, const ft_sample *sample)
+{
+    int64_t at = sample->time_ns + rule->early_ns;
+    if (rule->every_ns == 0 || (kept->seen && at < kept->due_ns))
+        return;
+    int64_t due = kept->seen ? kept->due_ns : sample->time_ns;
+    kept->due_ns = due + ((at - due) / rule->every_ns + 1) * rule->every_ns;
+}
+
 static int is_news(const ft_rule *rule, const ft_kept *kept, const ft_sample *sample)
 {
     if (!kept->seen || kept->quality != sample->quality)
@@ -87,6 +106,9 @@ ptrdiff_t ft_filter(const ft_rule *rules, ft_kept *kept, uint32_t tags, ft_sampl
             return -1;
     for (size_t i = 0; i < count; i++) {
         uint32_t tag = samples[i].tag;
+        if (is_extra(&rules[tag], &kept[tag], &samples[i]))
+            continue;
+        set_next_due(&rules[tag], &kept[tag], &samples[i]);
         if (!is_news(&rules[tag], &kept[tag], &samples[i]))
             continue;
         remember(&kept[tag], &samples[i]);

@@ -1,5 +1,8 @@
 /* Samples in, fewer samples out: a sample stays when it says something the receiver does not know yet.
  *
+ * A tag that is read more often than asked for, because a faster tag's request holds it, is first thinned to its own
+ * period: the first value from half a read before each due time on counts, the others are no samples at all.
+ *
  * A sample is kept when it is the first of its tag; or its quality differs from the last kept one; or it became or
  * stopped being NaN; or its value left the dead band around the last kept value; or the heartbeat is due. What is kept
  * is always the fresh sample with its own time. A tag without a dead band keeps every value; a sample without a value
@@ -17,22 +20,25 @@
 
 enum ft_deadband { FT_DEADBAND_NONE = 0, FT_DEADBAND_ABSOLUTE, FT_DEADBAND_PERCENT };
 
-/* The rule of one tag. 40 bytes: struct format "=dddqB7x". */
+/* The rule of one tag. 56 bytes: struct format "=dddqqqB7x". */
 typedef struct ft_rule {
     double scale;        /* value = raw * scale + offset */
     double offset;
     double threshold;    /* ABSOLUTE: in the value's unit; PERCENT: of the last kept value */
     int64_t heartbeat_ns; /* 0: never only because of time */
+    int64_t every_ns;    /* of so much time one value is looked at; 0: at all of them */
+    int64_t early_ns;    /* so much before its due time a value counts as the one that was due */
     uint8_t deadband;    /* enum ft_deadband */
     uint8_t reserved[7];
 } ft_rule;
 
-_Static_assert(sizeof(ft_rule) == 40, "agent/process/filters.py packs 40 bytes");
+_Static_assert(sizeof(ft_rule) == 56, "agent/process/filters.py packs 56 bytes");
 
 /* What was last kept of one tag. All zero: nothing yet. */
 typedef struct ft_kept {
     uint64_t raw;
     int64_t time_ns;
+    int64_t due_ns;      /* of the next value to look at, where every_ns thins */
     uint8_t seen;
     uint8_t quality;
     uint8_t reserved[6];

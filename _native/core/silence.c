@@ -8,7 +8,7 @@
 #define SHARE_OF_ONE 50  /* a suspect is waited for in 1/50 of the time */
 #define SHARE_OF_ALL 12  /* all that may be dead in 1/12, which leaves of 1/10 something for what is asked once for free */
 #define LONGEST_NS (60 * NS_PER_S)
-#define CREDIT 2         /* so many timeouts may be owed when one more is allowed: a single device is a suspect at once */
+#define CREDIT 3         /* so many timeouts may be owed when one more is allowed: a single device is a suspect at once */
 #define DEBT_MOST 6      /* what 30 devices that were asked for the first time have cost is not all worked off */
 
 static int64_t debt_at(const ft_silence *silence, int64_t now)
@@ -72,6 +72,12 @@ void ft_silence_murmurs(ft_device *device, int64_t now)
         device->silent = 0;
     else
         device->not_before_ns = now + device->backoff_ns;
+}
+
+void ft_silence_late(ft_device *device, int64_t now)
+{
+    if (device->backoff_ns > 0)
+        device->not_before_ns = now;
 }
 
 int ft_silence_breaks(ft_device *device)

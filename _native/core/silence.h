@@ -26,6 +26,8 @@ int64_t ft_silence_ready(const ft_silence *silence, const ft_device *device, int
 int ft_silence_deepens(ft_silence *silence, ft_plan *plan, uint32_t device, int64_t cost_ns, int64_t now);
 /* Damaged or foreign bytes came: somebody is there, but a suspect stays one. */
 void ft_silence_murmurs(ft_device *device, int64_t now);
+/* An intact answer came when it was no longer awaited: a suspect may be asked as soon as the others' share allows. */
+void ft_silence_late(ft_device *device, int64_t now);
 /* The device has answered. 1: it was a suspect. */
 int ft_silence_breaks(ft_device *device);
 

@@ -32,6 +32,20 @@ int64_t ft_wishes_wake(const ft_wish *wishes, uint32_t n)
     return wake == INT64_MIN ? FT_NEVER : wake;
 }
 
+/* How long bus i may wait for others: not at all when one has just sent, and no longer than those can that would send
+ * with it now; who is together stays so. */
+static int64_t patience(const ft_wish *wishes, uint32_t n, uint32_t i, int64_t now)
+{
+    int64_t least = wishes[i].patient ? wishes[i].spare_ns : 0;
+    for (uint32_t j = 0; j < n; j++) {
+        if (j != i && wishes[j].sent_ns >= now)
+            return 0;
+        if (wishes[j].patient && wishes[j].wake_ns <= now)
+            least = ft_least(least, wishes[j].spare_ns);
+    }
+    return least;
+}
+
 /* The first request of another bus after `now` and until then, or FT_NEVER. */
 static int64_t company(const ft_wish *wishes, uint32_t n, uint32_t i, int64_t now, int64_t until)
 {
@@ -47,7 +61,7 @@ int ft_wishes_due(ft_wish *wishes, uint32_t n, uint32_t i, int64_t now)
     ft_wish *wish = &wishes[i];
     if (wish->wake_ns > now)
         return 0;
-    int64_t with = wish->patient ? company(wishes, n, i, now, now + wish->spare_ns) : FT_NEVER;
+    int64_t with = company(wishes, n, i, now, now + patience(wishes, n, i, now));
     if (with == FT_NEVER)
         return 1;
     wish->spare_ns -= with - now;

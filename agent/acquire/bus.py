@@ -1,22 +1,36 @@
 """Buses and their plan in, samples and counters out: the native loop, its thread and its ports."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
+from agent.acquire.lessons import Lessons
+from agent.acquire.limits import described
+from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
-from agent.acquire.port import wire_of
+from agent.acquire.port import Wire, wire_of
+from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, frames_of
+from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns
 from agent.config.model import Bus
+from agent.model import NS_PER_S
+
+log = logging.getLogger(__name__)
 
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
 STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
+
+
+AS_ALL = Scheduling()
+
+log = logging.getLogger(__name__)
 
 
 class Counts(NamedTuple):
@@ -46,15 +60,21 @@ class BusStats(NamedTuple):
     port: str  # opening, open, failed
     error: str  # why it is not open
     devices: dict[str, Counts]
+    notes: tuple[str, ...] = ()  # what the port's driver granted and refused
+    finding: str = ""  # why answers are damaged
 
 
 class Acquisition:
     """All buses of an agent: ports opened by a supervisor thread, one native loop thread that serves them."""
 
-    def __init__(self, buses: Sequence[Bus], plan: Plan) -> None:
+    def __init__(
+        self, buses: Sequence[Bus], plan: Plan, memory: Memory | None = None, scheduling: Scheduling = AS_ALL
+    ) -> None:
+        """`plan` is the one compiled with what `memory` knows; without a memory, what devices teach is forgotten."""
         self._buses = tuple(buses)
-        self._plan = plan
-        self._loop = BusLoop([(*wire_of(bus), _ring_bits(part)) for bus, part in self._pairs(plan)])
+        self._memory = memory
+        self._scheduling = scheduling
+        self._loop = BusLoop([(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
         self._supervisor = Supervisor(self._loop, self._buses)
         self.tickets = Tickets(self._loop, self._buses)
         self._threads = [
@@ -62,13 +82,15 @@ class Acquisition:
             threading.Thread(target=self._supervisor.run, name="fieldtap-port", daemon=True),
         ]
         self._started_ns = 0
-        self.replan(plan)
+        self.replan(buses, plan)
 
     def start(self) -> None:
         """Open the ports and poll. A port that cannot be opened is retried, not raised."""
         self._started_ns = boot_ns()
         for thread in self._threads:
             thread.start()
+        for note in hasten(self._threads[0], self._scheduling):
+            log.log(logging.INFO if note.done else logging.WARNING, "bus loop: %s", note)
 
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
@@ -78,11 +100,17 @@ class Acquisition:
         self._supervisor.stop()
         self._threads[1].join(STOP_S)
 
-    def replan(self, plan: Plan) -> None:
-        """Let the same buses run another plan from now on, without closing a port."""
-        for line, (_, part) in enumerate(self._pairs(plan)):
-            self._loop.adopt(line, part.blocks, part.points, len(part.devices))
+    def replan(self, buses: Sequence[Bus], plan: Plan) -> None:
+        """Let the same buses, with other devices or tags, run another plan from now on, without closing a port."""
+        names = [bus.name for bus in self._buses]
+        if [bus.name for bus in buses] != names:
+            raise ValueError(f"the plan is for other buses than {', '.join(names)}")
+        self._buses = tuple(buses)
         self._plan = plan
+        self._lessons = Lessons(buses, plan, self._memory.recall(buses) if self._memory else {})
+        self._known = dict(self._lessons.learned())
+        for line, (_, part) in enumerate(_pairs(buses, plan)):
+            self._loop.adopt(line, part.blocks, part.points, len(part.devices))
 
     def submit(self, bus: str, steps: Steps) -> Ticket:
         """Carry out requests between the polls of a bus. `tickets` tells when they are done."""
@@ -96,8 +124,12 @@ class Acquisition:
         return self._loop.fileno()
 
     def drain(self, into: Samples) -> int:
-        """Append the samples of all buses; returns how many."""
-        return self._loop.drain(into)
+        """Append the samples of all buses, and learn from them what the devices can do; returns how many."""
+        before = len(into)
+        drained = self._loop.drain(into)
+        for line in self._lessons.observe(into, before):
+            self._replan_line(line)
+        return drained
 
     def stats(self) -> dict[str, BusStats]:
         """The state and the counters of each bus, by name."""
@@ -111,21 +143,44 @@ class Acquisition:
             for line, (bus, part) in pairs
         )
 
+    def _replan_line(self, line: int) -> None:
+        """The devices of a bus have taught something: go on with the reads that follow from it."""
+        part = self._lessons.plan_of(line)
+        self._loop.adopt(line, part.blocks, part.points, len(part.devices))
+        before, self._known = self._known, dict(self._lessons.learned())
+        if self._known == before:
+            return  # a search goes on
+        for device, learned in self._known.items():
+            if learned != before[device]:
+                log.info("bus %s: device %s: learned: %s", device.bus, device.device, described(learned))
+        if self._memory:
+            self._memory.remember(self._buses, self._known)
+
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
         counts, devices, dropped = self._loop.counters(line)
         elapsed_ns = max(1, boot_ns() - self._started_ns)
         state, error = self._supervisor.state(line)
         bus = Counts(*counts)
         by_name = {name: Counts(*device) for name, device in zip(part.devices, devices, strict=False)}
-        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name)
+        notes = tuple(map(str, self._supervisor.notes(line)))
+        finding = self._supervisor.finding(line)
+        sentence = finding.sentence if finding else ""
+        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name, notes, sentence)
 
-    def _pairs(self, plan: Plan) -> list[tuple[Bus, BusPlan]]:
-        names = [bus.name for bus in self._buses]
-        if [part.name for part in plan.buses] != names:
-            raise ValueError(f"the plan is for other buses than {', '.join(names)}")
-        return list(zip(self._buses, plan.buses, strict=True))
+
+def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:
+    if [part.name for part in plan.buses] != [bus.name for bus in buses]:
+        raise ValueError(f"the plan is for other buses than {', '.join(bus.name for bus in buses)}")
+    return list(zip(buses, plan.buses, strict=True))
+
+
+def _wire(bus: Bus) -> Wire:
+    """The timing of a bus; the loop knows one silence, so every request keeps the one that a change of device needs."""
+    wire = wire_of(bus)
+    return wire._replace(quiet_ns=max(wire.quiet_ns, switch_time_ns(bus)))
 
 
 def _ring_bits(part: BusPlan) -> int:
-    wanted = int(part.samples_per_s * RING_S).bit_length()
+    per_s = sum(len(info.tags) * NS_PER_S / info.period_ns for info in part.block_info)
+    wanted = int(per_s * RING_S).bit_length()
     return min(max(wanted, RING_BITS[0]), RING_BITS[-1])

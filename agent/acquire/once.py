@@ -39,14 +39,14 @@ class Line:
 
     def __enter__(self) -> "Line":
         """Open the port. Raises BusError or NotPermittedError."""
-        self._fd = open_port(self._bus)
+        self._port = open_port(self._bus)
         self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
+        self._poll.register(self._port.fd, select.POLLIN)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the port."""
-        os.close(self._fd)
+        """Close the port, as it was found."""
+        self._port.close()
 
     def ask(self, adu: bytes, answer_bytes: int) -> bytes:
         """The PDU that answers the whole frame `adu`; its frame will be `answer_bytes` long unless it is an exception.
@@ -65,7 +65,7 @@ class Line:
         """Send what nobody answers, a broadcast, and give the devices the time to act."""
         try:
             self._await_silence()
-            os.write(self._fd, adu)
+            os.write(self._port.fd, adu)
         except OSError as error:
             raise BusError(f"{self._bus.port}: {error.strerror}") from error
         self._poll.poll(BROADCAST_MS)
@@ -74,12 +74,12 @@ class Line:
         """Requests begin after t3.5 without a byte; what comes until then is no answer to them."""
         until_ns = boot_ns() + MOST_BABBLE_NS
         while self._poll.poll(-(-self._quiet_ns // NS_PER_MS)) and boot_ns() < until_ns:
-            if not os.read(self._fd, READ_BYTES):
+            if not os.read(self._port.fd, READ_BYTES):
                 return
 
     def _send(self, adu: bytes, answer_bytes: int) -> None:
         self._await_silence()
-        os.write(self._fd, adu)
+        os.write(self._port.fd, adu)
         self._master.begin(boot_ns(), adu, answer_bytes, self._bus.timeout_ns)
 
     def _listen(self) -> None:
@@ -87,7 +87,7 @@ class Line:
         if not self._poll.poll(max(0, left_ms)):
             self._master.expire(boot_ns())
             return
-        data = os.read(self._fd, READ_BYTES)
+        data = os.read(self._port.fd, READ_BYTES)
         if not data:
             raise BusError(f"{self._bus.port}: the other side hung up")
         self._master.feed(boot_ns(), data)

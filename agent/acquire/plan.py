@@ -5,10 +5,13 @@ order of the blocks.
 """
 
 import struct
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import NamedTuple
 
 from agent._native import codec
+from agent.acquire.limits import NOTHING, Learned, limits_of
 from agent.acquire.merge import Block, Wanted, blocks_of
 from agent.acquire.wire import RTU_ANSWER_BYTES, TCP_ANSWER_BYTES, Line, data_bytes, line_of
 from agent.config.model import Bus, Config, Device, Table
@@ -25,13 +28,21 @@ class BlockInfo(NamedTuple):
     """What a block is, for people: `fieldtap check` prints it."""
 
     device: str
+    unit: int
     table: Table
     address: int
     quantity: int
+    used: int  # registers or bits of it that tags are made of; the others are read because that is cheaper
     period_ns: int
-    tags: int
+    tags: tuple[str, ...]  # in the order of their registers
+    samples_per_s: float  # each tag as often as it was asked for
     wire_ns: int  # its bytes alone
     transaction_ns: int  # with the usual turnaround and the silences
+
+    @property
+    def share(self) -> float:
+        """Of the bus's time."""
+        return self.transaction_ns / self.period_ns
 
 
 class BusPlan(NamedTuple):
@@ -42,16 +53,17 @@ class BusPlan(NamedTuple):
     points: bytes
     devices: tuple[str, ...]
     block_info: tuple[BlockInfo, ...]
+    reads: tuple[tuple[Block, ...], ...]  # what is packed, by device
 
     @property
     def utilisation(self) -> float:
         """Share of the bus's time that all its reads are expected to take; above 1 it cannot be done."""
-        return sum(info.transaction_ns / info.period_ns for info in self.block_info)
+        return sum(info.share for info in self.block_info)
 
     @property
     def samples_per_s(self) -> float:
-        """How many samples it reads."""
-        return sum(info.tags * NS_PER_S / info.period_ns for info in self.block_info)
+        """How many samples it is asked for."""
+        return sum(info.samples_per_s for info in self.block_info)
 
 
 class Plan(NamedTuple):
@@ -60,6 +72,57 @@ class Plan(NamedTuple):
     tags: tuple[Tag, ...]
     groups: tuple[Group, ...]
     buses: tuple[BusPlan, ...]
+
+
+class DeviceKey(NamedTuple):
+    """A device among all."""
+
+    bus: str
+    device: str
+
+
+def compile_plan(config: Config, learned: Mapping[DeviceKey, Learned] | None = None) -> Plan:
+    """The plan of a whole configuration, within what was learned of its devices."""
+    tags: list[Tag] = []
+    groups: list[Group] = []
+    buses: list[BusPlan] = []
+    for bus in config.buses:
+        wanted = _numbered(bus, len(tags))
+        reads = [
+            device_reads(bus, device, items, (learned or {}).get(DeviceKey(bus.name, device.name), NOTHING))
+            for device, items in zip(bus.devices, wanted, strict=True)
+        ]
+        tags += _tags(bus, wanted, reads)
+        of_bus = _groups(bus, reads, len(groups))
+        groups += of_bus
+        buses.append(pack(bus, reads, of_bus))
+    return Plan(tuple(tags), tuple(groups), tuple(buses))
+
+
+def device_reads(
+    bus: Bus, device: Device, wanted: Sequence[Wanted], learned: Learned, riders: Container[int] | None = None
+) -> list[Block]:
+    """The reads of one device within what was learned of it; `riders` as in merge.blocks_of."""
+    cost_ns = partial(line_of(bus).transaction_ns, gap_ns=device.gap_ns)
+    return blocks_of(limits_of(device, learned), wanted, cost_ns, riders)
+
+
+def pack(bus: Bus, reads: Sequence[Sequence[Block]], groups: Sequence[Group]) -> BusPlan:
+    """The reads of each device of a bus as C executes them. A block is of the group where its first tag is at home."""
+    line = line_of(bus)
+    homes = {number: group.number for group in groups for number in group.tags}
+    placed = [
+        _Placed(block, bus.devices[index], index, homes[block.wanted[0].number])
+        for index, of_device in enumerate(reads)
+        for block in of_device
+    ]
+    blocks, points = bytearray(), bytearray()
+    for each, phase_ns in zip(placed, _phases_ns([each.block.period_ns for each in placed]), strict=True):
+        blocks += _packed_block(bus, each, phase_ns, first_point=len(points) // POINT.size)
+        points += b"".join(_packed_point(each.block, item) for item in each.block.wanted)
+    names = tuple(device.name for device in bus.devices)
+    infos = tuple(_info(line, each) for each in placed)
+    return BusPlan(bus.name, bytes(blocks), bytes(points), names, infos, tuple(map(tuple, reads)))
 
 
 class _Placed(NamedTuple):
@@ -71,31 +134,22 @@ class _Placed(NamedTuple):
     group: int
 
 
-def compile_plan(config: Config) -> Plan:
-    """The plan of a whole configuration."""
-    tags: list[Tag] = []
-    groups: list[Group] = []
-    buses: list[BusPlan] = []
-    for bus in config.buses:
-        placed = _placed(bus, len(groups), tags)
-        groups += [_group(bus, each) for each in placed]
-        buses.append(_bus_plan(bus, placed))
-    return Plan(tuple(tags), tuple(groups), tuple(buses))
+def _numbered(bus: Bus, first: int) -> list[list[Wanted]]:
+    """The tags of each device; numbers run on over the devices."""
+    numbers = count(first)
+    return [[Wanted(next(numbers), tag) for tag in device.tags] for device in bus.devices]
 
 
-def _placed(bus: Bus, first_group: int, tags: list[Tag]) -> list[_Placed]:
-    """The blocks of a bus; its tags are appended to `tags`."""
-    line = line_of(bus)
-    placed: list[_Placed] = []
-    for index, device in enumerate(bus.devices):
-        wanted = [Wanted(len(tags) + at, tag) for at, tag in enumerate(device.tags)]
-        tags += [_tag(item.number, f"{bus.name}/{device.name}", item.tag) for item in wanted]
-        blocks = blocks_of(device, wanted, partial(line.transaction_ns, gap_ns=device.gap_ns))
-        placed += [_Placed(block, device, index, first_group + len(placed) + at) for at, block in enumerate(blocks)]
-    return placed
+def _tags(bus: Bus, wanted: list[list[Wanted]], reads: list[list[Block]]) -> list[Tag]:
+    read_ns = {item.number: block.period_ns for of_device in reads for block in of_device for item in block.wanted}
+    return [
+        _tag(item.number, f"{bus.name}/{device.name}", item.tag, read_ns[item.number])
+        for device, items in zip(bus.devices, wanted, strict=True)
+        for item in items
+    ]
 
 
-def _tag(number: int, device_name: str, tag: TagSettings) -> Tag:
+def _tag(number: int, device_name: str, tag: TagSettings, read_ns: int) -> Tag:
     return Tag(
         number=number,
         name=f"{device_name}/{tag.name}",
@@ -106,23 +160,18 @@ def _tag(number: int, device_name: str, tag: TagSettings) -> Tag:
         deadband=tag.deadband,
         deadband_value=tag.deadband_value,
         heartbeat_ns=tag.heartbeat_ns,
+        every_ns=tag.every_ns,
+        read_ns=read_ns,
     )
 
 
-def _group(bus: Bus, placed: _Placed) -> Group:
-    numbers = tuple(item.number for item in placed.block.wanted)
-    return Group(placed.group, f"{bus.name}/{placed.device.name}", numbers)
-
-
-def _bus_plan(bus: Bus, placed: list[_Placed]) -> BusPlan:
-    line = line_of(bus)
-    phases = _phases_ns([each.block.period_ns for each in placed])
-    blocks, points = bytearray(), bytearray()
-    for each, phase_ns in zip(placed, phases, strict=True):
-        blocks += _packed_block(bus, each, phase_ns, first_point=len(points) // POINT.size)
-        points += b"".join(_packed_point(each.block, item) for item in each.block.wanted)
-    names = tuple(device.name for device in bus.devices)
-    return BusPlan(bus.name, bytes(blocks), bytes(points), names, tuple(_info(line, each) for each in placed))
+def _groups(bus: Bus, reads: list[list[Block]], first: int) -> list[Group]:
+    numbers = count(first)
+    return [
+        Group(next(numbers), f"{bus.name}/{device.name}", tuple(item.number for item in block.wanted))
+        for device, of_device in zip(bus.devices, reads, strict=True)
+        for block in of_device
+    ]
 
 
 def _phases_ns(periods_ns: list[int]) -> list[int]:
@@ -174,11 +223,14 @@ def _info(line: Line, placed: _Placed) -> BlockInfo:
     block = placed.block
     return BlockInfo(
         device=placed.device.name,
+        unit=placed.device.unit,
         table=block.table,
         address=block.address,
         quantity=block.quantity,
+        used=len({at for item in block.wanted for at in range(item.start, item.end)}),
         period_ns=block.period_ns,
-        tags=len(block.wanted),
+        tags=tuple(item.tag.name for item in block.wanted),
+        samples_per_s=sum(NS_PER_S / max(block.period_ns, item.tag.every_ns) for item in block.wanted),
         wire_ns=line.wire_ns(block.table, block.quantity),
         transaction_ns=line.transaction_ns(block.table, block.quantity, placed.device.gap_ns),
     )

@@ -1,6 +1,10 @@
-"""Ports that are missing or lost in, open ports out to the loop: opening and retrying, away from the bus."""
+"""Ports that are missing or lost in, open ports out to the loop: opening, retrying, examining, away from the bus.
 
-import errno
+A port whose node is not there is tried again the moment one appears beside it (watch.py); everything else that keeps a
+port from opening, and nodes where appearing cannot be watched, with pauses that grow. Open ones are looked at now and
+then: what their drivers count tells why answers are damaged.
+"""
+
 import logging
 import os
 import random
@@ -8,7 +12,12 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from agent.acquire.port import open_port
+from agent._native.busloop import COUNTERS
+from agent.acquire import counters, lock
+from agent.acquire.diagnosis import Counted, Finding, Window, is_unsure
+from agent.acquire.kernel import Note
+from agent.acquire.port import VANISHED, Port, is_tcp, open_port
+from agent.acquire.watch import Watch
 from agent.clock import boot_ns
 from agent.config.model import Bus
 from agent.errors import FieldtapError
@@ -16,6 +25,10 @@ from agent.model import NS_PER_MS
 
 FIRST_RETRY_MS = 200
 LAST_RETRY_MS = 5000
+LAST_UNWATCHED_RETRY_MS = 500  # a port that comes back is served within a second, also where nothing tells of it
+NODE_PAUSE_MS = 50  # however fast nodes come and go, a port is not tried more often
+EXAMINE_MS = 10_000  # at this pace examining costs a hundred microseconds a minute
+TIMEOUTS, CRC_ERRORS = COUNTERS.index("timeouts"), COUNTERS.index("crc_errors")
 JITTER = 0.2  # buses that failed together do not retry together
 
 log = logging.getLogger(__name__)
@@ -36,20 +49,36 @@ class Lines(Protocol):
     def supervisor_fileno(self) -> int:
         """An eventfd, readable when a port was lost."""
 
+    def counters(self, line: int) -> tuple[tuple[int, ...], list[tuple[int, ...]], int]:
+        """Counters of the line first, in the order of COUNTERS."""
 
-class _Port:
+    def mark(self, line: int, on: bool) -> None:
+        """Whether the line's terminal marks damaged characters from now on."""
+
+    def marks(self, line: int) -> tuple[int, int, int]:
+        """Characters heard while marking, those marked, and those of them that may have been breaks."""
+
+
+class _Slot:
     """One bus's port: open, or waiting for the next try."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.fd: int | None = None
+        self.port: Port | None = None
         self.retry_ms = FIRST_RETRY_MS
         self.retry_at_ns = 0
+        self.tried_ns = 0
+        self.watched = False  # something tells when its node appears
         self.error = ""  # why it is not open; empty before the first try
+        self.notes: tuple[Note, ...] = ()  # what the driver last granted
+        self.marking = False  # damaged characters are marked in what is read
+        self.can_mark = True
+        self.window: Window | None = None
+        self.finding: Finding | None = None  # what is wrong with the line
 
     @property
     def state(self) -> str:
-        if self.fd is not None:
+        if self.port is not None:
             return "open"
         return "failed" if self.error else "opening"
 
@@ -57,24 +86,34 @@ class _Port:
 class Supervisor:
     """Opens every bus's port and, when it fails or vanishes, tries again with growing pauses. run() is its thread."""
 
-    def __init__(self, lines: Lines, buses: Sequence[Bus], open_: Callable[[Bus], int] = open_port) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        buses: Sequence[Bus],
+        open_: Callable[[Bus], Port] = open_port,
+        watch: Watch | None = None,
+    ) -> None:
         self._lines = lines
         self._open = open_
-        self._ports = [_Port(bus) for bus in buses]
+        self._watch = watch or Watch()
+        self._slots = [_Slot(bus) for bus in buses]
         self._stopping = False
+        self._examine_at_ns = boot_ns() + EXAMINE_MS * NS_PER_MS
 
     def run(self) -> None:
         """Serve until stop(); closes all ports at the end."""
-        bell = select.poll()
-        bell.register(self._lines.supervisor_fileno(), select.POLLIN)
         while not self._stopping:
-            for line, port in enumerate(self._ports):
-                self._serve(line, port)
-            if bell.poll(self._pause_ms()):
-                os.eventfd_read(self._lines.supervisor_fileno())
-        for port in self._ports:
-            if port.fd is not None:
-                os.close(port.fd)
+            for line, slot in enumerate(self._slots):
+                self._serve(line, slot)
+            if all(slot.port for slot in self._slots):
+                self._watch.close()
+            if boot_ns() >= self._examine_at_ns:
+                self._examine_all()
+            self._sleep()
+        self._watch.close()
+        for slot in self._slots:
+            if slot.port is not None:
+                slot.port.close()
 
     def stop(self) -> None:
         """Make run() return; the loop must not use the ports any more."""
@@ -83,51 +122,143 @@ class Supervisor:
 
     def state(self, line: int) -> tuple[str, str]:
         """`opening`, `open` or `failed`, and the last error."""
-        return self._ports[line].state, self._ports[line].error
+        return self._slots[line].state, self._slots[line].error
 
-    def _serve(self, line: int, port: _Port) -> None:
+    def notes(self, line: int) -> tuple[Note, ...]:
+        """What the driver of the line's port granted and refused when it was last opened."""
+        return self._slots[line].notes
+
+    def finding(self, line: int) -> Finding | None:
+        """What is wrong with the line, as far as its damaged answers and its driver's counters tell."""
+        return self._slots[line].finding
+
+    def _sleep(self) -> None:
+        """Until a try is due, a port was lost, or a node appeared."""
+        bell = self._lines.supervisor_fileno()
+        nodes = self._watch.fileno()
+        waiter = select.poll()
+        waiter.register(bell, select.POLLIN)
+        if nodes is not None:
+            waiter.register(nodes, select.POLLIN)
+        ready = [fd for fd, _ in waiter.poll(self._pause_ms())]
+        if bell in ready:
+            os.eventfd_read(bell)
+        if nodes in ready:
+            self._watch.drain()
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """A node appeared: it may be anybody's."""
+        for slot in self._slots:
+            if slot.watched:
+                slot.retry_at_ns = min(slot.retry_at_ns, slot.tried_ns + NODE_PAUSE_MS * NS_PER_MS)
+
+    def _serve(self, line: int, slot: _Slot) -> None:
         lost = self._lines.take_lost(line)
-        if lost is not None:
-            self._lose(port, *lost)
-        if port.fd is None and boot_ns() >= port.retry_at_ns and not self._stopping:
-            self._try(line, port)
+        if lost is not None and slot.port is not None:
+            self._lose(slot, slot.port, lost[1])
+        if slot.port is None and boot_ns() >= slot.retry_at_ns and not self._stopping:
+            self._try(line, slot)
 
-    def _lose(self, port: _Port, fd: int, why: int) -> None:
-        os.close(fd)
-        port.fd = None
+    def _lose(self, slot: _Slot, port: Port, why: int) -> None:
+        """Closed at once: as long as it is open, the adapter comes back under another name."""
+        port.close()
+        slot.watched = self._watch.cover(slot.bus.port)
+        slot.port = None
         reason = os.strerror(why) if why else "closed by the other side"
-        if why == errno.EIO:
+        if why in VANISHED:
             reason = "unplugged"
-        self._report(port, f"{port.bus.port}: lost: {reason}")
-        self._schedule(port)
+        self._report(slot, f"{slot.bus.port}: lost: {reason}")
+        self._schedule(slot)
 
-    def _try(self, line: int, port: _Port) -> None:
-        first = not port.error
+    def _try(self, line: int, slot: _Slot) -> None:
+        first = not slot.error
+        slot.tried_ns = boot_ns()
+        slot.watched = self._watch.cover(slot.bus.port)  # first, so that nothing appears unseen after the try
         try:
-            port.fd = self._open(port.bus)
+            slot.port = self._open(slot.bus)
         except (FieldtapError, OSError) as error:
-            self._report(port, str(error))
-            self._schedule(port)
+            self._report(slot, str(error))
+            self._schedule(slot)
             if first:  # a lost port has failed its tags already
                 self._lines.fail(line)
             return
-        port.error = ""
-        port.retry_ms = FIRST_RETRY_MS
-        log.info("bus %s: %s is open", port.bus.name, port.bus.port)
-        self._lines.attach(line, port.fd)
+        self._tell_open(slot, slot.port)
+        slot.error = ""
+        slot.retry_ms = FIRST_RETRY_MS
+        slot.window = slot.finding = None
+        slot.can_mark = True
+        if slot.port.before is not None:
+            self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")
+        self._lines.attach(line, slot.port.fd)
 
-    def _report(self, port: _Port, error: str) -> None:
+    def _tell_open(self, slot: _Slot, port: Port) -> None:
+        """What was granted once, what was refused as a warning with its remedy; a replugged port is no news."""
+        granted = ", ".join(str(note) for note in port.notes if note.done)
+        log.info("bus %s: %s is open%s", slot.bus.name, port.path, f" ({granted})" if granted else "")
+        if port.notes == slot.notes:
+            return
+        for note in port.notes:
+            if not note.done:
+                log.log(
+                    logging.WARNING if note.remedy else logging.INFO, "bus %s: %s: %s", slot.bus.name, port.path, note
+                )
+        slot.notes = port.notes
+
+    def _report(self, slot: _Slot, error: str) -> None:
         """Say it once, not at every try."""
-        if error != port.error:
-            log.warning("bus %s: %s", port.bus.name, error)
-        port.error = error
+        if error != slot.error:
+            log.warning("bus %s: %s", slot.bus.name, error)
+        slot.error = error
 
-    def _schedule(self, port: _Port) -> None:
+    def _schedule(self, slot: _Slot) -> None:
         jitter = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 # spreads retries, guards no secret
-        port.retry_at_ns = boot_ns() + int(port.retry_ms * jitter * NS_PER_MS)
-        port.retry_ms = min(2 * port.retry_ms, LAST_RETRY_MS)
+        slot.retry_at_ns = boot_ns() + int(slot.retry_ms * jitter * NS_PER_MS)
+        told = slot.watched or is_tcp(slot.bus.port)
+        slot.retry_ms = min(2 * slot.retry_ms, LAST_RETRY_MS if told else LAST_UNWATCHED_RETRY_MS)
 
-    def _pause_ms(self) -> float | None:
-        """Until the next try; None: until the loop loses a port."""
-        waiting = [port.retry_at_ns for port in self._ports if port.fd is None]
-        return max(0, min(waiting) - boot_ns()) / NS_PER_MS + 1 if waiting else None
+    def _pause_ms(self) -> float:
+        """Until the next try or look."""
+        waiting = [slot.retry_at_ns for slot in self._slots if slot.port is None]
+        return max(0, min([self._examine_at_ns, *waiting]) - boot_ns()) / NS_PER_MS + 1
+
+    # --- what is wrong with a line ---
+
+    def _examine_all(self) -> None:
+        self._examine_at_ns = boot_ns() + EXAMINE_MS * NS_PER_MS
+        for line, slot in enumerate(self._slots):
+            if slot.port is not None and slot.port.before is not None:
+                self._examine(line, slot, slot.port)
+
+    def _examine(self, line: int, slot: _Slot, port: Port) -> None:
+        counts = self._lines.counters(line)[0]
+        uart = counters.read(port.kernel, port.fd)
+        now = Counted(counts[0], counts[TIMEOUTS], counts[CRC_ERRORS], uart, self._lines.marks(line))
+        if slot.window is None:
+            slot.window = Window(now)
+        elif slot.window.look(now, marking=slot.marking):
+            self._tell_finding(slot, port, slot.window.finding)
+            if slot.bus.mark_errors == "auto" and slot.can_mark and not slot.marking and is_unsure(slot.finding):
+                self._mark(line, slot, port, on=True)
+
+    def _mark(self, line: int, slot: _Slot, port: Port, *, on: bool) -> None:
+        """The loop first: marks that it took for data would cost more than data that it takes for marks."""
+        self._lines.mark(line, on)
+        slot.marking = on
+        try:
+            port.mark(on=on)
+        except OSError as error:
+            self._lines.mark(line, False)
+            slot.marking = slot.can_mark = False
+            log.info("bus %s: %s: damaged characters cannot be marked: %s", slot.bus.name, port.path, error.strerror)
+
+    def _tell_finding(self, slot: _Slot, port: Port, finding: Finding | None) -> None:
+        """Once for each cause."""
+        before, slot.finding = slot.finding, finding
+        if finding and (before is None or before.cause != finding.cause):
+            log.warning("bus %s: damaged answers: %s", slot.bus.name, finding.sentence)
+            others = lock.sharers(port.kernel, port.path)
+            if others:
+                log.warning("bus %s: %s is also read by %s, end it", slot.bus.name, port.path, others)
+        elif before and not finding:
+            log.info("bus %s: answers arrive intact again", slot.bus.name)

@@ -30,7 +30,7 @@ class Line(NamedTuple):
     byte_ns: int
     frame_bytes: int  # request, and answer without its data
     waiting_ns: int  # turnaround and host latency, or the round trip
-    silence_ns: int
+    silence_ns: int  # before every request
 
     def wire_ns(self, table: Table, quantity: int) -> int:
         """The bytes alone: what no host and no device can make shorter."""
@@ -48,7 +48,13 @@ def line_of(bus: Bus) -> Line:
     character_ns = character_time_ns(bus.baud, bus.parity, bus.stop_bits)
     silence_ns = silence_time_ns(character_ns, bus.baud)
     waiting_ns = max(TURNAROUND_NS, silence_ns) + HOST_LATENCY_NS  # a device too keeps the silence before it answers
-    return Line(character_ns, RTU_REQUEST_BYTES + RTU_ANSWER_BYTES, waiting_ns, silence_ns)
+    between_ns = max(silence_ns, switch_time_ns(bus))
+    return Line(character_ns, RTU_REQUEST_BYTES + RTU_ANSWER_BYTES, waiting_ns, between_ns)
+
+
+def switch_time_ns(bus: Bus) -> int:
+    """The silence that a change of the device needs; as the loop knows one silence only, all requests keep it."""
+    return bus.switch_ns if len(bus.devices) > 1 else 0
 
 
 def character_time_ns(baud: int, parity: str, stop_bits: int) -> int:

@@ -6,14 +6,12 @@ import sys
 from typing import Any
 
 from agent.acquire.admission import overloads
-from agent.acquire.plan import BlockInfo, BusPlan, Plan, compile_plan
+from agent.acquire.plan import Plan, compile_plan
+from agent.cli import planview
 from agent.config import check_config
-from agent.config.model import Bus, Config
+from agent.config.model import Config
 from agent.config.report import Remark
 from agent.errors import ExitCode
-from agent.model import NS_PER_MS, NS_PER_S
-
-COLUMNS = ("device", "reads", "every", "tags", "on the wire", "takes about")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Check, and say what was found."""
     checked = check_config(args.config)
     plan = compile_plan(checked.config) if checked.config else None
-    warnings = [*checked.warnings, *(overloads(plan) if plan else ())]
+    warnings = [*checked.warnings, *(overloads(checked.config, plan) if checked.config and plan else ())]
     if args.json:
         print(json.dumps(_document(checked.config, plan, checked.mistakes, warnings), allow_nan=False))
     else:
@@ -47,15 +45,7 @@ def _print_plan(config: Config | None, plan: Plan | None) -> None:
     if config is None or plan is None:
         return
     for settings, bus in zip(config.buses, plan.buses, strict=True):
-        print(f"bus {bus.name}: {_line(settings)}")
-        rows = [COLUMNS, *map(_row, bus.block_info)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-        for row in rows:
-            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        print(
-            f"  {len(bus.block_info)} requests per cycle, {_requests_per_s(bus):.4g} requests/s, "
-            f"{100 * bus.utilisation:.1f} % utilisation, {bus.samples_per_s:.4g} samples/s"
-        )
+        print(planview.table(settings, bus))
     print(_uplink(config))
     print(f"store: {config.store.path}, {_writes(config)}")
 
@@ -82,27 +72,6 @@ def writes_when_healthy(config: Config) -> bool:
     return config.mqtt is None or config.mqtt.batch_s > config.store.loss_window_s
 
 
-def _line(bus: Bus) -> str:
-    if bus.protocol == "modbus-tcp":
-        return f"{bus.protocol} {bus.port}"
-    return f"{bus.protocol} {bus.port} {bus.baud} 8{bus.parity}{bus.stop_bits}"
-
-
-def _row(info: BlockInfo) -> tuple[str, ...]:
-    return (
-        info.device,
-        f"{info.table}:{info.address} x {info.quantity}",
-        f"{info.period_ns / NS_PER_S:g} s",
-        str(info.tags),
-        f"{info.wire_ns / NS_PER_MS:.3f} ms",
-        f"{info.transaction_ns / NS_PER_MS:.1f} ms",
-    )
-
-
-def _requests_per_s(bus: BusPlan) -> float:
-    return sum(NS_PER_S / info.period_ns for info in bus.block_info)
-
-
 def _document(
     config: Config | None, plan: Plan | None, mistakes: list[Remark], warnings: list[Remark | str]
 ) -> dict[str, Any]:
@@ -112,7 +81,7 @@ def _document(
         "warnings": [_remark(warning) for warning in warnings],
         "gateway": config.gateway.id if config else None,
         "store_writes_when_healthy": writes_when_healthy(config) if config else None,
-        "buses": [_bus(bus) for bus in plan.buses] if plan else [],
+        "buses": [planview.document(bus) for bus in plan.buses] if plan else [],
     }
 
 
@@ -121,27 +90,3 @@ def _remark(remark: Remark | str) -> dict[str, Any]:
         return {"message": remark}
     file, line, column = remark.place
     return {"file": file, "line": line, "column": column, "message": remark.message}
-
-
-def _bus(bus: BusPlan) -> dict[str, Any]:
-    return {
-        "name": bus.name,
-        "requests_per_cycle": len(bus.block_info),
-        "requests_per_s": _requests_per_s(bus),
-        "utilisation": bus.utilisation,
-        "samples_per_s": bus.samples_per_s,
-        "requests": [_request(info) for info in bus.block_info],
-    }
-
-
-def _request(info: BlockInfo) -> dict[str, Any]:
-    return {
-        "device": info.device,
-        "table": info.table,
-        "address": info.address,
-        "quantity": info.quantity,
-        "tags": info.tags,
-        "every_s": info.period_ns / NS_PER_S,
-        "wire_ms": info.wire_ns / NS_PER_MS,
-        "takes_ms": info.transaction_ns / NS_PER_MS,
-    }

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, wire, work; the exit code says how it ended."""
     from agent import summary
     from agent.acquire.admission import overloads
+    from agent.acquire.memory import Memory
     from agent.acquire.plan import compile_plan
     from agent.config import load_config
     from agent.run import Gateway, StopSignal
@@ -44,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
     config = load_config(str(args.config))
-    plan = compile_plan(config)
-    for warning in (*config.warnings, *overloads(plan)):
+    memory = Memory(config.store.path)
+    plan = compile_plan(config, memory.recall(config.buses))
+    for warning in (*config.warnings, *overloads(config, plan)):
         logging.getLogger("fieldtap").warning("%s", warning)
     with StopSignal() as stop:
-        gateway = Gateway(config, plan)
+        gateway = Gateway(config, plan, memory)
         if args.pcap:
             signal.signal(signal.SIGUSR1, lambda *_: _save_if_possible(args.pcap, gateway))
         gateway.run(stop, None if args.duration is None else int(args.duration * NS_PER_S))

@@ -15,7 +15,7 @@ from agent.model import NS_PER_MS, NS_PER_S
 STANDARD_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 56000, 57600, 76800, 115200)
 NEARLY = 0.05  # a rate this close to a standard one is likelier a slip than a wish
 LEAST_BAUD, MOST_BAUD = 50, 12_000_000  # the slowest of POSIX, the fastest USB bridges
-SERIAL_KEYS = ("baud", "parity", "stop_bits", "rs485")
+SERIAL_KEYS = ("baud", "parity", "stop_bits", "rs485", "mark_errors")
 DEFAULT_TIMEOUT_MS = 300
 DEFAULT_TCP_TIMEOUT_MS = 1000
 PORT_FORMS = '"/dev/ttyUSB0", "usb:VID:PID[:SERIAL]", "tcp://HOST:502" or "rtu+tcp://HOST:PORT"'
@@ -48,7 +48,9 @@ BUS = {
     "parity": Key(words("N", "E", "O")),
     "stop_bits": Key(whole(1, 2)),
     "rs485": Key(words("auto", "kernel", "none")),
+    "mark_errors": Key(words("auto", "on", "off")),
     "timeout_ms": Key(milliseconds(1, 60_000)),
+    "switch_ms": Key(milliseconds(0, 10_000)),
     "device": Key(as_is, required=True),
 }
 
@@ -76,6 +78,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
         port=values.get("port", ""),
         protocol=values.get("protocol", "modbus-tcp" if is_tcp else "modbus-rtu"),
         timeout_ns=values.get("timeout_ms", default_ms * NS_PER_MS),
+        switch_ns=values.get("switch_ms", 0),
         devices=read_devices(values, maps, is_tcp=is_tcp),
         **given,
     )

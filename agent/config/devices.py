@@ -1,7 +1,7 @@
 """The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
 
 from agent.config.maps import LIMITS, MAX_PATH, Maps
-from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Tag
+from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Hole, Tag
 from agent.config.nodes import Node, Place
 from agent.config.registers import registers_of
 from agent.config.tags import EVERY, TAG, read_tag
@@ -10,11 +10,13 @@ from agent.config.walk import Key, Values, once, read_table, read_tables
 from agent.model import NS_PER_S
 
 DEFAULT_EVERY_NS = NS_PER_S
+MAX_FIRMWARE = 64
 MAX_UNIT_OF_STANDARD = 247  # 248..255 are reserved by the standard and used in the field
 DEVICE = {
     "name": Key(name, required=True),
     "unit": Key(whole(0, 255), required=True),
     "device": Key(text(MAX_PATH)),
+    "firmware": Key(text(MAX_FIRMWARE)),
     "select": Key(name_list),
     "every": Key(EVERY),
     "base": Key(whole(0, 1)),
@@ -44,9 +46,13 @@ def _device(values: Values, from_map: tuple[str, ...]) -> Device:
     return Device(
         name=values.get("name", ""),
         unit=values.get("unit", 1),
+        model=values.get("device", ""),
+        firmware=values.get("firmware", ""),
         gap_ns=values.get("gap_ms", 0),
         max_registers=values.get("max_registers", MAX_REGISTERS),
+        max_bits=values.get("max_bits", MAX_BITS),
         max_gap=values.get("max_gap", MAX_BITS),
+        holes=values.get("holes", ()),
         tags=_tags(values, from_map),
     )
 
@@ -71,6 +77,7 @@ def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
         tag = read_tag(values, device.get("every", DEFAULT_EVERY_NS), device.get("base", 0), from_map)
         if tag:
             _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
+            _check_holes(values, tag, device.get("holes", ()))
             tags.append(tag)
     return tuple(tags)
 
@@ -90,3 +97,10 @@ def _check_size(values: Values, tag: Tag, max_registers: int) -> None:
     length = registers_of(tag.type, tag.length)
     if length > max_registers:
         values.mistake("type", f"this type takes {length} registers; the device's max_registers is {max_registers}")
+
+
+def _check_holes(values: Values, tag: Tag, holes: tuple[Hole, ...]) -> None:
+    end = tag.address + registers_of(tag.type, tag.length)
+    for hole in holes:
+        if hole.table is tag.table and tag.address <= hole.last and hole.first < end:
+            values.mistake("register", f"this register lies in the device's hole {hole.table}:{hole.first}-{hole.last}")

@@ -7,6 +7,7 @@ max_registers. What the configuration says of the same key or the same tag wins.
 from agent.config import files
 from agent.config.model import MAX_BITS, MAX_REGISTERS
 from agent.config.nodes import Node, quoted
+from agent.config.registers import holes
 from agent.config.report import Report, did_you_mean
 from agent.config.values import as_is, milliseconds, text, whole
 from agent.config.walk import Key, read_table, read_tables
@@ -15,7 +16,9 @@ MAX_PATH = 4096  # Linux's
 LIMITS = {
     "gap_ms": Key(milliseconds(0, 10_000)),
     "max_registers": Key(whole(1, MAX_REGISTERS)),
+    "max_bits": Key(whole(1, MAX_BITS)),
     "max_gap": Key(whole(0, MAX_BITS)),
+    "holes": Key(holes),
 }
 MAP = {
     "schema": Key(whole(1, 1), required=True),

@@ -1,6 +1,7 @@
 """The configuration as typed, checked values: what TOML becomes and every stage reads."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +25,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """`[gateway]`."""
 
     id: str
+    loop_priority: int = 0  # of SCHED_FIFO, for the thread that serves the buses; 0: like every other thread
+    loop_cpu: int | None = None  # the only one that thread runs on
 
 
 class Secret(str):
@@ -63,6 +66,14 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     when_full: str = "thin"
 
 
+class Hole(NamedTuple):
+    """Registers or bits that a device does not have, first and last."""
+
+    table: Table
+    first: int
+    last: int
+
+
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """`write = { .. }` of a tag: what may be written, in the tag's `unit`."""
 
@@ -88,6 +99,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     offset: float = 0.0
     unit: str = ""
     every_ns: int
+    merge: bool = True  # False: read alone, and nothing else is read through it
     deadband: DeadbandKind = DeadbandKind.NONE
     deadband_value: float = 0.0
     heartbeat_ns: int = 0
@@ -99,9 +111,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: int
+    model: str = ""  # name or path of its device map
+    firmware: str = ""  # as its owner calls it: what was learned of another one is not believed
     gap_ns: int = 0  # silence it wants before a request
     max_registers: int = MAX_REGISTERS  # most it answers at once
+    max_bits: int = MAX_BITS  # the same of coils and discrete inputs
     max_gap: int = MAX_BITS  # most registers or bits nobody asked for that a request may read through
+    holes: tuple[Hole, ...] = ()  # what no request may read through
     tags: tuple[Tag, ...]
 
 
@@ -116,7 +132,9 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     parity: str = "E"
     stop_bits: int = 1
     rs485: str = "auto"
+    mark_errors: str = "auto"
     timeout_ns: int
+    switch_ns: int = 0  # silence before a request to another device than the last one
     devices: tuple[Device, ...]
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from agent.config.model import MAX_REGISTERS, Table
+from agent.config.model import MAX_REGISTERS, Hole, Table
 from agent.config.nodes import Node
 from agent.config.report import did_you_mean
 from agent.config.values import UnfitError, unfit
@@ -31,7 +31,9 @@ class Form(NamedTuple):
     shift: int = 0
 
 
-_ADDRESSED = re.compile(r"([A-Za-z]+):(0[xX][0-9A-Fa-f]{1,4}|\d{1,5})")
+_NUMBER = r"0[xX][0-9A-Fa-f]{1,4}|\d{1,5}"
+_ADDRESSED = re.compile(rf"([A-Za-z]+):({_NUMBER})")
+_RANGE = re.compile(rf"([a-z]+):({_NUMBER})(?:-({_NUMBER}))?")
 _REFERENCE = re.compile(r"([0134])(\d{4}|\d{5})")
 _REFERENCE_TABLES = {"0": Table.COIL, "1": Table.DISCRETE, "3": Table.INPUT, "4": Table.HOLDING}
 _NUMBER_TYPES = {
@@ -64,8 +66,24 @@ def register(node: Node) -> Register:
         unfit(f'TABLE:ADDRESS like "holding:100", with one of {_TABLES}')
     if addressed[1] not in set(Table):
         raise UnfitError(f"allowed tables: {_TABLES}" + did_you_mean(addressed[1], Table))
-    number = int(addressed[2], 16 if addressed[2][:2].lower() == "0x" else 10)
-    return Register(Table(addressed[1]), number, is_reference=False)
+    return Register(Table(addressed[1]), _address(addressed[2]), is_reference=False)
+
+
+def holes(node: Node) -> tuple[Hole, ...]:
+    """`["holding:0x10-0x1F", "input:7"]`: first and last register of each range."""
+    written = [item.value for item in node.value] if isinstance(node.value, list) else [None]
+    return tuple(_hole(text) for text in written)
+
+
+def _hole(text: object) -> Hole:
+    match = _RANGE.fullmatch(text) if isinstance(text, str) else None
+    if match is None or match[1] not in set(Table) or _address(match[2]) > _address(match[3] or match[2]):
+        unfit('an array of ranges like ["holding:0x10-0x1F", "input:7"]')
+    return Hole(Table(match[1]), _address(match[2]), _address(match[3] or match[2]))
+
+
+def _address(written: str) -> int:
+    return int(written, 16 if written[:2].lower() == "0x" else 10)
 
 
 def form(node: Node) -> Form:

@@ -4,7 +4,7 @@ from agent.config.model import Table, Tag
 from agent.config.nodes import Node, shown
 from agent.config.registers import ADDRESSES, Form, Register, form, register, registers_of
 from agent.config.report import did_you_mean
-from agent.config.values import as_is, duration, name, nonzero, number, text, whole, words
+from agent.config.values import as_is, duration, name, nonzero, number, text, whole, words, yes_or_no
 from agent.config.walk import Key, Values, read_table
 from agent.config.writes import read_write
 from agent.model import DeadbandKind, Order, ValueType
@@ -22,6 +22,7 @@ TAG = {
     "offset": Key(number()),
     "unit": Key(text(MAX_UNIT, least=0)),
     "every": Key(EVERY),
+    "merge": Key(yes_or_no),
     "deadband": Key(as_is),
     "heartbeat": Key(duration("1 ms", "24 h")),
     "write": Key(as_is),
@@ -56,6 +57,7 @@ def read_tag(values: Values, every_ns: int, base: int, from_map: tuple[str, ...]
         offset=values.get("offset", 0.0),
         unit=values.get("unit", ""),
         every_ns=values.get("every", every_ns),
+        merge=values.get("merge", True),
         deadband=kind,
         deadband_value=band,
         heartbeat_ns=values.get("heartbeat", 0),

@@ -14,6 +14,7 @@ from agent.config.walk import Key, Values, read_table
 
 SCHEMES = ("mqtt", "mqtts", "ws", "wss")
 ENCRYPTED = ("mqtts", "wss")
+MAX_CPU = 1023  # what cpu_set_t holds
 MAX_PATH = 4096  # PATH_MAX
 MAX_TOPIC = 1024  # with its names and a schema's hash in it far from MQTT's 65 535 bytes, and beyond any broker's limit
 MAX_MQTT_PAYLOAD = 256 * MIB  # MQTT's remaining length has 28 bits
@@ -83,7 +84,11 @@ def _without_placeholders(value: str) -> str:
     return plain
 
 
-GATEWAY = {"id": Key(name)}
+GATEWAY = {
+    "id": Key(name),
+    "loop_priority": Key(whole(0, 99)),  # sched(7)
+    "loop_cpu": Key(whole(0, MAX_CPU)),
+}
 MQTT = {
     "url": Key(url, required=True),
     "endpoint": Key(words("generic", later=LATER_ENDPOINTS)),
@@ -114,7 +119,8 @@ PLAIN_KEYS = ("endpoint", "alpn", "server_name", "topic", "format", "batch_s", "
 def read_gateway(node: Node | None, report: Report) -> Gateway:
     """`[gateway]`; without an id the board's serial number gives one."""
     values = read_table(node, GATEWAY, "[gateway]", report) if node else None
-    return Gateway(id=(values and values.get("id")) or files.default_gateway_id())
+    given = {key: values.get(key) for key in GATEWAY if values.get(key) is not None} if values else {}
+    return Gateway(id=given.pop("id", "") or files.default_gateway_id(), **given)
 
 
 def read_mqtt(node: Node, report: Report, *, read_secrets: bool) -> Mqtt:

@@ -86,6 +86,11 @@ def name_list(node: Node) -> tuple[Node, ...]:
     return tuple(node.value)
 
 
+def yes_or_no(node: Node) -> bool:
+    """A TOML boolean."""
+    return node.value if isinstance(node.value, bool) else unfit("true or false")
+
+
 def whole(least: int, most: int) -> Parse:
     """A whole number within the bounds."""
     few = " or ".join(map(str, range(least, most + 1))) if most - least < 2 else ""

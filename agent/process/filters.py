@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from agent._native.filter import Filter
 from agent.model import Tag
 
-RULE = struct.Struct("=dddqB7x")  # ft_rule in _native/core/filter.h
+RULE = struct.Struct("=dddqqqB7x")  # ft_rule in _native/core/filter.h
 
 
 def compile_filter(tags: Sequence[Tag]) -> Filter:
-    """The dead bands and heartbeats of `tags`, in tag order, as one Filter."""
+    """The periods, dead bands and heartbeats of `tags`, in tag order, as one Filter."""
     return Filter(b"".join(_rule(tag) for tag in tags))
 
 
 def _rule(tag: Tag) -> bytes:
-    return RULE.pack(tag.scale, tag.offset, tag.deadband_value, tag.heartbeat_ns, tag.deadband)
+    thinned_ns, early_ns = (tag.every_ns, tag.read_ns // 2) if tag.read_ns < tag.every_ns else (0, 0)
+    return RULE.pack(tag.scale, tag.offset, tag.deadband_value, tag.heartbeat_ns, thinned_ns, early_ns, tag.deadband)

@@ -42,7 +42,7 @@ def fieldtap(port: str, stop: threading.Event) -> None:
     bus = Bus(name=port, port=port, baud=115200, parity="N", timeout_ns=500_000_000, devices=())
     loop, samples = BusLoop([(*wire_of(bus), 10)]), Samples()
     loop.adopt(0, *plan(REGISTERS, PERIOD_NS), 1)
-    loop.attach(0, open_port(bus))
+    loop.attach(0, open_port(bus).fd)
     threading.Thread(target=loop.run, daemon=True).start()
     while not stop.wait(1.0):
         loop.drain(samples)

@@ -34,7 +34,7 @@ def main() -> None:
     ]
     loop = BusLoop([(*wire_of(bus), RING_BITS) if baud else (False, 0, 0, RING_BITS) for bus in buses])
     for line, bus in enumerate(buses):
-        loop.attach(line, open_port(bus))
+        loop.attach(line, open_port(bus).fd)
     threading.Thread(target=loop.run, daemon=True).start()
     print("ready", flush=True)
     learn_s = LEARN_S if baud else 0

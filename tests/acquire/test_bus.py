@@ -1,7 +1,6 @@
 import ctypes
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wire import with_crc
 
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
-from agent.acquire import supervisor as supervisor_module
 from agent.acquire.bus import Acquisition, Counts
 from agent.acquire.plan import compile_plan
 from agent.acquire.port import open_port
-from agent.acquire.supervisor import FIRST_RETRY_MS, LAST_RETRY_MS, Supervisor
 from agent.model import NS_PER_MS, Quality
 from agent.simulate.simulator import Simulator
 
@@ -59,6 +57,18 @@ def test_a_slow_device_in_pieces_is_read_as_well(device: Any, run: Callable, bus
     assert not failing(running)
 
 
+def test_a_terminal_that_marks_damaged_characters_is_read_as_well(device: Any, run: Callable, bus_on: Callable) -> None:
+    device.answer = lambda unit, function, address, count: with_crc(
+        bytes([unit, function, 2 * count]) + b"\xff\x00\xff\xff" * (count // 2)
+    )
+    device.pieces = 7
+    running = run(bus_on(device.path, mark_errors="on"))
+    running.wait(lambda: len(running.seen) >= 200)
+    assert values(running) == {tag: (0xFF00, 0xFFFF)[tag % 2] for tag in range(10)}
+    assert running.acquisition.stats()["rs485"].counts.crc_errors == 0
+    assert running.acquisition._loop.marks(0)[1] == 0
+
+
 def test_simulated_devices_on_serial_and_tcp_are_read_side_by_side(
     tmp_path: Path, run: Callable, bus_on: Callable, config_of: Callable
 ) -> None:
@@ -77,6 +87,20 @@ def test_simulated_devices_on_serial_and_tcp_are_read_side_by_side(
         assert not failing(running)
     finally:
         simulator.stop()
+
+
+def test_a_pause_is_kept_between_two_devices_and_not_where_there_is_one(
+    device: Any, other_device: Any, run: Callable, bus_on: Callable
+) -> None:
+    device.units = (1, 2)
+    paused = {"switch_ns": 30 * NS_PER_MS, "every_ns": 10 * NS_PER_MS, "tags": 1}
+    running = run(
+        bus_on(device.path, name="two", units=(1, 2), **paused), bus_on(other_device.path, name="one", **paused)
+    )
+    running.wait(lambda: len([sample for sample in running.seen if sample.tag < 2]) >= 10)
+    times = sorted(sample.time_ns for sample in running.seen if sample.tag < 2)
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 30 * NS_PER_MS
+    assert sum(sample.tag == 2 for sample in running.seen) > 20
 
 
 def open_files() -> list[str]:
@@ -133,9 +157,9 @@ def test_a_port_that_another_program_holds_is_named_and_taken_once_it_is_free(
     try:
         running = run(bus)
         running.wait(lambda: failing(running) == set(range(10)))
-        assert "in use by another program" in running.acquisition.stats()["rs485"].error
+        assert "in use by another bus of this agent" in running.acquisition.stats()["rs485"].error
     finally:
-        os.close(held)
+        held.close()
     running.wait(lambda: not failing(running))
 
 
@@ -213,7 +237,7 @@ def test_a_new_plan_runs_within_a_tenth_of_a_second_without_reopening(
     device.units = (1,)
     other = bus_on(device.path, tags=3)
     before = threading.active_count()
-    running.acquisition.replan(compile_plan(config_of(other)))
+    running.acquisition.replan([other], compile_plan(config_of(other)))
     running.wait(lambda: len(values(running)) == 3)
     assert {sample.tag for sample in running.drain()} <= {0, 1, 2}
     assert threading.active_count() == before
@@ -238,14 +262,14 @@ def flat_out(tmp_path: Path, bus_on: Callable, config_of: Callable) -> Iterator[
     loop = BusLoop([(False, 0, 0, 17)])
     part = compile_plan(config_of(bus)).buses[0]
     loop.adopt(0, part.blocks, part.points, 1)
-    fd = open_port(bus_on(simulator.paths["line"], name="line"))
-    loop.attach(0, fd)
+    port = open_port(bus_on(simulator.paths["line"], name="line"))
+    loop.attach(0, port.fd)
     thread = threading.Thread(target=loop.run)
     thread.start()
     yield loop
     loop.stop()
     thread.join()
-    os.close(fd)
+    port.close()
     simulator.stop()
 
 
@@ -285,51 +309,3 @@ def drained_to(loop: BusLoop, samples: Samples, transactions: int) -> int:
         samples.clear()
         threading.Event().wait(0.005)
     return done
-
-
-# --- the supervisor, without a loop ---
-
-
-class FakeLines:
-    def __init__(self) -> None:
-        self.bell = os.eventfd(0)
-        self.attached: list[int] = []
-        self.failed: list[int] = []
-        self.lost: list[tuple[int, int]] = []
-
-    def attach(self, line: int, fd: int) -> None:
-        self.attached.append(line)
-
-    def fail(self, line: int) -> None:
-        self.failed.append(line)
-
-    def take_lost(self, line: int) -> tuple[int, int] | None:
-        return self.lost.pop() if self.lost else None
-
-    def supervisor_fileno(self) -> int:
-        return self.bell
-
-
-def test_retries_slow_down_from_a_fifth_of_a_second_to_five(
-    monkeypatch: pytest.MonkeyPatch, bus_on: Callable, caplog: pytest.LogCaptureFixture
-) -> None:
-    now = [0]
-    monkeypatch.setattr(supervisor_module, "boot_ns", lambda: now[0])
-    tries: list[int] = []
-
-    def refuse(_: object) -> int:
-        tries.append(now[0])
-        raise OSError("no")
-
-    lines = FakeLines()
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], refuse)
-    for _ in range(12):
-        supervisor._serve(0, supervisor._ports[0])
-        now[0] = supervisor._ports[0].retry_at_ns
-    pauses_ms = [(later - before) / NS_PER_MS for before, later in itertools.pairwise(tries)]
-    wanted = [min(FIRST_RETRY_MS * 2**n, LAST_RETRY_MS) for n in range(11)]
-    assert all(0.8 * want <= pause <= 1.2 * want for pause, want in zip(pauses_ms, wanted, strict=True))
-    assert len(set(pauses_ms)) > 1
-    assert lines.failed == [0]
-    assert len(caplog.records) == 1
-    os.close(lines.bell)

@@ -11,7 +11,9 @@ from layouts import records
 
 from agent._native.codec import decode
 from agent._native.samples import Samples
-from agent.acquire.plan import BLOCK, MAX_PHASE_NS, POINT, compile_plan, request_adu
+from agent.acquire.limits import Learned
+from agent.acquire.merge import block_of
+from agent.acquire.plan import BLOCK, MAX_PHASE_NS, POINT, DeviceKey, compile_plan, pack, request_adu
 from agent.acquire.wire import data_bytes
 from agent.config.model import Config, Device, Table, Tag
 from agent.model import DeadbandKind, Order, ValueType
@@ -184,7 +186,7 @@ def test_every_block_counts_its_own_points_and_all_tags_are_read_once(
     at = 0
     for block, info in zip(blocks_of(bus.blocks), bus.block_info, strict=True):
         assert block["first_point"] == at
-        assert block["point_count"] == info.tags
+        assert block["point_count"] == len(info.tags)
         for point in points[at : at + block["point_count"]]:
             assert tags[point["tag"]].address == block["address"] + point["at"]
             assert point["at"] + point["length"] <= block["quantity"]
@@ -220,7 +222,43 @@ def test_settings_of_a_tag_reach_the_stages_behind(
     (found,) = compile_plan(
         make_config(make_device([make_tag(Table.HOLDING, 1, ValueType.I32, name="p", **settings)]))
     ).tags
-    assert found._asdict() == {"number": 0, "name": "b/d/p", "type": ValueType.I32, **settings}
+    assert found._asdict() == {
+        "number": 0, "name": "b/d/p", "type": ValueType.I32, **settings, "every_ns": NS_PER_S, "read_ns": NS_PER_S,
+    }  # fmt: skip
+
+
+def test_a_tag_that_rides_in_a_faster_read_says_so_and_counts_as_often_as_it_is_asked_for(
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
+) -> None:
+    tags = [make_tag(Table.HOLDING, 0), make_tag(Table.HOLDING, 1, every_ns=4 * NS_PER_S)]
+    plan = compile_plan(make_config(make_device(tags)))
+    assert [(tag.every_ns, tag.read_ns) for tag in plan.tags] == [(NS_PER_S, NS_PER_S), (4 * NS_PER_S, NS_PER_S)]
+    assert len(plan.buses[0].block_info) == 1
+    assert plan.buses[0].samples_per_s == 1.25
+
+
+def test_what_was_learned_of_a_device_is_kept_to_in_its_plan_and_in_no_other(
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
+) -> None:
+    tags = [make_tag(Table.HOLDING, at) for at in range(10)]
+    config = make_config(make_device(tags), make_device(tags, name="e", unit=2))
+    plan = compile_plan(config, {DeviceKey("b", "e"): Learned(max_registers=5)})
+    assert [(info.device, info.quantity) for info in plan.buses[0].block_info] == [("d", 10), ("e", 5), ("e", 5)]
+
+
+def test_reads_that_are_packed_again_keep_tags_and_groups(
+    make_config: Callable[..., Config], make_device: Callable[..., Device], make_tag: Callable[..., Tag]
+) -> None:
+    config = make_config(make_device([make_tag(Table.HOLDING, at) for at in range(4)]))
+    plan = compile_plan(config)
+    (whole,) = plan.buses[0].reads[0]
+    halves = [block_of(whole.period_ns, part) for part in (whole.wanted[:3], whole.wanted[3:])]
+    again = pack(config.buses[0], [halves], plan.groups)
+    assert [(block["address"], block["quantity"], block["group"]) for block in blocks_of(again.blocks)] == [
+        (0, 3, 0), (3, 1, 0),
+    ]  # fmt: skip
+    assert [point["tag"] for point in points_of(again.points)] == [0, 1, 2, 3]
+    assert pack(config.buses[0], plan.buses[0].reads, plan.groups) == plan.buses[0]
 
 
 def test_blocks_of_one_period_are_spread_over_it(

@@ -1,21 +1,24 @@
+"""Ports on real ptys, and what open_port() says of things that are no port. Drivers: test_port_drivers.py."""
+
 import errno
-import fcntl
 import os
 import pty
 import socket
-import struct
+import stat
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import serial.tools.list_ports
+import serial
 
-from agent.acquire import port as port_module
-from agent.acquire.port import TCGETS2, TERMIOS2, Wire, open_port, wire_of
+from agent.acquire.kernel import Kernel
+from agent.acquire.port import Port, Wire, open_port, wire_of
+from agent.acquire.terminal import Terminal
 from agent.config.model import Bus
 from agent.errors import BusError, ExitCode, NotPermittedError
+
+LINUX = Kernel()
 
 
 class Pty:
@@ -36,137 +39,124 @@ def line() -> Iterator[Pty]:
 
 
 @pytest.fixture
-def opened() -> Iterator[list[int]]:
-    fds: list[int] = []
-    yield fds
-    for fd in fds:
-        os.close(fd)
+def open_(line: Pty) -> Iterator[Callable[..., Port]]:
+    """Opens the line with some settings, and closes it in the end."""
+    ports: list[Port] = []
+
+    def opener(path: str = line.path, **settings) -> Port:
+        ports.append(open_port(bus(path, **settings)))
+        return ports[-1]
+
+    yield opener
+    for port in ports:
+        port.close()
 
 
 def bus(path: str, **settings) -> Bus:
     return Bus(name="b", port=path, timeout_ns=100_000_000, devices=(), **({"parity": "N"} | settings))
 
 
-def settings_of(fd: int) -> tuple[int, int, int, int, bytes, int]:
-    iflag, oflag, cflag, lflag, _, control, _, speed = TERMIOS2.unpack(fcntl.ioctl(fd, TCGETS2, bytes(TERMIOS2.size)))
-    return iflag, oflag, cflag, lflag, control, speed
+def settings_of(fd: int) -> Terminal:
+    return Terminal.read(LINUX, fd)
 
 
-def test_a_port_is_raw_local_and_does_not_hang_up(line: Pty, opened: list[int]) -> None:
-    opened.append(open_port(bus(line.path)))
-    iflag, oflag, cflag, lflag, _, _ = settings_of(opened[0])
-    assert (iflag, oflag, lflag) == (termios.IGNBRK, 0, 0)
-    assert cflag & termios.CSIZE == termios.CS8
-    assert cflag & termios.CLOCAL
-    assert cflag & termios.CREAD
-    assert not cflag & (termios.HUPCL | termios.CRTSCTS)
+def test_a_port_is_raw_local_and_does_not_hang_up(open_: Callable[..., Port]) -> None:
+    now = settings_of(open_().fd)
+    assert (now.iflag, now.oflag, now.lflag) == (termios.IGNBRK, 0, 0)
+    assert now.cflag & termios.CSIZE == termios.CS8
+    assert now.cflag & termios.CLOCAL
+    assert now.cflag & termios.CREAD
+    assert not now.cflag & (termios.HUPCL | termios.CRTSCTS)
 
 
-def test_a_port_never_blocks_and_is_not_inherited(line: Pty, opened: list[int]) -> None:
-    opened.append(open_port(bus(line.path)))
-    assert not os.get_blocking(opened[0])
-    assert not os.get_inheritable(opened[0])
+def test_a_port_never_blocks_and_is_not_inherited(open_: Callable[..., Port]) -> None:
+    port = open_()
+    assert not os.get_blocking(port.fd)
+    assert not os.get_inheritable(port.fd)
 
 
-def test_what_another_program_left_behind_is_overwritten(line: Pty, opened: list[int]) -> None:
+def leave(line: Pty) -> list:
+    """What a program with other tastes leaves behind."""
     left = termios.tcgetattr(line.slave)
+    left[0] |= termios.IXON | termios.IXANY | termios.ICRNL
+    left[2] |= termios.HUPCL
     left[3] |= termios.ICANON | termios.ECHO
+    left[4] = left[5] = termios.B4800
     left[6][termios.VMIN], left[6][termios.VTIME] = 64, 10
     termios.tcsetattr(line.slave, termios.TCSANOW, left)
+    return termios.tcgetattr(line.slave)
+
+
+def test_what_another_program_left_behind_is_overwritten(line: Pty, open_: Callable[..., Port]) -> None:
+    leave(line)
     os.write(line.master, b"stale")
-    opened.append(open_port(bus(line.path)))
-    control = settings_of(opened[0])[4]
-    assert (control[termios.VMIN], control[termios.VTIME]) == (1, 0)
+    port = open_()
+    controls = settings_of(port.fd).controls
+    assert (controls[termios.VMIN], controls[termios.VTIME]) == (1, 0)
     with pytest.raises(BlockingIOError):
-        os.read(opened[0], 10)
+        os.read(port.fd, 10)
     os.write(line.master, b"x")
-    assert os.read(opened[0], 10) == b"x"
+    assert os.read(port.fd, 10) == b"x"
+
+
+def test_closing_puts_everything_back_but_hangs_nobody_up(line: Pty) -> None:
+    left = leave(line)
+    open_port(bus(line.path)).close()
+    after = termios.tcgetattr(line.slave)
+    assert left[2] & termios.HUPCL
+    left[2] &= ~termios.HUPCL
+    assert after == left
 
 
 @pytest.mark.parametrize("baud", [50, 1200, 9600, 19200, 115200, 250_000, 921_600, 3_000_000, 12_345])
-def test_any_baud_rate_is_set_as_a_number(line: Pty, opened: list[int], baud: int) -> None:
-    opened.append(open_port(bus(line.path, baud=baud)))
-    assert settings_of(opened[0])[5] == baud
+def test_any_baud_rate_is_set_as_a_number(open_: Callable[..., Port], baud: int) -> None:
+    assert settings_of(open_(baud=baud).fd).ospeed == baud
 
 
 @pytest.mark.parametrize("parity", ["N", "E", "O"])
 @pytest.mark.parametrize("stop_bits", [1, 2])
 def test_a_pty_takes_every_frame_format_also_when_opened_again(line: Pty, parity: str, stop_bits: int) -> None:
     for _ in range(3):
-        os.close(open_port(bus(line.path, parity=parity, stop_bits=stop_bits)))
+        open_port(bus(line.path, parity=parity, stop_bits=stop_bits)).close()
 
 
-@pytest.mark.parametrize(
-    ("parity", "stop_bits", "flags"),
-    [
-        ("N", 1, 0),
-        ("N", 2, termios.CSTOPB),
-        ("E", 1, termios.PARENB),
-        ("O", 2, termios.PARENB | termios.PARODD | termios.CSTOPB),
-    ],
-)
-def test_parity_and_stop_bits_reach_the_driver(
-    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch, *, parity: str, stop_bits: int, flags: int
+def test_a_line_that_is_set_already_is_not_set_again(line: Pty, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_port(bus(line.path))
+    os.close(first.fd)  # as kill -9 would: nothing is put back
+    written: list[int] = []
+    ioctl = Kernel.ioctl
+
+    def spy(kernel: Kernel, fd: int, request: int, argument: bytes | int = 0) -> bytes:
+        written.append(request)
+        return ioctl(kernel, fd, request, argument)
+
+    monkeypatch.setattr(Kernel, "ioctl", spy)
+    open_port(bus(line.path)).close()
+    assert 0x402C542B not in written
+    assert 0x802C542A in written
+
+
+@pytest.mark.parametrize("mode", ["auto", "none"])
+def test_an_adapter_without_an_rs485_call_is_fine_unless_the_kernel_must_do_it(
+    open_: Callable[..., Port], mode: str
 ) -> None:
-    asked = []
-    ioctl = fcntl.ioctl
-
-    def spy(fd: int, request: int, argument: bytes) -> bytes:
-        if request == port_module.TCSETS2:
-            asked.append(TERMIOS2.unpack(argument)[2])
-        return ioctl(fd, request, argument)
-
-    monkeypatch.setattr(port_module.fcntl, "ioctl", spy)
-    opened.append(open_port(bus(line.path, parity=parity, stop_bits=stop_bits)))
-    assert [each & (termios.PARENB | termios.PARODD | termios.CSTOPB) for each in asked] == [flags]
+    assert [note.done for note in open_(rs485=mode).notes if note.what == "rs485"] == [False]
 
 
-def driver(monkeypatch: pytest.MonkeyPatch, *, speed: int | None = None, flags: int | None = None) -> None:
-    """A driver that sets something else than it was asked for."""
-    ioctl = fcntl.ioctl
-
-    def altered(fd: int, request: int, argument: bytes) -> bytes:
-        result = ioctl(fd, request, argument)
-        if request != TCGETS2:
-            return result
-        fields = list(TERMIOS2.unpack(result))
-        fields[7] = fields[7] if speed is None else speed
-        fields[2] = fields[2] if flags is None else flags
-        return TERMIOS2.pack(*fields)
-
-    monkeypatch.setattr(port_module.fcntl, "ioctl", altered)
+def test_kernel_rs485_on_an_adapter_without_it_is_refused_with_a_remedy(line: Pty) -> None:
+    with pytest.raises(BusError, match=f'{line.path}: asked for rs485 = "kernel", .*; use rs485 = "auto"'):
+        open_port(bus(line.path, rs485="kernel"))
 
 
-def test_a_baud_rate_that_the_driver_misses_by_more_than_two_percent_is_refused(
-    line: Pty, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver(monkeypatch, speed=112_500)
-    with pytest.raises(BusError, match="112500 baud of 115200"):
-        open_port(bus(line.path, baud=115_200))
+def test_a_port_is_open_once_at_a_time(line: Pty, open_: Callable[..., Port]) -> None:
+    first = open_port(bus(line.path))
+    with pytest.raises(BusError, match=f"{line.path} is in use by another bus of this agent"):
+        open_()
+    first.close()
+    open_()
 
 
-def test_a_baud_rate_within_two_percent_is_good_enough(
-    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver(monkeypatch, speed=117_000)
-    opened.append(open_port(bus(line.path, baud=115_200)))
-
-
-def test_a_real_port_that_cannot_do_the_parity_is_refused(line: Pty, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(port_module, "_is_pty", lambda _: False)
-    driver(monkeypatch, flags=0)
-    with pytest.raises(BusError, match="parity E"):
-        open_port(bus(line.path, parity="E"))
-
-
-def test_a_port_is_open_once_at_a_time_and_the_second_is_told_how_to_find_the_first(
-    line: Pty, opened: list[int]
-) -> None:
-    opened.append(open_port(bus(line.path)))
-    with pytest.raises(BusError, match=f"in use by another program; `fuser -v {line.path}`"):
-        open_port(bus(line.path))
-    os.close(opened.pop())
-    opened.append(open_port(bus(line.path)))
+# --- what is no port ---
 
 
 def test_a_missing_port_is_named(tmp_path: Path) -> None:
@@ -174,111 +164,75 @@ def test_a_missing_port_is_named(tmp_path: Path) -> None:
         open_port(bus(str(tmp_path / "ttyX")))
 
 
-def test_a_file_is_no_serial_port(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(BusError, match="is no serial port"):
-        open_port(bus(str(tmp_path / "file")))
-    with pytest.raises(BusError, match="is no serial port"):
-        open_port(bus("/dev/null"))
+@pytest.mark.parametrize(
+    "kind", ["file", "folder", "fifo", "socket", "link to nowhere", "link to itself", "/dev/null", "/dev/zero"]
+)
+def test_what_is_no_serial_port_is_called_so(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "it" if not kind.startswith("/") else Path(kind)
+    match kind:
+        case "file":
+            path.touch()
+        case "folder":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case "socket":
+            os.mknod(path, stat.S_IFSOCK | 0o600)
+        case "link to nowhere":
+            path.symlink_to("/nowhere")
+        case "link to itself":
+            path.symlink_to(path)
+    words = {
+        "socket": "No such device or address",
+        "link to nowhere": "No such file",
+        "link to itself": "Too many",
+    }.get(kind, "is no serial port")
+    before = open_files()
+    with pytest.raises(BusError, match=f"^{path}.*{words}") as error:
+        open_port(bus(str(path)))
+    assert error.value.exit_code == ExitCode.UNAVAILABLE
+    assert open_files() == before
 
 
-def test_without_permission_the_remedy_is_a_command(line: Pty, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied")
+def test_without_permission_the_remedy_is_a_command(line: Pty) -> None:
+    class Refusing(Kernel):
+        def open(self, path: str) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(port_module.os, "open", refused)
-    with pytest.raises(NotPermittedError, match=r"sudo usermod -aG \w+ \$USER") as refusal:
-        open_port(bus(line.path))
+    with pytest.raises(
+        NotPermittedError, match=rf"{line.path}: no permission; .*sudo usermod -aG \w+ \$USER"
+    ) as refusal:
+        open_port(bus(line.path), Refusing())
     assert refusal.value.exit_code == ExitCode.PERMISSION
 
 
-def test_a_port_that_its_owner_marked_exclusive_is_in_use(line: Pty, monkeypatch: pytest.MonkeyPatch) -> None:
-    def busy(*_: object) -> int:
-        raise OSError(errno.EBUSY, "Device or resource busy")
+def test_a_port_whose_master_goes_while_it_is_opened_was_unplugged() -> None:
+    line = Pty()
+    os.close(line.slave)
 
-    monkeypatch.setattr(port_module.os, "open", busy)
-    with pytest.raises(BusError, match="in use"):
-        open_port(bus(line.path))
+    class Vanishing(Kernel):
+        def open(self, path: str) -> int:
+            fd = super().open(path)
+            os.close(line.master)
+            return fd
 
-
-@pytest.mark.parametrize("mode", ["auto", "none"])
-def test_an_adapter_without_an_rs485_call_is_fine_unless_the_kernel_must_do_it(
-    line: Pty, opened: list[int], mode: str
-) -> None:
-    opened.append(open_port(bus(line.path, rs485=mode)))
-
-
-def test_kernel_rs485_on_an_adapter_without_it_is_refused_with_a_remedy(line: Pty) -> None:
-    with pytest.raises(BusError, match='use rs485 = "auto"'):
-        open_port(bus(line.path, rs485="kernel"))
+    before = open_files()
+    with pytest.raises(BusError, match=f"{line.path}: unplugged while it was being opened"):
+        open_port(bus(line.path), Vanishing())
+    assert open_files() == before - 1  # the master
 
 
-@pytest.mark.parametrize(("mode", "flags"), [("auto", 3), ("kernel", 3), ("none", 0)])
-def test_the_kernel_drives_the_direction_pin_where_it_can(
-    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch, mode: str, flags: int
-) -> None:
-    asked = []
-    ioctl = fcntl.ioctl
-
-    def spy(fd: int, request: int, argument: bytes) -> bytes:
-        if request == port_module.TIOCSRS485:
-            asked.append(struct.unpack_from("=3I", argument))
-            return argument
-        return ioctl(fd, request, argument)
-
-    monkeypatch.setattr(port_module.fcntl, "ioctl", spy)
-    opened.append(open_port(bus(line.path, rs485=mode)))
-    assert asked == [(flags, 0, 0)]
+# --- TCP ---
 
 
-def test_low_latency_is_asked_for_where_the_driver_has_it(
-    line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    ioctl = fcntl.ioctl
-
-    def spy(fd: int, request: int, argument: bytes) -> bytes:
-        if request == port_module.TIOCGSERIAL:
-            return argument
-        if request == port_module.TIOCSSERIAL:
-            asked.append(struct.unpack_from("=i", argument, 16)[0])
-            return argument
-        return ioctl(fd, request, argument)
-
-    monkeypatch.setattr(port_module.fcntl, "ioctl", spy)
-    opened.append(open_port(bus(line.path)))
-    assert asked == [port_module.ASYNC_LOW_LATENCY]
-
-
-def adapters(path: str) -> list[SimpleNamespace]:
-    return [
-        SimpleNamespace(vid=None, pid=None, serial_number=None, device="/dev/ttyS0"),
-        SimpleNamespace(vid=0x0403, pid=0x6001, serial_number="OTHER", device="/dev/missing"),
-        SimpleNamespace(vid=0x0403, pid=0x6001, serial_number="A50285BI", device=path),
-    ]
-
-
-def test_a_usb_adapter_is_found_by_its_identity(line: Pty, opened: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial.tools.list_ports, "comports", lambda: adapters(line.path))
-    opened.append(open_port(bus("usb:0403:6001:a50285bi")))
-    assert os.ttyname(opened[0]) == line.path
-
-
-@pytest.mark.parametrize("port", ["usb:0403:6001:NONE", "usb:1a86:7523"])
-def test_a_usb_adapter_that_is_not_plugged_in_is_named(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial.tools.list_ports, "comports", lambda: adapters("/dev/x"))
-    with pytest.raises(BusError, match=f"{port}: no such USB adapter"):
-        open_port(bus(port))
-
-
-def test_a_tcp_port_is_a_non_blocking_connection(opened: list[int]) -> None:
+def test_a_tcp_port_is_a_non_blocking_connection(open_: Callable[..., Port]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        opened.append(open_port(bus(f"tcp://127.0.0.1:{server.getsockname()[1]}", protocol="modbus-tcp")))
+        port = open_(f"tcp://127.0.0.1:{server.getsockname()[1]}", protocol="modbus-tcp")
         accepted, _ = server.accept()
         with accepted:
             with pytest.raises(BlockingIOError):
-                os.read(opened[0], 1)
-            os.write(opened[0], b"x")
+                os.read(port.fd, 1)
+            os.write(port.fd, b"x")
             assert accepted.recv(1) == b"x"
 
 
@@ -304,8 +258,22 @@ def test_the_wire_has_the_times_of_the_standard(settings: dict, wire: Wire) -> N
     assert wire_of(bus(settings.pop("port", "/dev/x"), **settings)) == wire
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_failed_open_leaves_no_file_descriptor_behind(line: Pty) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     with pytest.raises(BusError):
         open_port(bus(line.path, rs485="kernel"))
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_files() == before
+
+
+def test_pyserial_and_fieldtap_keep_each_other_out(line: Pty, open_: Callable[..., Port]) -> None:
+    other = serial.Serial(line.path, exclusive=True)
+    with pytest.raises(BusError, match=f"{line.path} is in use"):
+        open_()
+    other.close()
+    open_()
+    with pytest.raises(serial.SerialException, match="exclusively lock"):
+        serial.Serial(line.path, exclusive=True)

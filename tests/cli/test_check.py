@@ -8,6 +8,8 @@ import pytest
 
 from agent.config import files
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
 
 def replace(path: str, old: str, new: str) -> None:
     text = Path(path).read_text()
@@ -20,11 +22,10 @@ def test_a_good_configuration_prints_its_bus_plan(fieldtap: Callable, example: s
     assert (said.code, said.err) == (0, "")
     assert said.out == (
         "bus rs485: modbus-rtu /dev/ttyUSB0 19200 8E1\n"
-        "  device  reads            every  tags  on the wire  takes about\n"
-        "  meter1  input:0 x 2      1 s    1     9.740 ms     17.7 ms\n"
-        "  meter1  input:6 x 2      1 s    1     9.740 ms     17.7 ms\n"
-        "  pump    holding:100 x 2  0.1 s  1     9.740 ms     17.7 ms\n"
-        "  3 requests per cycle, 12 requests/s, 21.3 % utilisation, 12 samples/s\n"
+        "  device  unit  reads            registers  used  tags  every  on the wire  takes about    share\n"
+        "  meter1     1  input:0-7                8     4     2    1 s      16.6 ms      24.6 ms   2.46 %\n"
+        "  pump       7  holding:100-101          2     2     1  0.1 s       9.7 ms      17.7 ms  17.74 %\n"
+        "  3 tags in 2 requests per cycle of 42 ms, 11 requests/s, 20.2 % utilisation, 12 samples/s\n"
         "mqtt: plant7-line3 to mqtt://broker.example.com, a batch every 1 s as columns\n"
         "store: /var/lib/fieldtap, written when the broker has not acknowledged within 2 s\n"
     )
@@ -37,12 +38,34 @@ def test_as_json_the_plan_is_one_document(fieldtap: Callable, example: str) -> N
     assert (document["valid"], document["mistakes"], document["warnings"]) == (True, [], [])
     assert document["gateway"] == "plant7-line3"
     (bus,) = document["buses"]
-    assert (bus["name"], bus["requests_per_cycle"], bus["requests_per_s"], bus["samples_per_s"]) == ("rs485", 3, 12, 12)
-    assert bus["utilisation"] == pytest.approx(12 * 17.745e-3, rel=1e-3)
-    assert bus["requests"][2] == {
-        "device": "pump", "table": "holding", "address": 100, "quantity": 2, "tags": 1, "every_s": 0.1,
+    assert (bus["name"], bus["requests_per_cycle"], bus["requests_per_s"], bus["samples_per_s"]) == ("rs485", 2, 11, 12)
+    assert bus["utilisation"] == pytest.approx(0.2021, rel=1e-3)
+    assert bus["fits"]
+    assert bus["requests"][1] == {
+        "device": "pump", "unit": 7, "table": "holding", "address": 100, "quantity": 2, "used": 2, "tags": ["pressure"],
+        "every_s": 0.1, "achievable_every_s": 0.1, "share": pytest.approx(0.17745, rel=1e-3),
         "wire_ms": pytest.approx(17 * 11 / 19.2, rel=1e-3), "takes_ms": pytest.approx(17.745, rel=1e-3),
     }  # fmt: skip
+
+
+def test_sixty_scattered_tags_are_shown_as_the_few_requests_that_read_them(fieldtap: Callable) -> None:
+    said = fieldtap("check", str(EXAMPLES / "sparse.toml"))
+    assert (said.code, said.err) == (0, "")
+    assert said.out == (EXAMPLES / "sparse.plan").read_text()
+    document = json.loads(fieldtap("check", str(EXAMPLES / "sparse.toml"), "--json").out)
+    (bus,) = document["buses"]
+    assert sum(len(request["tags"]) for request in bus["requests"]) == 60
+    assert bus["requests_per_cycle"] == 16
+
+
+def test_periods_that_cannot_be_kept_stand_beside_those_that_can(fieldtap: Callable, example: str) -> None:
+    replace(example, "100ms", "10ms")
+    said = fieldtap("check", example)
+    assert said.code == 0
+    assert "0.01 s -> 0.0212 s" in said.out
+    (bus,) = json.loads(fieldtap("check", example, "--json").out)["buses"]
+    assert not bus["fits"]
+    assert sum(r["takes_ms"] / 1000 / r["achievable_every_s"] for r in bus["requests"]) == pytest.approx(0.85)
 
 
 def test_a_tcp_bus_is_named_without_line_settings(fieldtap: Callable, example: str) -> None:
@@ -95,8 +118,12 @@ def test_a_file_one_may_not_read_is_a_matter_of_permission(
 
 WARNINGS = {
     "inline password": ("batch_s = 1", 'password = "x"', "gateway.toml:8:12: the password is readable for all"),
-    "utilisation": ("100ms", "20ms", "bus 'rs485': its reads take 92 % of the time"),
-    "overload": ("100ms", "10ms", "bus 'rs485': its reads take 181 % of the time there is"),
+    "utilisation": ("100ms", "20ms", "bus 'rs485': its reads take 91 % of the time"),
+    "overload": (
+        "100ms",
+        "10ms",
+        "bus 'rs485': its reads take 180 % of the time, so each comes about 1.8 times as late as asked",
+    ),
     "period": ("100ms", "10ms", "bus 'rs485': every 10 ms of device 'pump' cannot be kept"),
 }
 

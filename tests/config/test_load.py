@@ -179,7 +179,7 @@ def test_a_coil_is_written_with_0_and_1_unless_told_otherwise(device: OneDevice)
 
 def test_a_device_map_gives_tags_and_limits(device: OneDevice) -> None:
     meter = device('device = "eastron-sdm630"\n')
-    assert (meter.max_registers, meter.max_gap) == (50, 0)
+    assert (meter.max_registers, meter.model) == (50, "eastron-sdm630")
     assert (meter.tags[0].name, meter.tags[0].address, meter.tags[0].unit) == ("voltage_l1", 0, "V")
 
 

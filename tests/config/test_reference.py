@@ -32,6 +32,7 @@ SUBTABLES = {
     ("[[bus.device]]", "tag"),
 }
 BASIS = {  # what a table needs besides the key in question; the tag's device has its tags last
+    "[gateway]": 'id = "g"',
     "[mqtt]": 'url = "mqtt://b"',
     "[store]": "",
     "[[bus]]": 'name = "b"\nport = "/dev/b"',
@@ -129,7 +130,7 @@ def test_the_default_it_names_changes_nothing_when_it_is_written(
 ) -> None:
     without = text_with(row._replace(key="name"), '"same"')
     written = without.replace('name = "same"\n', f'name = "same"\n{row.key} = {value}\n')
-    if row.table in ("[mqtt]", "[store]"):
+    if row.table in ("[gateway]", "[mqtt]", "[store]"):
         without = text_with(row._replace(table=""), "")
         written = without.replace(f"{row.table}\n", f"{row.table}\n{row.key} = {value}\n")
     assert loaded(written) == loaded(without)

@@ -440,6 +440,21 @@ def test_suspects_are_probed_in_a_fiftieth_of_the_time_and_never_longer_apart_th
     assert rig.counts["probes"] == len(probes) >= 8
 
 
+def test_a_suspect_that_turns_out_to_be_late_is_asked_at_once() -> None:
+    answers = {n: 900 * MS for n in range(3)}
+    rig = Rig([Poll(period=100 * MS, timeout=200 * MS)], late_at(answers)).run(3 * S)
+    assert rig.counts["timeouts"] == 3
+    assert rig.counts["ok"] > 15
+
+
+def test_a_device_that_is_always_late_gets_no_more_than_the_share_of_suspects() -> None:
+    rig = Rig([Poll(period=50 * MS, timeout=100 * MS), Poll(unit=2, period=50 * MS)], ring_bits=14)
+    rig.answer = lambda request, _: paced(answer_to(request), 150 * MS if request[0] == 1 else QUIET_NS)
+    rig.run(120 * S)
+    assert rig.counts["ok"] > 0.85 * 120 * S / (50 * MS)
+    assert rig.device_counts(0)["stale_discarded"] > 0
+
+
 def test_a_device_that_answers_with_noise_is_not_dead() -> None:
     rig = Rig([Poll(period=S, timeout=50 * MS)], lambda *_: [(QUIET_NS, b"\xff\x00")]).run(60 * S)
     assert len(rig.sent) == 60

@@ -1,7 +1,7 @@
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent._native.busloop import Wishes
@@ -43,7 +43,8 @@ def saturated(answers: list[int], starts: list[int], until: int) -> Run:
     return Run(wakes, requests)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=100)
+@example([0, 2_593_540, 10_000_001])  # 0 and 2 must not part, each to join 1
 @given(st.lists(st.integers(0, 15 * MS), min_size=2, max_size=8))
 def test_buses_alike_come_into_step_wherever_they_start(starts):
     run = saturated([13 * MS] * len(starts), starts, 30 * S)
@@ -82,13 +83,26 @@ def test_a_request_on_time_waits_for_nobody():
 
 def test_what_was_saved_up_is_spent_once():
     wishes = Wishes(2)
-    wishes.make(1, 9 * MS, send=9 * MS)
-    wishes.make(0, 0, send=0, patient=True)
-    assert not wishes.due(0, 0)
-    assert wishes.due(0, 9 * MS)
-    wishes.make(1, 18 * MS, send=18 * MS)
-    wishes.make(0, 9 * MS, send=9 * MS, patient=True)
-    assert wishes.due(0, 9 * MS)  # 1 ms of 10 is left
+    wishes.make(1, 19 * MS, send=19 * MS)
+    wishes.make(0, 10 * MS, send=10 * MS, patient=True)
+    assert not wishes.due(0, 10 * MS)
+    assert wishes.due(0, 19 * MS)
+    wishes.make(1, 28 * MS, send=28 * MS)
+    wishes.make(0, 19 * MS, send=19 * MS, patient=True)
+    assert wishes.due(0, 19 * MS)  # 1 ms of 10 is left
+
+
+def test_buses_that_are_together_leave_only_together():
+    wishes = Wishes(3)
+    for bus in (0, 1):
+        wishes.make(bus, 10 * MS, send=10 * MS, patient=True)
+    wishes.make(2, 15 * MS, send=15 * MS)
+    assert [wishes.due(bus, 10 * MS) for bus in (0, 1)] == [False, False]
+    assert [wishes.due(bus, 15 * MS) for bus in (0, 1)] == [True, True]
+    wishes.sent(0, 15 * MS)
+    wishes.make(1, 15 * MS, send=15 * MS, patient=True)
+    wishes.make(2, 18 * MS, send=18 * MS)
+    assert wishes.due(1, 15 * MS)  # its company has just sent
 
 
 def test_without_wishes_there_is_no_wake_up():

@@ -115,6 +115,50 @@ def test_every_piece_of_a_text_stays():
     assert compile_filter([tag]).apply(samples) == 3
 
 
+def thinned(every_ms: int, read_ms: int, **settings) -> Tag:
+    return Tag(0, "b/d/t", **{"type": ValueType.F64, "every_ns": every_ms * MS, "read_ns": read_ms * MS, **settings})
+
+
+def test_a_tag_that_rides_in_a_faster_read_comes_as_often_as_it_was_asked_for():
+    records = [record(0, t, float(t)) for t in range(0, 3000, 100)]
+    assert kept_times_ms(thinned(1000, 100), records) == [0, 1000, 2000]
+    assert kept_times_ms(thinned(250, 100), records[:11]) == [0, 200, 500, 700, 1000]
+    assert kept_times_ms(thinned(100, 100), records) == list(range(0, 3000, 100))
+
+
+def test_reads_that_come_early_or_late_do_not_shift_or_skip_the_ones_that_are_due():
+    jitter = [0, 40, -40, 30, -30, 49, -49, 10, -10, 0]
+    times = [100 * step + jitter[step % 10] for step in range(100)]
+    kept = kept_times_ms(thinned(500, 100), [record(0, t, float(t)) for t in times])
+    assert kept == [times[step] for step in range(0, 100, 5)]
+
+
+def test_after_an_outage_the_grid_goes_on_where_it_would_be():
+    times = [0, 100, 1740, 1840, 1940, 2040]
+    assert kept_times_ms(thinned(500, 100), [record(0, t, float(t)) for t in times]) == [0, 1740, 2040]
+
+
+def test_a_thinned_tag_tells_of_a_failure_and_of_its_end_at_once():
+    good, bad = Quality.GOOD, Quality.EXCEPTION
+    states = [good, good, bad, bad, good, good]
+    records = [record(0, 100 * step, 1.0, quality) for step, quality in enumerate(states)]
+    assert kept_times_ms(thinned(1000, 100), records) == [0, 200, 400]
+
+
+def test_the_dead_band_of_a_thinned_tag_sees_only_what_was_asked_for():
+    tag = thinned(1000, 100, deadband=DeadbandKind.ABSOLUTE, deadband_value=1.0)
+    records = [record(0, t, 50.0 if t % 1000 else t / 4000) for t in range(0, 9000, 100)]
+    assert kept_times_ms(tag, records) == [0, 5000]
+
+
+def test_a_thinned_text_is_thinned_whole():
+    tag = thinned(1000, 500, type=ValueType.TEXT)
+    pieces = [
+        RECORD.pack(t * MS, 7, 0, 0, ValueType.TEXT, 0, 8, part) for t in (0, 500, 1000) for part in (0, 1, 2 | 1 << 31)
+    ]
+    assert kept_times_ms(tag, pieces) == [0, 0, 0, 1000, 1000, 1000]
+
+
 def test_tags_are_remembered_apart_and_across_calls():
     tags = [Tag(n, f"b/d/{n}", ValueType.F64, deadband=DeadbandKind.ABSOLUTE, deadband_value=1.0) for n in range(2)]
     filter_ = compile_filter(tags)
@@ -134,8 +178,8 @@ def test_an_unknown_tag_is_an_error_and_changes_nothing():
 
 
 def test_torn_rules_are_refused():
-    with pytest.raises(ValueError, match="whole 40-byte rules"):
-        Filter(b"x" * 41)
+    with pytest.raises(ValueError, match="whole 56-byte rules"):
+        Filter(b"x" * 57)
 
 
 VALUES = st.sampled_from([0.0, 1.0, 1.5, -3.0, 100.0, 101.0, math.nan])
