@@ -441,7 +441,7 @@ def test_suspects_are_probed_in_a_fiftieth_of_the_time_and_never_longer_apart_th
 
 
 def test_a_suspect_that_turns_out_to_be_late_is_asked_at_once() -> None:
-    answers = {n: 900 * MS for n in range(3)}
+    answers = dict.fromkeys(range(3), 900 * MS)
     rig = Rig([Poll(period=100 * MS, timeout=200 * MS)], late_at(answers)).run(3 * S)
     assert rig.counts["timeouts"] == 3
     assert rig.counts["ok"] > 15
