@@ -19,6 +19,13 @@ MAX_WRITE_REGISTERS = 123
 RTU_OVERHEAD, TCP_OVERHEAD = 3, 7  # unit and CRC; MBAP
 
 
+class Ask(NamedTuple):
+    """One request to one unit, to be answered or to fail."""
+
+    unit: int
+    request: bytes
+
+
 # --- requests ---
 
 

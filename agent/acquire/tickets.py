@@ -14,8 +14,8 @@ from agent._native import codec
 from agent._native.busloop import ENDS
 from agent.acquire import pdu
 from agent.acquire.once import EXCEPTIONS
+from agent.acquire.pdu import Ask
 from agent.acquire.port import wire_of
-from agent.acquire.write import Ask
 from agent.config.model import Bus
 from agent.errors import BusError, DeviceError, FieldtapError, NotSentError
 from agent.model import NS_PER_MS, NS_PER_S

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from agent._native import codec
 from agent.acquire import pdu
+from agent.acquire.pdu import Ask
 from agent.config.model import Table, Tag
 from agent.config.registers import Form, registers_of
 from agent.config.writes import functions_for
@@ -49,13 +50,6 @@ class Change(NamedTuple):
     value: Value
     data: bytes  # the registers as they go over the wire; of a coil and of bits: the number, in two bytes
     function: int
-
-
-class Ask(NamedTuple):
-    """One request of a write, to be answered or to fail."""
-
-    unit: int
-    request: bytes
 
 
 class Outcome(NamedTuple):

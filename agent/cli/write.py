@@ -10,13 +10,13 @@ from typing import TypeVar
 from agent._native import codec
 from agent.acquire import pdu
 from agent.acquire.once import Line
+from agent.acquire.pdu import Ask
 from agent.acquire.port import wire_of
 from agent.acquire.write import (
     BROADCAST,
     DIFFERS,
     FAILED,
     REFUSED,
-    Ask,
     Change,
     Outcome,
     Value,

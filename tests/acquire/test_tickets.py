@@ -9,8 +9,8 @@ import pytest
 from agent._native.busloop import ENDS
 from agent._native.codec import TCP, frame
 from agent.acquire import pdu
+from agent.acquire.pdu import Ask
 from agent.acquire.tickets import MAX_WAITING, WAIT_NS, Tickets
-from agent.acquire.write import Ask
 from agent.config.model import Bus, Table
 from agent.errors import BusError, DeviceError, NotSentError
 

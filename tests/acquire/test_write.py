@@ -7,7 +7,8 @@ import pytest
 
 from agent._native.codec import answers
 from agent.acquire import pdu
-from agent.acquire.write import Ask, Change, Outcome, carry_out, change_of, encoded, value_of
+from agent.acquire.pdu import Ask
+from agent.acquire.write import Change, Outcome, carry_out, change_of, encoded, value_of
 from agent.config.model import Table, Tag, Write
 from agent.errors import BusError, DeviceError, ExitCode, NotSentError, RefusedError
 from agent.model import Order, ValueType

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import pytest
@@ -170,3 +171,17 @@ def test_a_device_that_says_nothing_is_not_written_to(target, write):
 def test_a_port_that_is_not_there_is_unavailable(write, tmp_path):
     code, _, err = write(str(tmp_path / "ttyUSB9"), "holding:1", "1", "--yes")
     assert (code, err) == (69, f"fieldtap: {tmp_path}/ttyUSB9: No such file or directory\n")
+
+
+def test_a_port_that_an_agent_has_open_says_who_has_it_and_what_to_do(target, write):
+    path = target()
+    owner = "import sys; from agent.acquire.once import Line; from agent.config.model import Bus; "
+    owner += f"line = Line(Bus(name='b', port={path!r}, timeout_ns=1, devices=())); line.__enter__(); "
+    owner += "print('open', flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", owner]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout.readline() == "open\n"
+        code, _, err = write(path, "holding:1", "1", "--yes")
+        running.stdin.close()
+    assert code == 69
+    assert f"(pid {running.pid}); end it" in err
