@@ -32,6 +32,8 @@ MODULES: dict[str, list[str]] = {
         "silence",
         "busplan",
         "rhythm",
+        "histogram",
+        "mishap",
         "master",
         "modbus",
         "crc",

@@ -15,6 +15,26 @@ cdef extern from "core/ring.h" nogil:
     size_t ft_ring_fill(ft_ring *ring)
     uint64_t ft_ring_dropped(ft_ring *ring)
 
+cdef extern from "core/histogram.h" nogil:
+    enum:
+        FT_HISTOGRAM_CLASSES
+    ctypedef struct ft_histogram:
+        pass
+    void ft_histogram_add(ft_histogram *histogram, int64_t span_ns)
+    void ft_histogram_read(const ft_histogram *histogram, uint32_t *out)
+    int64_t ft_histogram_limit_us(int i)
+
+cdef extern from "core/mishap.h" nogil:
+    ctypedef struct ft_mishap:
+        pass
+    ctypedef struct ft_mishap_seen:
+        int64_t time_ns
+        int kind
+        uint8_t detail
+        uint8_t n
+        const uint8_t bytes[32]
+    void ft_mishap_read(const ft_mishap *mishap, ft_mishap_seen *out)
+
 cdef extern from "core/errand.h" nogil:
     enum:
         FT_ERRANDS
@@ -49,6 +69,8 @@ cdef extern from "core/bus.h" nogil:
         pass
     ctypedef struct ft_device:
         ft_counts counts
+        ft_histogram answers
+        ft_mishap mishap
     ctypedef struct ft_plan:
         uint32_t device_count
         ft_device *devices
@@ -60,6 +82,7 @@ cdef extern from "core/bus.h" nogil:
         ft_ring ring
         ft_plan *plan
         ft_counts counts
+        ft_histogram lateness
         ft_errands errands
     ctypedef struct ft_action:
         ft_what what
@@ -141,6 +164,9 @@ cdef extern from "core/busloop.h" nogil:
 
 cdef class VirtualBus:
     cdef ft_bus *bus
+
+cdef class Histogram:
+    cdef ft_histogram histogram
 
 cdef class Trace:
     cdef ft_trace trace

@@ -14,6 +14,8 @@ COUNTERS = (
     "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "ambiguous", "overruns", "busy_ns",
     "barriers", "probes", "noise_bytes", "collisions",
 )
+# Up to how many microseconds each class of a histogram reaches.
+HISTOGRAM_LIMITS_US = tuple([ft_histogram_limit_us(i) for i in range(<int> FT_HISTOGRAM_CLASSES)])
 BLOCK_BYTES = sizeof(ft_block)
 POINT_BYTES = sizeof(ft_point)
 # How an errand ends, in the order of enum ft_errand_end.
@@ -80,6 +82,45 @@ cdef tuple bus_counts(ft_bus *bus):
         for i in range(bus.plan.device_count):
             devices.append(read_counts(&bus.plan.devices[i].counts))
     return read_counts(&bus.counts), devices, ft_ring_dropped(&bus.ring)
+
+
+cdef tuple read_histogram(const ft_histogram *histogram):
+    cdef uint32_t out[FT_HISTOGRAM_CLASSES]
+    cdef int i
+    ft_histogram_read(histogram, out)
+    read = []
+    for i in range(<int> FT_HISTOGRAM_CLASSES):
+        read.append(out[i])
+    return tuple(read)
+
+
+cdef tuple read_mishap(const ft_mishap *mishap):
+    """Time, kind, detail, bytes; kind 0: none."""
+    cdef ft_mishap_seen seen
+    ft_mishap_read(mishap, &seen)
+    return seen.time_ns, seen.kind, seen.detail, (<const char *> seen.bytes)[:seen.n]
+
+
+cdef tuple bus_statistics(ft_bus *bus):
+    """How late polls were; of each device how long its answers took, and its last mishap."""
+    cdef uint32_t i
+    devices = []
+    if bus.plan != NULL:
+        for i in range(bus.plan.device_count):
+            devices.append((read_histogram(&bus.plan.devices[i].answers), read_mishap(&bus.plan.devices[i].mishap)))
+    return read_histogram(&bus.lateness), devices
+
+
+cdef class Histogram:
+    """Spans of time by class, added by hand. For tests."""
+
+    def add(self, int64_t span):
+        """One span in ns."""
+        ft_histogram_add(&self.histogram, span)
+
+    def counts(self):
+        """How many spans are in each class."""
+        return read_histogram(&self.histogram)
 
 
 cdef int require_errand(Py_ssize_t n, object answer_bytes) except -1:
@@ -173,6 +214,10 @@ cdef class VirtualBus:
     def counters(self):
         """Counters of the bus, of each device, and how many samples the ring dropped."""
         return bus_counts(self.bus)
+
+    def statistics(self):
+        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        return bus_statistics(self.bus)
 
 
 cdef bytes trace_records(ft_trace *trace):
@@ -370,6 +415,10 @@ cdef class BusLoop:
     def counters(self, line):
         """Counters of the line, of each of its devices, and how many samples its full ring dropped."""
         return bus_counts(&self.loop.lines[self.line(line)].bus)
+
+    def statistics(self, line):
+        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        return bus_statistics(&self.loop.lines[self.line(line)].bus)
 
     def trace(self, line):
         """The last bytes that went over the line, as packed records: see Trace.records()."""

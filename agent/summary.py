@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from agent.acquire.bus import BusStats
+from agent.acquire.bus import BusStats, DeviceStats
+from agent.acquire.statistics import Spans
 from agent.model import NS_PER_S
 from agent.store import StoreStats
 from agent.uplink import UplinkStats
@@ -78,4 +79,23 @@ def _bus(stats: BusStats) -> dict[str, Any]:
         "utilisation": round(stats.utilisation, 4),
         "port": list(stats.notes),
         "finding": stats.finding,
+        "noise_bytes": counts.noise_bytes,
+        "lateness_ms": _spans(stats.lateness),
+        "devices": {name: _device(device) for name, device in stats.devices.items()},
     }
+
+
+def _device(stats: DeviceStats) -> dict[str, Any]:
+    return {
+        "transactions": stats.counts.transactions,
+        "ok": stats.counts.ok,
+        "timeouts": stats.counts.timeouts,
+        "crc_errors": stats.counts.crc_errors,
+        "exceptions": stats.counts.exceptions,
+        "answer_ms": _spans(stats.answers),
+        "last_error": stats.mishap._asdict() if stats.mishap else None,
+    }
+
+
+def _spans(spans: Spans | None) -> dict[str, float] | None:
+    return spans._asdict() if spans else None

@@ -53,6 +53,14 @@ static void note_pause(ft_bus *bus, int64_t now, size_t n)
         bus->pause_ns = ft_most(bus->pause_ns, now - bus->heard_ns - (int64_t)n * bus->wire.char_ns);
 }
 
+static void keep(ft_bus *bus, const uint8_t *bytes, size_t n)
+{
+    size_t room = FT_MISHAP_BYTES - bus->seen.n;
+    size_t kept = n < room ? n : room;
+    memcpy(bus->seen.bytes + bus->seen.n, bytes, kept);
+    bus->seen.n += (uint8_t)kept;
+}
+
 /* What was heard may end the transaction: 1 if so. */
 static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
 {
@@ -61,6 +69,7 @@ static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     if (n) {
         bus->is_doubted = (uint8_t)ft_guard_doubts(&bus->guard, bus->ask.shape.unit, bus->ask.shape.function);
         note_pause(bus, now, n);
+        keep(bus, bytes, n);
         ft_hear(bus, now, bytes, n);
         bus->heard_ns = now;
         outcome = ft_master_feed(&bus->master, now, bytes, n);
@@ -189,8 +198,10 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     make_request(bus, i);
     begin(bus, i, now);
     bus->errands.in_row = 0;
-    if (!bus->is_barrier)
+    if (!bus->is_barrier) {
+        ft_histogram_add(&bus->lateness, now - turn->due_ns);
         count_missed(bus, block, turn, now);
+    }
     bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
     bus->wake_ns = ft_master_deadline(&bus->master);

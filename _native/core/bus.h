@@ -75,6 +75,8 @@ typedef struct ft_bus {
     uint8_t is_barrier;    /* the transaction */
     uint8_t is_behind;     /* its unit owed other answers when it began */
     uint8_t is_doubted;    /* an exception may be the late one to another request */
+    ft_mishap_seen seen;   /* what came in the transaction, should it go wrong */
+    ft_histogram lateness; /* of polls, from when they were due */
     ft_counts counts;
     ft_errands errands;
 } ft_bus;

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include "counts.h"
+#include "histogram.h"
+#include "mishap.h"
 #include "patience.h"
 #include "plan.h"
 #include "rhythm.h"
@@ -40,6 +42,8 @@ typedef struct ft_device {
     uint8_t must_drain;    /* what it owes can only be told from the next answer by a barrier, or by waiting */
     ft_patience patience;
     ft_counts counts;
+    ft_histogram answers;  /* from the request's last byte to the answer's */
+    ft_mishap mishap;      /* the last one */
 } ft_device;
 
 /* A plan and what was learned while it ran; one piece of memory. */

@@ -1,6 +1,8 @@
 /* What follows from an answer, an exception, damage and silence. */
 #include "ending.h"
 
+#include <string.h>
+
 #include "decode.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -48,6 +50,7 @@ void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
     bus->late_bytes = 0;
     bus->settling = 0;
     bus->looks = 0;
+    bus->seen.n = 0;
     bus->before = bus->master.counts;
     bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
     ft_count_for(bus, bus->last_device, FT_N_TRANSACTIONS, 1);
@@ -168,6 +171,15 @@ static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
         ft_pieces_observe(&bus->pieces, bus->pause_ns);
 }
 
+static void note_mishap(ft_bus *bus, const ft_block *block, enum ft_mishap_kind kind, uint8_t detail, int64_t now)
+{
+    bus->seen.time_ns = now;
+    bus->seen.kind = kind;
+    bus->seen.detail = detail;
+    memset(bus->seen.bytes + bus->seen.n, 0, FT_MISHAP_BYTES - bus->seen.n);
+    ft_mishap_note(&bus->plan->devices[block->device].mishap, &bus->seen);
+}
+
 static void answered(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t now)
 {
     ft_device *device = &bus->plan->devices[block->device];
@@ -177,6 +189,7 @@ static void answered(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t 
     turn->good++;
     turn->known = 1;
     turn->busy_ns = 0;
+    ft_histogram_add(&device->answers, now - bus->sent_ns - (int64_t)bus->ask.request_bytes * bus->wire.char_ns);
     ft_count_for(bus, block->device, FT_N_OK, 1);
     push_answer(bus, block, now);
 }
@@ -187,6 +200,7 @@ static void refused(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t n
     uint8_t code = ft_master_pdu(&bus->master, &pdu_bytes)[1];
     ft_count_for(bus, block->device, FT_N_EXCEPTIONS, 1);
     push_failed(bus, block, FT_Q_EXCEPTION, code, now);
+    note_mishap(bus, block, FT_MISHAP_EXCEPTION, code, now);
     if (code != ACKNOWLEDGE && code != BUSY)
         turn->busy_ns = 0;
     else
@@ -200,6 +214,7 @@ static void doubted(ft_bus *bus, const ft_block *block, int64_t now)
 {
     ft_count_for(bus, block->device, FT_N_AMBIGUOUS, 1);
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_AMBIGUOUS, now);
+    note_mishap(bus, block, FT_MISHAP_AMBIGUOUS, 0, now);
     ft_owe(bus, now);
     bus->plan->devices[block->device].must_drain = 1;
 }
@@ -223,6 +238,7 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         return;
     }
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
+    note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : bus->seen.n ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, now);
     if (bus->master.heard > bus->late_bytes)
         ft_silence_murmurs(device, now);
     else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, now - bus->sent_ns, now))

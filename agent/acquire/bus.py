@@ -13,11 +13,12 @@ from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
 from agent.acquire.scheduling import Scheduling, hasten
+from agent.acquire.statistics import Mishap, Spans, mishap_of, spans_of
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, frames_of
 from agent.acquire.wire import switch_time_ns
-from agent.clock import boot_ns
+from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
 from agent.model import NS_PER_S
 
@@ -51,6 +52,14 @@ class Counts(NamedTuple):
     collisions: int  # the line's echo differed from what was sent
 
 
+class DeviceStats(NamedTuple):
+    """One device: its counters, how long its answers take after the request's last byte, what went wrong last."""
+
+    counts: Counts
+    answers: Spans | None
+    mishap: Mishap | None
+
+
 class BusStats(NamedTuple):
     """One bus: its counters, its port and its devices."""
 
@@ -59,7 +68,8 @@ class BusStats(NamedTuple):
     utilisation: float  # share of the time that the line was taken
     port: str  # opening, open, failed
     error: str  # why it is not open
-    devices: dict[str, Counts]
+    devices: dict[str, DeviceStats]
+    lateness: Spans | None = None  # of polls, from when they were due
     notes: tuple[str, ...] = ()  # what the port's driver granted and refused
     finding: str = ""  # why answers are damaged
 
@@ -161,11 +171,17 @@ class Acquisition:
         elapsed_ns = max(1, boot_ns() - self._started_ns)
         state, error = self._supervisor.state(line)
         bus = Counts(*counts)
-        by_name = {name: Counts(*device) for name, device in zip(part.devices, devices, strict=False)}
+        lateness, seen = self._loop.statistics(line)
+        clock = wall_clock()
+        by_name = {
+            name: DeviceStats(Counts(*counted), spans_of(answers), mishap_of(noted, clock))
+            for name, counted, (answers, noted) in zip(part.devices, devices, seen, strict=False)
+        }
         notes = tuple(map(str, self._supervisor.notes(line)))
         finding = self._supervisor.finding(line)
         sentence = finding.sentence if finding else ""
-        return BusStats(bus, dropped, bus.busy_ns / elapsed_ns, state, error, by_name, notes, sentence)
+        share = bus.busy_ns / elapsed_ns
+        return BusStats(bus, dropped, share, state, error, by_name, spans_of(lateness), notes, sentence)
 
 
 def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:

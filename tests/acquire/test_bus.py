@@ -46,7 +46,8 @@ def test_registers_on_a_pty_become_samples(device: Any, run: Callable, bus_on: C
     assert stats.counts.timeouts == stats.counts.crc_errors == stats.counts.stale_discarded == stats.ring_dropped == 0
     assert stats.port == "open"
     assert 0 < stats.utilisation < 1
-    assert stats.devices == {"unit1": stats.counts}
+    assert stats.devices["unit1"].counts == stats.counts
+    assert list(stats.devices) == ["unit1"]
 
 
 def test_a_slow_device_in_pieces_is_read_as_well(device: Any, run: Callable, bus_on: Callable) -> None:
@@ -177,10 +178,10 @@ def test_two_agents_do_not_share_a_port(device: Any, run: Callable, bus_on: Call
 
 def test_a_dead_unit_beside_a_live_one_does_not_starve_it(device: Any, run: Callable, bus_on: Callable) -> None:
     running = run(bus_on(device.path, units=(1, 9), timeout_ns=20 * NS_PER_MS))
-    running.wait(lambda: running.acquisition.stats()["rs485"].devices["unit1"].ok >= 400)
+    running.wait(lambda: running.acquisition.stats()["rs485"].devices["unit1"].counts.ok >= 400)
     devices = running.acquisition.stats()["rs485"].devices
-    assert devices["unit9"].ok == 0
-    assert 3 <= devices["unit9"].transactions <= 20
+    assert devices["unit9"].counts.ok == 0
+    assert 3 <= devices["unit9"].counts.transactions <= 20
     assert failing(running) == set(range(10, 20))
 
 

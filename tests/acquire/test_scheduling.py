@@ -71,7 +71,7 @@ def test_the_loop_serves_its_buses_pinned_and_the_supervisor_is_left_alone(
 ) -> None:
     bus = bus_on(device.path)
     cpu = min(os.sched_getaffinity(0))
-    acquisition = Acquisition((bus,), compile_plan(config_of(bus)), Scheduling(cpu=cpu, priority=0))
+    acquisition = Acquisition((bus,), compile_plan(config_of(bus)), scheduling=Scheduling(cpu=cpu, priority=0))
     acquisition.start()
     try:
         device.wait_for_requests(3)
@@ -91,7 +91,7 @@ def test_a_cpu_that_is_not_there_stops_nothing(
     device: Any, bus_on: Callable, config_of: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = bus_on(device.path)
-    acquisition = Acquisition((bus,), compile_plan(config_of(bus)), Scheduling(cpu=NO_SUCH_CPU))
+    acquisition = Acquisition((bus,), compile_plan(config_of(bus)), scheduling=Scheduling(cpu=NO_SUCH_CPU))
     acquisition.start()
     try:
         device.wait_for_requests(3)

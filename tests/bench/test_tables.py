@@ -12,6 +12,7 @@ DEADLINE_S = 300
 NAMES = {
     "acquisition": ["fieldtap", "libmodbus", "pymodbus async", "of ceiling"],
     "punctuality": ["fieldtap", "pymodbus", "p50"],
+    "late_answers": ["fieldtap", "libmodbus", "pymodbus async", "minimalmodbus", "WRONG"],
     "batch_sizes": ["fieldtap columns", "fieldtap plain", "Sparkplug B", "JSON per sample"],
     "store": ["healthy link", "a restart with a full journal"],
     "simulator": ["fieldtap", "pymodbus"],
