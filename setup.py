@@ -40,6 +40,10 @@ MODULES: dict[str, list[str]] = {
         "decode",
         "ring",
     ],
+    "linkloop": [
+        *["linkloop", "link", "flights", "schedule", "silence", "busplan", "variant", "guard", "histogram", "mishap"],
+        *["trace", "modbus", "crc", "decode", "ring"],
+    ],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "decode"],
     "filter": ["filter"],
     "columns": [

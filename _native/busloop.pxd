@@ -182,3 +182,10 @@ cdef class Unmarker:
 cdef class BusLoop:
     cdef ft_loop *loop
     cdef uint32_t line(self, object number) except? 0xFFFFFFFF
+
+# For the door of the TCP links.
+cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NULL
+cdef tuple read_counts(const ft_counts *counts)
+cdef bytes trace_records(ft_trace *trace)
+cdef tuple read_histogram(const ft_histogram *histogram)
+cdef tuple read_mishap(const ft_mishap *mishap)

@@ -6,6 +6,7 @@ import sys
 
 TABLES = {
     "acquisition": "time per transaction, use of paced lines; beside libmodbus, pymodbus, minimalmodbus",
+    "tcp": "Modbus TCP with 1, 4 and 16 requests under way; beside libmodbus and pymodbus",
     "punctuality": "lateness of a poll every 100 ms beside a burning thread; beside pymodbus",
     "late_answers": "answers taken for the next one's; beside libmodbus, pymodbus, minimalmodbus",
     "batch_sizes": "bytes per sample and encoding time; beside JSON, msgpack rows and Sparkplug B",

@@ -1,37 +1,31 @@
-"""Buses and their plan in, samples and counters out: the native loop, its thread and its ports."""
+"""Buses and their plan in, samples and counters out: what the agent sees of its native loops."""
 
 import logging
-import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
 from agent.acquire.lessons import Lessons
 from agent.acquire.limits import described
+from agent.acquire.loops import Loops
 from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import Mishap, Spans, mishap_of, spans_of
-from agent.acquire.supervisor import Supervisor
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, frames_of
 from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
+from agent.errors import NotSentError
 from agent.model import NS_PER_S
 
 log = logging.getLogger(__name__)
 
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
-STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
-
-
 AS_ALL = Scheduling()
-
-log = logging.getLogger(__name__)
 
 
 class Counts(NamedTuple):
@@ -75,7 +69,7 @@ class BusStats(NamedTuple):
 
 
 class Acquisition:
-    """All buses of an agent: ports opened by a supervisor thread, one native loop thread that serves them."""
+    """All buses of an agent: ports are opened by threads of their own, one native thread serves each kind of bus."""
 
     def __init__(
         self, buses: Sequence[Bus], plan: Plan, memory: Memory | None = None, scheduling: Scheduling = AS_ALL
@@ -84,31 +78,23 @@ class Acquisition:
         self._buses = tuple(buses)
         self._memory = memory
         self._scheduling = scheduling
-        self._loop = BusLoop([(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
-        self._supervisor = Supervisor(self._loop, self._buses)
-        self.tickets = Tickets(self._loop, self._buses)
-        self._threads = [
-            threading.Thread(target=self._loop.run, name="fieldtap-bus", daemon=True),
-            threading.Thread(target=self._supervisor.run, name="fieldtap-port", daemon=True),
-        ]
+        self._loops = Loops(self._buses, [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
+        self.tickets = Tickets(self._loops, self._buses)
         self._started_ns = 0
         self.replan(buses, plan)
 
     def start(self) -> None:
         """Open the ports and poll. A port that cannot be opened is retried, not raised."""
         self._started_ns = boot_ns()
-        for thread in self._threads:
-            thread.start()
-        for note in hasten(self._threads[0], self._scheduling):
-            log.log(logging.INFO if note.done else logging.WARNING, "bus loop: %s", note)
+        self._loops.start()
+        for thread in self._loops.native_threads:
+            for note in hasten(thread, self._scheduling):
+                log.log(logging.INFO if note.done else logging.WARNING, "bus loop: %s", note)
 
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
-        self._loop.stop()
-        self._threads[0].join()
+        self._loops.stop()
         self.tickets.cancel("the agent has stopped")
-        self._supervisor.stop()
-        self._threads[1].join(STOP_S)
 
     def replan(self, buses: Sequence[Bus], plan: Plan) -> None:
         """Let the same buses, with other devices or tags, run another plan from now on, without closing a port."""
@@ -120,23 +106,27 @@ class Acquisition:
         self._lessons = Lessons(buses, plan, self._memory.recall(buses) if self._memory else {})
         self._known = dict(self._lessons.learned())
         for line, (_, part) in enumerate(_pairs(buses, plan)):
-            self._loop.adopt(line, part.blocks, part.points, len(part.devices))
+            self._loops.adopt(line, part.blocks, part.points, len(part.devices))
 
     def submit(self, bus: str, steps: Steps) -> Ticket:
         """Carry out requests between the polls of a bus. `tickets` tells when they are done."""
         names = [each.name for each in self._buses]
         if bus not in names:
             raise ValueError(f"no bus {bus}; there are {', '.join(names)}")
-        return self.tickets.submit(names.index(bus), steps, boot_ns())
+        number = names.index(bus)
+        if not self._loops.takes_errands(number):
+            port = self._buses[number].port
+            raise NotSentError(f"bus {bus}: the agent does not write over Modbus TCP yet; `fieldtap write {port}` does")
+        return self.tickets.submit(number, steps, boot_ns())
 
     def fileno(self) -> int:
         """An eventfd: readable when a ring is half full or something urgent happened, until drain()."""
-        return self._loop.fileno()
+        return self._loops.fileno()
 
     def drain(self, into: Samples) -> int:
         """Append the samples of all buses, and learn from them what the devices can do; returns how many."""
         before = len(into)
-        drained = self._loop.drain(into)
+        drained = self._loops.drain(into)
         for line in self._lessons.observe(into, before):
             self._replan_line(line)
         return drained
@@ -149,14 +139,14 @@ class Acquisition:
         """The last frames of each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
         return tuple(
-            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loop.trace(line)))
+            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loops.trace(line)))
             for line, (bus, part) in pairs
         )
 
     def _replan_line(self, line: int) -> None:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
         part = self._lessons.plan_of(line)
-        self._loop.adopt(line, part.blocks, part.points, len(part.devices))
+        self._loops.adopt(line, part.blocks, part.points, len(part.devices))
         before, self._known = self._known, dict(self._lessons.learned())
         if self._known == before:
             return  # a search goes on
@@ -167,18 +157,18 @@ class Acquisition:
             self._memory.remember(self._buses, self._known)
 
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
-        counts, devices, dropped = self._loop.counters(line)
+        counts, devices, dropped = self._loops.counters(line)
         elapsed_ns = max(1, boot_ns() - self._started_ns)
-        state, error = self._supervisor.state(line)
+        state, error = self._loops.state(line)
         bus = Counts(*counts)
-        lateness, seen = self._loop.statistics(line)
+        lateness, seen = self._loops.statistics(line)
         clock = wall_clock()
         by_name = {
             name: DeviceStats(Counts(*counted), spans_of(answers), mishap_of(noted, clock))
             for name, counted, (answers, noted) in zip(part.devices, devices, seen, strict=False)
         }
-        notes = tuple(map(str, self._supervisor.notes(line)))
-        finding = self._supervisor.finding(line)
+        notes = tuple(map(str, self._loops.notes(line)))
+        finding = self._loops.finding(line)
         sentence = finding.sentence if finding else ""
         share = bus.busy_ns / elapsed_ns
         return BusStats(bus, dropped, share, state, error, by_name, spans_of(lateness), notes, sentence)

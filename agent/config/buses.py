@@ -8,7 +8,7 @@ from agent.config.maps import Maps
 from agent.config.model import Bus
 from agent.config.nodes import Node, Place
 from agent.config.report import Report
-from agent.config.values import as_is, milliseconds, name, unfit, visible, whole, words
+from agent.config.values import UnfitError, as_is, milliseconds, name, unfit, visible, whole, words
 from agent.config.walk import Key, Values, once, read_table
 from agent.model import NS_PER_MS, NS_PER_S
 
@@ -16,9 +16,12 @@ STANDARD_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 
 NEARLY = 0.05  # a rate this close to a standard one is likelier a slip than a wish
 LEAST_BAUD, MOST_BAUD = 50, 12_000_000  # the slowest of POSIX, the fastest USB bridges
 SERIAL_KEYS = ("baud", "parity", "stop_bits", "rs485", "mark_errors")
+MOST_IN_FLIGHT = 16  # what the protocol's implementation guide lets a server take at once
 DEFAULT_TIMEOUT_MS = 300
 DEFAULT_TCP_TIMEOUT_MS = 1000
 PORT_FORMS = '"/dev/ttyUSB0", "usb:VID:PID[:SERIAL]", "tcp://HOST:502" or "rtu+tcp://HOST:PORT"'
+
+LATER_PORTS = ("udp://", "rtu+udp://", "tls://")
 
 _USB = re.compile(r"usb:[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}(:[^\s/]+)?")
 _SOCKET = re.compile(r"(?:tcp|rtu\+tcp)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/?")
@@ -33,6 +36,8 @@ def port(node: Node) -> str:
         return value
     if "://" not in value and "/" in value:
         return value
+    if value.startswith(LATER_PORTS):
+        raise UnfitError(f"not available in this version, which has {PORT_FORMS}")
     match = _SOCKET.fullmatch(value)
     if not match or not 1 <= int(match[1] or 502) <= 65535 or (value.startswith("rtu") and not match[1]):
         unfit(PORT_FORMS)
@@ -49,6 +54,7 @@ BUS = {
     "stop_bits": Key(whole(1, 2)),
     "rs485": Key(words("auto", "kernel", "none")),
     "mark_errors": Key(words("auto", "on", "off")),
+    "in_flight": Key(whole(1, MOST_IN_FLIGHT)),
     "timeout_ms": Key(milliseconds(1, 60_000)),
     "switch_ms": Key(milliseconds(0, 10_000)),
     "device": Key(as_is, required=True),
@@ -72,7 +78,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
     _check_protocol(values, is_tcp=is_tcp)
     _check_line(values, is_tcp=is_tcp)
     default_ms = DEFAULT_TCP_TIMEOUT_MS if is_tcp else DEFAULT_TIMEOUT_MS
-    given = {key: values.get(key) for key in ("mode", *SERIAL_KEYS) if values.get(key) is not None}
+    given = {key: values.get(key) for key in ("mode", "in_flight", *SERIAL_KEYS) if values.get(key) is not None}
     return Bus(
         name=values.get("name", ""),
         port=values.get("port", ""),
@@ -104,6 +110,8 @@ def _check_line(values: Values, *, is_tcp: bool) -> None:
             if values.written(key):
                 values.report.warn(values.key_place(key), f"{key} has no effect on a tcp:// port")
         return
+    if values.get("in_flight", 1) > 1:
+        values.report.warn(values.key_place("in_flight"), "in_flight has an effect on tcp:// ports alone")
     baud, parity, stop_bits = values.get("baud", 19200), values.get("parity", "E"), values.get("stop_bits", 1)
     near = [rate for rate in STANDARD_BAUDS if rate != baud and abs(rate - baud) <= NEARLY * rate]
     if near and baud not in STANDARD_BAUDS:

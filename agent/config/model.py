@@ -133,6 +133,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     stop_bits: int = 1
     rs485: str = "auto"
     mark_errors: str = "auto"
+    in_flight: int = 1  # requests that may be under way at once on a Modbus TCP link
     timeout_ns: int
     switch_ns: int = 0  # silence before a request to another device than the last one
     devices: tuple[Device, ...]

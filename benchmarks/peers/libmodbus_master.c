@@ -1,6 +1,6 @@
 /* libmodbus as a peer: one thread for each port polls FC 3 of unit 1 as fast as it goes.
  *
- *   libmodbus_master BAUD PORT...
+ *   libmodbus_master BAUD PORT...      a PORT that is a number is one of 127.0.0.1, for Modbus TCP
  *
  * For every line "SECONDS REGISTERS" on stdin: polls so long and prints transactions, failures, CPU seconds, and
  * transactions/s from the first to the last completion of each port.
@@ -41,6 +41,12 @@ static double cpu(void)
     getrusage(RUSAGE_SELF, &used);
     return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec)
         + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
+static modbus_t *link_to(const char *port, int baud)
+{
+    int number = atoi(port);
+    return number ? modbus_new_tcp("127.0.0.1", number) : modbus_new_rtu(port, baud ? baud : 115200, 'N', 8, 1);
 }
 
 static void *poll_port(void *argument)
@@ -91,7 +97,7 @@ int main(int argc, char **argv)
         return 2;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 0; i < count; i++) {
-        masters[i].link = modbus_new_rtu(argv[2 + i], baud ? baud : 115200, 'N', 8, 1);
+        masters[i].link = link_to(argv[2 + i], baud);
         modbus_set_slave(masters[i].link, 1);
         if (modbus_connect(masters[i].link) < 0) {
             fprintf(stderr, "%s: %s\n", argv[2 + i], modbus_strerror(errno));

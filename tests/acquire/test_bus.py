@@ -67,7 +67,7 @@ def test_a_terminal_that_marks_damaged_characters_is_read_as_well(device: Any, r
     running.wait(lambda: len(running.seen) >= 200)
     assert values(running) == {tag: (0xFF00, 0xFFFF)[tag % 2] for tag in range(10)}
     assert running.acquisition.stats()["rs485"].counts.crc_errors == 0
-    assert running.acquisition._loop.marks(0)[1] == 0
+    assert running.acquisition._loops._lines.marks(0)[1] == 0
 
 
 def test_simulated_devices_on_serial_and_tcp_are_read_side_by_side(

@@ -75,7 +75,8 @@ def test_the_loop_serves_its_buses_pinned_and_the_supervisor_is_left_alone(
     acquisition.start()
     try:
         device.wait_for_requests(3)
-        loop, supervisor = (thread.native_id or 0 for thread in acquisition._threads)
+        threads = [*acquisition._loops.native_threads, *(thread for thread, _ in acquisition._loops._port_threads)]
+        loop, supervisor = (thread.native_id or 0 for thread in threads)
         assert os.sched_getaffinity(loop) == {cpu}
         assert os.sched_getaffinity(supervisor) == os.sched_getaffinity(0)
     finally:

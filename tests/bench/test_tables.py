@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
 NAMES = {
     "acquisition": ["fieldtap", "libmodbus", "pymodbus async", "of ceiling"],
+    "tcp": ["fieldtap, 1 under way", "fieldtap, 16 under way", "libmodbus", "pymodbus async"],
     "punctuality": ["fieldtap", "pymodbus", "p50"],
     "late_answers": ["fieldtap", "libmodbus", "pymodbus async", "minimalmodbus", "WRONG"],
     "batch_sizes": ["fieldtap columns", "fieldtap plain", "Sparkplug B", "JSON per sample"],

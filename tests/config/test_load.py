@@ -287,6 +287,10 @@ WARNED = {
         '[[bus]]\nname = "b"\nport = "tcp://h"\nbaud = 9600\n[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
         "no effect",
     ),
+    "requests in flight on a line": (
+        '[[bus]]\nname = "b"\nport = "/dev/x"\nin_flight = 4\n[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
+        "tcp:// ports alone",
+    ),
     "reserved unit": (
         '[[bus]]\nname = "rs485"\n[[bus.device]]\nname = "d"\nunit = 248\n' + tag_text(),
         "reserves 248 to 255",

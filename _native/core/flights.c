@@ -1,0 +1,181 @@
+/* Modbus TCP frames, matched to the requests that they answer. */
+#include "flights.h"
+
+#include <string.h>
+
+#define HEAD 6                    /* transaction, protocol, length: what the length does not count */
+#define SHORTEST 9                /* an exception */
+#define READ_PDU 5                /* function, address, quantity */
+#define NO_UNIT 0xFF              /* in exceptions of gateways, whatever unit was asked */
+#define EXCESS_PADDED 1           /* lengths are too large by so much: pymodbus issue 2303 ... */
+#define EXCESS_HEADER HEAD        /* ... and 1851 */
+
+enum kind { PART, JUNK, FOREIGN, LATE, MISFIT, ANSWER };
+
+typedef struct verdict {
+    enum kind kind;
+    size_t bytes;
+    uint32_t at; /* MISFIT, ANSWER: the flight */
+} verdict;
+
+void ft_flights_init(ft_flights *flights)
+{
+    memset(flights, 0, sizeof *flights);
+}
+
+void ft_flights_reset(ft_flights *flights)
+{
+    flights->count = 0;
+    flights->lost_count = 0;
+    flights->hunting = 0;
+    flights->from = flights->used = 0;
+}
+
+/* ---- numbers ---- */
+
+static uint32_t find(const ft_flights *flights, uint16_t transaction)
+{
+    uint32_t at = 0;
+    while (at < flights->count && flights->flight[at].transaction != transaction)
+        at++;
+    return at;
+}
+
+static int is_lost(const ft_flights *flights, uint16_t transaction)
+{
+    uint32_t known = flights->lost_count < FT_LOST_MOST ? flights->lost_count : FT_LOST_MOST;
+    for (uint32_t i = 0; i < known; i++)
+        if (flights->lost[i] == transaction)
+            return 1;
+    return 0;
+}
+
+static uint16_t next_number(ft_flights *flights)
+{
+    do
+        flights->transaction++;
+    while (is_lost(flights, flights->transaction) || find(flights, flights->transaction) < flights->count);
+    return flights->transaction;
+}
+
+/* ---- requests ---- */
+
+size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out)
+{
+    uint16_t transaction = next_number(flights);
+    ft_flight *flight = &flights->flight[flights->count];
+    *flight = (ft_flight){.block = number, .transaction = transaction, .unit = block->unit,
+                          .is_second = flights->count > 0};
+    memcpy(flight->request_pdu, block->request + FT_MBAP_BYTES, READ_PDU);
+    memcpy(out, block->request, block->request_bytes);
+    ft_put_u16(out, transaction);
+    flights->count++;
+    return block->request_bytes;
+}
+
+void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
+{
+    if (is_lost_now)
+        flights->lost[flights->lost_count++ % FT_LOST_MOST] = flights->flight[at].transaction;
+    flights->count--;
+    memmove(&flights->flight[at], &flights->flight[at + 1], (flights->count - at) * sizeof flights->flight[0]);
+}
+
+/* ---- frames ---- */
+
+static int unit_fits(const ft_flight *flight, const uint8_t *bytes)
+{
+    return bytes[6] == flight->unit || (bytes[6] == NO_UNIT && bytes[7] > FT_EXCEPTION_BIT);
+}
+
+/* A frame that bears the number of a flight. `whole`: its length, as its header has it. */
+static verdict judge_ours(const ft_flights *flights, uint32_t at, const uint8_t *bytes, size_t n, size_t whole)
+{
+    const ft_flight *flight = &flights->flight[at];
+    size_t pdu_n = (n < whole ? n : whole) - FT_MBAP_BYTES;
+    int length = ft_answer_length(flight->request_pdu, READ_PDU, bytes + FT_MBAP_BYTES, pdu_n);
+    if (length == 0)
+        return (verdict){PART, 0, at};
+    if (length < 0 || !unit_fits(flight, bytes)) {
+        if (flights->hunting)
+            return (verdict){JUNK, 1, at};
+        return (verdict){n < whole ? PART : MISFIT, whole, at};
+    }
+    size_t end = FT_MBAP_BYTES + (size_t)length;
+    if (whole != end && whole != end + EXCESS_PADDED && whole != end + EXCESS_HEADER)
+        return (verdict){JUNK, 1, at};
+    return (verdict){n < end ? PART : ANSWER, end, at};
+}
+
+static verdict judge(const ft_flights *flights, const uint8_t *bytes, size_t n)
+{
+    if (n < SHORTEST)
+        return (verdict){PART, 0, 0};
+    uint16_t transaction = ft_u16(bytes);
+    size_t whole = (size_t)HEAD + ft_u16(bytes + 4);
+    if (ft_u16(bytes + 2) != 0 || whole < SHORTEST || whole > FT_MAX_TCP + EXCESS_HEADER)
+        return (verdict){JUNK, 1, 0};
+    uint32_t at = find(flights, transaction);
+    if (at < flights->count)
+        return judge_ours(flights, at, bytes, n, whole);
+    if (flights->hunting)
+        return (verdict){JUNK, 1, 0};
+    if (n < whole)
+        return (verdict){PART, 0, 0};
+    return (verdict){is_lost(flights, transaction) ? LATE : FOREIGN, whole, 0};
+}
+
+/* ---- the bytes ---- */
+
+size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n)
+{
+    flights->used -= flights->from;
+    memmove(flights->heap, flights->heap + flights->from, flights->used);
+    flights->from = 0;
+    size_t room = FT_HEAP_BYTES - flights->used;
+    size_t taken = n < room ? n : room;
+    memcpy(flights->heap + flights->used, bytes, taken);
+    flights->used += taken;
+    return taken;
+}
+
+/* Go on behind bytes that are no answer; 1: they were a frame that nobody asked for. */
+static int pass(ft_flights *flights, verdict v)
+{
+    ft_flight_counts *counts = &flights->counts;
+    counts->late += v.kind == LATE;
+    counts->foreign += v.kind == FOREIGN;
+    counts->misfits += v.kind == MISFIT;
+    counts->noise_bytes += v.kind == LATE ? 0 : v.bytes;
+    flights->hunting = v.kind == JUNK;
+    flights->flight[v.at].murmured |= v.kind == MISFIT;
+    flights->from += v.bytes;
+    return v.kind == FOREIGN;
+}
+
+enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t **pdu)
+{
+    while (flights->from < flights->used) {
+        const uint8_t *bytes = flights->heap + flights->from;
+        verdict v = judge(flights, bytes, flights->used - flights->from);
+        if (v.kind == PART)
+            return FT_ARRIVED_NOTHING;
+        if (v.kind == ANSWER) {
+            flights->counts.odd_lengths += (size_t)HEAD + ft_u16(bytes + 4) != v.bytes;
+            flights->hunting = 0;
+            flights->from += v.bytes;
+            *at = v.at;
+            *pdu = bytes + FT_MBAP_BYTES;
+            return FT_ARRIVED_ANSWER;
+        }
+        if (pass(flights, v))
+            return FT_ARRIVED_FOREIGN;
+    }
+    return FT_ARRIVED_NOTHING;
+}
+
+int ft_flights_half(const ft_flights *flights)
+{
+    size_t n = flights->used - flights->from;
+    return n >= 2 && find(flights, ft_u16(flights->heap + flights->from)) < flights->count;
+}

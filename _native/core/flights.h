@@ -1,0 +1,88 @@
+/* Requests sent on one TCP connection and the bytes that come back in; which of them each frame answers, out.
+ *
+ * Up to FT_FLIGHTS_MOST transactions are under way at once. A frame answers one of them if its transaction number, unit,
+ * function and size are those of that request; everything else is passed over and counted, and no deadline is put off for
+ * it. The outcome depends on the bytes and their order alone, never on how they are chunked. Sans-IO.
+ *
+ * Two liberties that devices take are known from the field and cannot make a value wrong: exceptions come with unit FF,
+ * and an answer's length field is too large by 1 or by the 6 bytes of the header that it does not count. Such an answer
+ * ends where its own byte count says. A length that is too small, or too large by anything else, is a lie: the frame is
+ * passed over byte by byte until an answer that is awaited begins.
+ *
+ * A transaction number that got no answer is not used again while that answer may still come.
+ *
+ * A TCP stream has no holes, so what follows the beginning of an answer is the rest of it. Where that does not come in
+ * time, what does come later cannot be told from it: such a connection is to be given up.
+ */
+#ifndef FT_FLIGHTS_H
+#define FT_FLIGHTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "modbus.h"
+#include "plan.h"
+
+#define FT_FLIGHTS_MOST 16 /* the most requests that the protocol's guide lets a server take at once */
+/* Numbers of the last requests without an answer; older ones are 60000 requests away. */
+#define FT_LOST_MOST 64
+/* The head of a frame whose tail is yet to come, and a chunk behind it. */
+#define FT_HEAP_BYTES (8 * FT_MAX_TCP)
+
+typedef struct ft_flight {
+    int64_t sent_ns;
+    int64_t deadline_ns;
+    int64_t due_ns;        /* of the block's next poll */
+    uint32_t block;
+    uint16_t transaction;
+    uint8_t unit;
+    uint8_t is_second;     /* another one was under way when it was sent */
+    uint8_t is_passed;     /* one of the same unit that was sent later was answered */
+    uint8_t murmured;      /* something came that bears its number and is not its answer */
+    uint8_t request_pdu[5]; /* function, address, quantity */
+} ft_flight;
+
+/* What came besides answers, since init. */
+typedef struct ft_flight_counts {
+    uint64_t late;          /* answers to requests that had been given up */
+    uint64_t foreign;       /* intact frames that answer nothing that is or was under way */
+    uint64_t misfits;       /* frames with the number of a request, but another unit, function or size */
+    uint64_t odd_lengths;   /* answers taken in spite of their length field */
+    uint64_t noise_bytes;   /* all bytes that were no answer, late ones apart */
+} ft_flight_counts;
+
+typedef struct ft_flights {
+    ft_flight flight[FT_FLIGHTS_MOST]; /* in the order in which they were sent */
+    uint32_t count;
+    uint32_t lost_count;               /* ever */
+    uint16_t lost[FT_LOST_MOST];       /* a ring of transaction numbers */
+    uint16_t transaction;              /* last used */
+    uint8_t hunting;                   /* the frame boundary is lost */
+    size_t from;                       /* heap[from .. used) has arrived and is not yet judged */
+    size_t used;
+    ft_flight_counts counts;
+    uint8_t heap[FT_HEAP_BYTES];
+} ft_flights;
+
+enum ft_arrival { FT_ARRIVED_NOTHING = 0, FT_ARRIVED_ANSWER, FT_ARRIVED_FOREIGN };
+
+/* No request is under way. */
+void ft_flights_init(ft_flights *flights);
+/* A new connection: forget bytes and requests under way; counters and the transaction number go on. */
+void ft_flights_reset(ft_flights *flights);
+
+/* `block` is asked for: its request, with a transaction number of its own, to `out`, which holds FT_MAX_REQUEST bytes.
+ * Returns its length. There must be room for one more flight; the caller sets its times. */
+size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out);
+/* The request has an answer, or is given up (is_lost: its answer may still come). */
+void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost);
+
+/* Takes bytes in, as many as there is room for; returns how many. Judge them all before the next ones. */
+size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n);
+/* The next thing that has arrived whole. ANSWER: to flight *at, *pdu until the next call of take; the flight is the
+ * caller's to remove. FOREIGN: a frame that nobody asked for. NOTHING: more bytes are needed. */
+enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t **pdu);
+/* Whether an answer has begun to arrive and is not complete. */
+int ft_flights_half(const ft_flights *flights);
+
+#endif

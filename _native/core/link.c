@@ -1,0 +1,396 @@
+#include "link.h"
+
+#include <string.h>
+
+#include "decode.h"
+#include "schedule.h"
+
+#define NO_BLOCK UINT32_MAX
+#define EXCEPTION_BYTES (FT_MBAP_BYTES + FT_EXCEPTION_PDU)
+
+/* ---- counters and samples ---- */
+
+static void count(ft_link *link, uint32_t device, enum ft_bus_count which, uint64_t n)
+{
+    if (n == 0)
+        return;
+    ft_counts_add(&link->counts, which, n);
+    if (link->plan && device < link->plan->device_count)
+        ft_counts_add(&link->plan->devices[device].counts, which, n);
+}
+
+/* Times with several transactions under way count once, for the one that ends first. */
+static void count_busy(ft_link *link, uint32_t device, int64_t sent_ns, int64_t now)
+{
+    int64_t from = ft_most(sent_ns, link->counted_ns);
+    count(link, device, FT_N_BUSY_NS, (uint64_t)ft_most(0, now - from));
+    link->counted_ns = ft_most(link->counted_ns, now);
+}
+
+static void count_noise(ft_link *link)
+{
+    const ft_flight_counts *counts = &link->flights.counts;
+    count(link, link->last_device, FT_N_STALE, counts->late - link->late_before);
+    count(link, link->last_device, FT_N_NOISE, counts->noise_bytes - link->noise_before);
+    link->late_before = counts->late;
+    link->noise_before = counts->noise_bytes;
+}
+
+static void push_failed(ft_link *link, const ft_block *block, uint8_t quality, uint8_t detail, int64_t now)
+{
+    ft_plan *plan = link->plan;
+    size_t n = ft_decode_failed(block, plan->points, quality, detail, now, plan->scratch);
+    (void)ft_ring_push(&link->ring, plan->scratch, n); /* the ring counts what it drops */
+}
+
+/* Every tag of one device, or of all, fails; the block `except` already told. */
+static void fail_tags(ft_link *link, uint32_t device, uint32_t except, int64_t now)
+{
+    for (uint32_t i = 0; link->plan && i < link->plan->block_count; i++) {
+        const ft_block *block = &link->plan->blocks[i];
+        if (i != except && (device == FT_EVERY_DEVICE || block->device == device))
+            push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
+    }
+}
+
+/* `frame`: the head of what came, n bytes. */
+static void note_mishap(ft_link *link, uint32_t device, enum ft_mishap_kind kind, uint8_t detail, const uint8_t *frame,
+                        size_t n, int64_t now)
+{
+    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail, .n = (uint8_t)n};
+    if (n > 0)
+        memcpy(seen.bytes, frame, n);
+    ft_mishap_note(&link->plan->devices[device].mishap, &seen);
+}
+
+/* ---- how many at once ---- */
+
+static void set_width(ft_link *link, uint32_t width)
+{
+    link->width = width;
+    atomic_store_explicit(&link->shown_width, width, memory_order_relaxed);
+}
+
+static void narrow_for_good(ft_link *link)
+{
+    link->is_narrow = 1;
+    link->most = 1;
+    set_width(link, 1);
+}
+
+/* Requests of this unit that were sent earlier and are not answered yet: they are lost, or the unit keeps no order. */
+static void pass(ft_link *link, uint32_t at)
+{
+    ft_flight *flights = link->flights.flight;
+    for (uint32_t i = 0; i < at; i++)
+        flights[i].is_passed |= flights[i].unit == flights[at].unit;
+}
+
+static void learn_width(ft_link *link, uint32_t at)
+{
+    link->is_proven |= link->flights.flight[at].is_second;
+    pass(link, at);
+    if (link->flights.flight[at].is_passed) {
+        narrow_for_good(link);
+        return;
+    }
+    if (++link->good % link->widen_after == 0 && !link->is_narrow && link->most < link->wanted)
+        link->most = (uint32_t)ft_least(2 * link->most, link->wanted);
+    if (link->width < link->most)
+        set_width(link, link->most);
+}
+
+/* A device that lives did not answer a request that was sent behind another one: it does not take so many. Those that
+ * were lost together are one lesson. */
+static void narrow(ft_link *link, const ft_flight *flight, const ft_device *device, int64_t now)
+{
+    if (!flight->is_second || device->silent > 0 || flight->sent_ns < link->narrowed_ns)
+        return;
+    if (!link->is_proven) {
+        narrow_for_good(link);
+        return;
+    }
+    link->narrowed_ns = now;
+    link->good = 0;
+    link->widen_after = (uint32_t)ft_least(2 * (int64_t)link->widen_after, FT_WIDEN_MOST);
+    link->most = link->most > 1 ? link->most / 2 : 1;
+    if (link->width > link->most)
+        set_width(link, link->most);
+}
+
+/* ---- the end of a transaction ---- */
+
+static int is_asked(const ft_link *link, uint32_t device)
+{
+    for (uint32_t i = 0; i < link->flights.count; i++)
+        if (link->plan->blocks[link->flights.flight[i].block].device == device)
+            return 1;
+    return 0;
+}
+
+/* Takes the flight out; its block is due again on its grid. */
+static ft_flight land(ft_link *link, uint32_t at, int is_lost, int64_t now)
+{
+    ft_flight flight = link->flights.flight[at];
+    const ft_block *block = &link->plan->blocks[flight.block];
+    ft_device *device = &link->plan->devices[block->device];
+    link->plan->turns[flight.block].due_ns = flight.due_ns;
+    device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
+    link->free_ns = now + link->quiet_ns;
+    count_busy(link, block->device, flight.sent_ns, now);
+    ft_flights_remove(&link->flights, at, is_lost);
+    return flight;
+}
+
+static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now)
+{
+    ft_plan *plan = link->plan;
+    learn_width(link, at);
+    ft_flight flight = land(link, at, 0, now);
+    const ft_block *block = &plan->blocks[flight.block];
+    ft_turn *turn = &plan->turns[flight.block];
+    int is_refused = pdu[0] > FT_EXCEPTION_BIT;
+    turn->known |= !is_refused;
+    ft_turn_refused(turn, is_refused ? pdu[1] : 0, now);
+    if (ft_silence_breaks(&plan->devices[block->device]))
+        ft_polls_catch_up(plan, block->device, now);
+    if (is_refused) {
+        count(link, block->device, FT_N_EXCEPTIONS, 1);
+        note_mishap(link, block->device, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
+        push_failed(link, block, FT_Q_EXCEPTION, pdu[1], now);
+    } else {
+        count(link, block->device, FT_N_OK, 1);
+        ft_histogram_add(&plan->devices[block->device].answers, now - flight.sent_ns);
+        size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
+        (void)ft_ring_push(&link->ring, plan->scratch, n);
+    }
+}
+
+/* Requests that were sent together fall silent together: that is one silence. */
+static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
+{
+    uint32_t number = link->plan->blocks[flight->block].device;
+    int64_t cost_ns = (now - flight->sent_ns) / link->width; /* the others go on meanwhile */
+    if (flight->murmured)
+        ft_silence_murmurs(&link->plan->devices[number], now);
+    else if (!is_asked(link, number) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
+        fail_tags(link, number, flight->block, now);
+}
+
+static void timed_out(ft_link *link, uint32_t at, int64_t now)
+{
+    ft_flight flight = land(link, at, 1, now);
+    const ft_block *block = &link->plan->blocks[flight.block];
+    count(link, block->device, FT_N_TIMEOUTS, 1);
+    push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
+    note_mishap(link, block->device, flight.murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
+    narrow(link, &flight, &link->plan->devices[block->device], now);
+    fell_silent(link, &flight, now);
+    if (link->heard_ns < flight.sent_ns && flight.sent_ns >= link->round_ns) {
+        link->rounds++;
+        link->round_ns = now;
+    }
+}
+
+/* 1: an answer stopped in its middle. */
+static int expire(ft_link *link, int64_t now)
+{
+    int was_half = ft_flights_half(&link->flights);
+    for (uint32_t at = 0; at < link->flights.count;) {
+        if (link->flights.flight[at].deadline_ns <= now)
+            timed_out(link, at, now);
+        else
+            at++;
+    }
+    return was_half && !ft_flights_half(&link->flights);
+}
+
+/* ---- what arrives ---- */
+
+static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
+{
+    const uint8_t *pdu;
+    uint32_t at;
+    enum ft_arrival arrival;
+    link->heard_ns = now;
+    link->rounds = 0;
+    link->stall_after = FT_STALL_AFTER;
+    while (n > 0) {
+        size_t taken = ft_flights_take(&link->flights, bytes, n);
+        bytes += taken;
+        n -= taken;
+        while ((arrival = ft_flights_next(&link->flights, &at, &pdu)) != FT_ARRIVED_NOTHING) {
+            if (arrival == FT_ARRIVED_ANSWER)
+                answered(link, at, pdu, now);
+            else if (link->flights.count > 1)
+                narrow_for_good(link);
+        }
+    }
+    count_noise(link);
+}
+
+/* ---- requests ---- */
+
+static int64_t ready_at(const ft_link *link, uint32_t i)
+{
+    const ft_plan *plan = link->plan;
+    const ft_block *block = &plan->blocks[i];
+    const ft_turn *turn = &plan->turns[i];
+    const ft_device *device = &plan->devices[block->device];
+    int64_t at = ft_most(turn->due_ns, ft_most(turn->not_before_ns, device->not_before_ns));
+    int takes_one = !device->alive || device->silent > 0 || block->gap_ns > 0;
+    if ((device->backoff_ns > 0 && i != device->probe) || (takes_one && is_asked(link, block->device)))
+        return FT_NEVER;
+    return ft_most(at, ft_silence_ready(&link->silence, device, block->timeout_ns / link->width));
+}
+
+/* The most urgent block that is ready now, or NO_BLOCK and when the first one will be. */
+static uint32_t choose(const ft_link *link, int64_t now, int64_t *first_ready)
+{
+    const ft_plan *plan = link->plan;
+    uint32_t chosen = NO_BLOCK;
+    int64_t earliest = FT_NEVER;
+    *first_ready = FT_NEVER;
+    for (uint32_t i = 0; i < plan->block_count; i++) {
+        int64_t due = plan->turns[i].due_ns;
+        if (due > now) { /* most are, and need no closer look */
+            *first_ready = ft_least(*first_ready, due);
+            continue;
+        }
+        int64_t deadline = ft_poll_deadline(due, plan->blocks[i].period_ns);
+        if (deadline >= earliest)
+            continue;
+        int64_t ready = ready_at(link, i);
+        if (ready > now) {
+            *first_ready = ft_least(*first_ready, ready);
+        } else {
+            earliest = deadline;
+            chosen = i;
+        }
+    }
+    return chosen;
+}
+
+static size_t send(ft_link *link, uint32_t i, int64_t now, uint8_t *out)
+{
+    const ft_block *block = &link->plan->blocks[i];
+    ft_turn *turn = &link->plan->turns[i];
+    int is_suspect = link->plan->devices[block->device].backoff_ns > 0;
+    uint64_t missed;
+    size_t bytes = ft_flights_add(&link->flights, i, block, out);
+    ft_flight *flight = &link->flights.flight[link->flights.count - 1];
+    ft_histogram_add(&link->lateness, now - turn->due_ns);
+    flight->sent_ns = now;
+    flight->deadline_ns = now + block->timeout_ns;
+    flight->due_ns = ft_poll_after(turn->due_ns, block->period_ns, now, &missed);
+    turn->due_ns = FT_NEVER;
+    link->last_device = block->device;
+    count(link, block->device, FT_N_OVERRUNS, is_suspect ? 0 : missed);
+    count(link, block->device, FT_N_TRANSACTIONS, 1);
+    count(link, block->device, FT_N_PROBES, (uint64_t)is_suspect);
+    return bytes;
+}
+
+static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
+{
+    int64_t wake = FT_NEVER;
+    out->bytes = link->out;
+    if (now < link->free_ns)
+        return link->free_ns;
+    while (link->flights.count < link->width) {
+        uint32_t i = choose(link, now, &wake);
+        if (i == NO_BLOCK)
+            break;
+        out->n += send(link, i, now, link->out + out->n);
+    }
+    if (link->flights.count == link->width)
+        wake = FT_NEVER;
+    for (uint32_t at = 0; at < link->flights.count; at++)
+        wake = ft_least(wake, link->flights.flight[at].deadline_ns);
+    return wake;
+}
+
+int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out)
+{
+    *out = (ft_link_action){0};
+    if (!link->attached || !link->plan)
+        return FT_NEVER;
+    if (n > 0)
+        hear(link, now, bytes, n);
+    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after;
+    return out->is_stalled ? FT_NEVER : fill(link, now, out);
+}
+
+/* ---- life ---- */
+
+int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
+{
+    memset(link, 0, sizeof *link);
+    ft_flights_init(&link->flights);
+    link->wanted = quiet_ns > 0 ? 1 : width;
+    link->quiet_ns = quiet_ns;
+    link->stall_after = FT_STALL_AFTER;
+    link->widen_after = FT_WIDEN_AFTER;
+    set_width(link, 1);
+    return ft_ring_init(&link->ring, ring_bits);
+}
+
+void ft_link_free(ft_link *link)
+{
+    ft_plan_free(link->plan);
+    ft_ring_free(&link->ring);
+}
+
+/* Nothing that is under way will be answered. */
+static void abandon(ft_link *link, int is_timeout, int64_t now)
+{
+    while (link->flights.count > 0) {
+        ft_flight flight = land(link, link->flights.count - 1, 1, now);
+        count(link, link->plan->blocks[flight.block].device, FT_N_TIMEOUTS, (uint64_t)is_timeout);
+    }
+}
+
+ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
+{
+    ft_plan *before = link->plan;
+    abandon(link, 0, now);
+    link->plan = plan;
+    for (uint32_t i = 0; i < plan->block_count; i++)
+        plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
+    return before;
+}
+
+void ft_link_attach(ft_link *link, int64_t now)
+{
+    ft_flights_reset(&link->flights);
+    link->attached = 1;
+    link->is_proven = 0;
+    link->most = link->is_narrow ? 1 : link->wanted;
+    link->widen_after = FT_WIDEN_AFTER;
+    link->silence = (ft_silence){0};
+    link->rounds = 0;
+    link->round_ns = now;
+    set_width(link, 1);
+    if (!link->plan)
+        return;
+    for (uint32_t i = 0; i < link->plan->device_count; i++)
+        link->plan->devices[i].not_before_ns = ft_least(link->plan->devices[i].not_before_ns, now);
+    ft_polls_catch_up(link->plan, FT_EVERY_DEVICE, now);
+}
+
+/* Whether the device closed the connection because of a second request. */
+static int was_too_much(const ft_link *link)
+{
+    return !link->is_proven && link->flights.count > 0 && link->flights.flight[link->flights.count - 1].is_second;
+}
+
+void ft_link_detach(ft_link *link, int64_t now)
+{
+    if (was_too_much(link) && link->rounds == 0)
+        narrow_for_good(link);
+    if (link->rounds >= link->stall_after)
+        link->stall_after = (uint32_t)ft_least(2 * link->stall_after, FT_STALL_MOST);
+    abandon(link, 1, now);
+    link->attached = 0;
+    fail_tags(link, FT_EVERY_DEVICE, NO_BLOCK, now);
+}

@@ -1,0 +1,86 @@
+/* One Modbus TCP link without I/O: plan, time and received bytes in; requests to send, the next wake-up and samples out.
+ *
+ * The twin of bus.h for connections that carry several transactions at once. The caller owns the socket and the clock.
+ *
+ *   order      as on a bus (schedule.h): earliest deadline first, periods on a grid, missed ones skipped and counted
+ *   width      so many requests are under way at once, at most as many as were configured; one until the first answer of a
+ *              connection has come; half as many after a request behind another one got no answer although its device
+ *              lives, twice as many again after ever more answers; one for good after the device answered a unit's requests out of turn, or one that was never sent, or
+ *              closed the connection on a second request before it had ever answered one
+ *   devices    one that wants a gap, has not answered yet or not lately, is asked for one thing at a time; suspects as on a
+ *              bus (silence.h)
+ *   matching   by number, unit, function and size (flights.h); a timeout is the configured one: TCP's own repetition of a
+ *              lost segment takes longer than any answer, and a late answer is told by its number
+ *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
+ *              are doubled until something comes), and one on which an answer stopped in its middle. A new connection is a reason to ask suspects at once.
+ *
+ * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out, but
+ * those that were under way when their plan was replaced.
+ */
+#ifndef FT_LINK_H
+#define FT_LINK_H
+
+#include "busplan.h"
+#include "counts.h"
+#include "flights.h"
+#include "ring.h"
+#include "silence.h"
+
+#define FT_WIDEN_AFTER 1000u
+#define FT_WIDEN_MOST 1000000
+#define FT_STALL_AFTER 3u
+#define FT_STALL_MOST 48u
+
+typedef struct ft_link {
+    ft_flights flights;
+    ft_plan *plan;
+    ft_ring ring;
+    ft_silence silence;
+    ft_counts counts;
+    ft_histogram lateness;   /* of polls, from when they were due */
+    uint64_t late_before;    /* of flights.counts, as far as they are counted here */
+    uint64_t noise_before;
+    int64_t quiet_ns;        /* silence that is wanted between an answer and the next request */
+    int64_t free_ns;         /* ... and when it is over */
+    int64_t heard_ns;        /* last time bytes arrived */
+    int64_t counted_ns;      /* until then the time that the link was taken is counted */
+    int64_t round_ns;        /* when the last round of timeouts was counted */
+    uint32_t rounds;         /* in a row in which nothing came */
+    uint32_t stall_after;
+    uint32_t last_device;    /* whose bytes stray ones most likely are */
+    uint32_t wanted;         /* the configured width */
+    uint32_t most;           /* what this connection may have */
+    uint32_t width;          /* what it has */
+    uint32_t good;           /* answers since it was narrowed */
+    uint32_t widen_after;    /* so many of them */
+    int64_t narrowed_ns;
+    _Atomic uint32_t shown_width; /* the same for other threads */
+    uint8_t attached;
+    uint8_t is_narrow;       /* the device has shown that it takes one at a time */
+    uint8_t is_proven;       /* on this connection, a request behind another one was answered */
+    uint8_t out[FT_FLIGHTS_MOST * FT_MAX_REQUEST];
+} ft_link;
+
+typedef struct ft_link_action {
+    const uint8_t *bytes; /* to be written at once; n may be 0 */
+    size_t n;
+    int is_stalled;       /* close the connection instead, then detach */
+} ft_link_action;
+
+/* 0, or -1: no memory for a ring of 2^ring_bits samples. width: 1 .. FT_FLIGHTS_MOST. quiet_ns: where there is a silence
+ * to be kept between an answer and the next request, the width is 1. No plan and no connection yet. */
+int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits);
+void ft_link_free(ft_link *link);
+
+/* Runs `plan` from now on and returns the one before, which is the caller's again. */
+ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now);
+/* There is a new connection. What became due while there was none is polled once, at once. */
+void ft_link_attach(ft_link *link, int64_t now);
+/* The connection is gone (or was never there): every tag of the link fails. */
+void ft_link_detach(ft_link *link, int64_t now);
+
+/* The bytes that came until `now`, if any. Returns when it wants to be called again at the latest, FT_NEVER if only bytes
+ * or attach matter. */
+int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out);
+
+#endif

@@ -1,0 +1,62 @@
+/* A plan or a port from another thread in, the one that was replaced or lost back out: lock-free, one of each at a time.
+ *
+ * Another thread puts something in and rings the loop's mailbox; the loop takes it out when it wakes. Those of one line
+ * are filled from one thread at a time.
+ */
+#ifndef FT_SLOTS_H
+#define FT_SLOTS_H
+
+#include "busplan.h"
+
+#include <stdatomic.h>
+
+#define FT_NO_PORT (-1)
+
+typedef struct ft_slots {
+    _Atomic int offered_fd;           /* a port for the loop, or FT_NO_PORT */
+    _Atomic int returned_fd;          /* a port that is lost, for its owner to close, or FT_NO_PORT */
+    _Atomic int lost_errno;           /* why; 0: end of file */
+    _Atomic int failed;               /* set: there is no port, tell it in the samples */
+    _Atomic(ft_plan *) offered_plan;
+    _Atomic(ft_plan *) retired_plan;  /* to be freed by its owner */
+} ft_slots;
+
+static inline void ft_slots_init(ft_slots *slots)
+{
+    atomic_init(&slots->offered_fd, FT_NO_PORT);
+    atomic_init(&slots->returned_fd, FT_NO_PORT);
+    atomic_init(&slots->lost_errno, 0);
+    atomic_init(&slots->failed, 0);
+    atomic_init(&slots->offered_plan, NULL);
+    atomic_init(&slots->retired_plan, NULL);
+}
+
+/* The owner's side. Takes the plan over; frees the one that was replaced before. */
+static inline void ft_slots_offer_plan(ft_slots *slots, ft_plan *plan)
+{
+    ft_plan_free(atomic_exchange(&slots->retired_plan, NULL));
+    ft_plan_free(atomic_exchange(&slots->offered_plan, plan));
+}
+
+/* The loop's side: the port is the owner's again. */
+static inline void ft_slots_return(ft_slots *slots, int fd, int why)
+{
+    atomic_store(&slots->lost_errno, why);
+    atomic_store(&slots->returned_fd, fd);
+}
+
+/* The owner's side: a port to be closed and why it was lost, or FT_NO_PORT. */
+static inline int ft_slots_take_lost(ft_slots *slots, int *why)
+{
+    *why = atomic_load(&slots->lost_errno);
+    return atomic_exchange(&slots->returned_fd, FT_NO_PORT);
+}
+
+/* Once no other thread uses them. */
+static inline void ft_slots_free(ft_slots *slots)
+{
+    ft_plan_free(atomic_load(&slots->offered_plan));
+    ft_plan_free(atomic_load(&slots->retired_plan));
+}
+
+#endif
