@@ -6,6 +6,7 @@ from agent.config.registers import ADDRESSES, Form, Register, form, register, re
 from agent.config.report import did_you_mean
 from agent.config.values import as_is, duration, name, nonzero, number, text, whole, words, yes_or_no
 from agent.config.walk import Key, Values, read_table
+from agent.config.writes import read_write
 from agent.model import DeadbandKind, Order, ValueType
 
 EVERY = duration("1 ms", "24 h")
@@ -27,9 +28,7 @@ TAG = {
     "write": Key(as_is),
 }
 PERCENT = {"percent": Key(number(0, 100)), "swinging_door": Key(as_is)}
-WRITE = {"min": Key(number(), required=True), "max": Key(number(), required=True)}
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
-READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
 
 
 def read_tag(values: Values, every_ns: int, base: int, from_map: tuple[str, ...]) -> Tag | None:
@@ -45,7 +44,7 @@ def read_tag(values: Values, every_ns: int, base: int, from_map: tuple[str, ...]
     _check_arithmetic(values, form_)
     kind, band = _deadband(values)
     _check_heartbeat(values, values.get("every", every_ns))
-    write = _write(values, written)
+    write = read_write(values, written, form_)
     if written is None or address is None or form_ is None or not values.get("name"):
         return None
     return Tag(
@@ -149,23 +148,3 @@ def _deadband_table(values: Values, node: Node) -> tuple[DeadbandKind, float]:
     elif not node.table:
         values.mistake("deadband", f"deadband is {shown(node)}; allowed: a number or {{ percent = 0.5 }}")
     return DeadbandKind.PERCENT, band.get("percent", 0.0)
-
-
-def _write(values: Values, written: Register | None) -> tuple[float, float] | None:
-    node: Node | None = values.get("write")
-    if node is None:
-        return None
-    if written and written.table in READ_ONLY_TABLES:
-        values.report.mistake(values.key_place("write"), f"the {written.table} table is read-only by definition")
-    if node.table is None:
-        values.mistake(
-            "write", f"write is {shown(node)}; allowed: {{ min = 0, max = 10 }}, the least and most to be written"
-        )
-        return None
-    limits = read_table(node, WRITE, "write", values.report)
-    least, most = limits.get("min"), limits.get("max")
-    if least is None or most is None:
-        return None
-    if least > most:
-        limits.mistake("min", f"min is {least:g}, above max, which is {most:g}")
-    return least, most
