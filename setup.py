@@ -24,6 +24,8 @@ MODULES: dict[str, list[str]] = {
         "unmark",
         "bus",
         "ending",
+        "detour",
+        "errand",
         "guard",
         "variant",
         "patience",

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from agent._native.samples cimport ft_sample
 
@@ -35,6 +35,26 @@ cdef extern from "core/mishap.h" nogil:
         const uint8_t bytes[32]
     void ft_mishap_read(const ft_mishap *mishap, ft_mishap_seen *out)
 
+cdef extern from "core/errand.h" nogil:
+    enum:
+        FT_ERRANDS
+        FT_ERRANDS_IN_ROW
+        FT_ERRAND_ENDS
+        FT_MAX_TCP
+    cdef enum ft_errand_end:
+        pass
+    ctypedef struct ft_errand:
+        ft_errand_end end
+        int64_t sent_ns
+        int64_t done_ns
+        uint16_t pdu_bytes
+        uint8_t *pdu
+    ctypedef struct ft_errands:
+        pass
+    int ft_errand_offer(ft_errands *errands, const uint8_t *request, size_t n, size_t answer_bytes, int64_t timeout_ns,
+                        int64_t deadline_ns)
+    int ft_errand_take(ft_errands *errands, uint32_t slot, ft_errand *out)
+
 cdef extern from "core/bus.h" nogil:
     enum:
         FT_N_COUNT
@@ -63,6 +83,7 @@ cdef extern from "core/bus.h" nogil:
         ft_plan *plan
         ft_counts counts
         ft_histogram lateness
+        ft_errands errands
     ctypedef struct ft_action:
         ft_what what
         int watch
@@ -77,6 +98,7 @@ cdef extern from "core/bus.h" nogil:
     ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
     void ft_bus_attach(ft_bus *bus, int64_t now)
     void ft_bus_detach(ft_bus *bus, int64_t now)
+    void ft_bus_nudge(ft_bus *bus, int64_t now)
     int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft_action *out)
     void ft_counts_read(const ft_counts *counts, uint64_t *out)
 
@@ -121,6 +143,7 @@ cdef extern from "core/busloop.h" nogil:
         uint32_t line_count
         int consumer_fd
         int supervisor_fd
+        int errand_fd
     ft_loop *ft_loop_new(uint32_t line_count)
     int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t ring_bits)
     void ft_loop_free(ft_loop *loop)
@@ -132,6 +155,9 @@ cdef extern from "core/busloop.h" nogil:
     void ft_loop_mark(ft_loop *loop, uint32_t line, int on)
     void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t *out)
     int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
+    int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes,
+                      int64_t timeout_ns, int64_t deadline_ns)
+    int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out)
     void ft_loop_calls(const ft_loop *loop, uint64_t *out)
     size_t ft_loop_waiting(ft_loop *loop)
     size_t ft_loop_drain(ft_loop *loop, ft_sample *out, size_t max)

@@ -18,7 +18,14 @@ COUNTERS = (
 HISTOGRAM_LIMITS_US = tuple([ft_histogram_limit_us(i) for i in range(<int> FT_HISTOGRAM_CLASSES)])
 BLOCK_BYTES = sizeof(ft_block)
 POINT_BYTES = sizeof(ft_point)
+# How an errand ends, in the order of enum ft_errand_end.
+ENDS = (
+    "answered", "refused", "timed-out", "damaged", "ambiguous", "lost", "broadcast", "no-port", "too-late",
+)
+ERRANDS = FT_ERRANDS
+ERRANDS_IN_ROW = FT_ERRANDS_IN_ROW
 cdef enum:
+    SHORTEST_FRAME = 4  # unit, function, CRC
     CACHE_LINE = 64  # the ring in an ft_bus is aligned to it
 
 
@@ -116,6 +123,20 @@ cdef class Histogram:
         return read_histogram(&self.histogram)
 
 
+cdef int require_errand(Py_ssize_t n, object answer_bytes) except -1:
+    if not SHORTEST_FRAME <= n <= FT_MAX_TCP:
+        raise ValueError(f"{n} bytes are not a frame")
+    if not 0 <= answer_bytes <= FT_MAX_TCP:
+        raise ValueError(f"no answer has {answer_bytes} bytes")
+    return 0
+
+
+cdef int require_slot(object slot) except -1:
+    if not 0 <= slot < FT_ERRANDS:
+        raise IndexError(f"slot {slot} of {<int> FT_ERRANDS}")
+    return 0
+
+
 cdef class VirtualBus:
     """One bus without a port and without a clock: the same state machine, stepped by hand. For tests and dry runs."""
 
@@ -160,6 +181,27 @@ cdef class VirtualBus:
                 PyBuffer_Release(&view)
         request = bytes(action.bytes[:action.n]) if action.what == FT_SEND else b""
         return ("wait", "look", "send")[<int> action.what], request, wake, bool(action.watch)
+
+    def offer(self, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns, int64_t now):
+        """Carry out `request`, a whole frame, once, before `deadline_ns` or not at all; `answer_bytes`: of the normal
+        answer's frame, 0 where that is not known. Returns the number of its slot, or None: all are taken.
+        """
+        cdef const uint8_t *frame = <const uint8_t *> <const char *> request
+        cdef int slot
+        require_errand(len(request), answer_bytes)
+        slot = ft_errand_offer(&self.bus.errands, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
+        ft_bus_nudge(self.bus, now)
+        return None if slot < 0 else slot
+
+    def take(self, slot):
+        """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
+        None: it is not done.
+        """
+        cdef ft_errand done
+        require_slot(slot)
+        if not ft_errand_take(&self.bus.errands, <uint32_t> slot, &done):
+            return None
+        return <int> done.end, bytes(done.pdu[:done.pdu_bytes]), done.sent_ns, done.done_ns
 
     def drain(self, Samples into):
         """Append all samples; returns how many."""
@@ -319,6 +361,30 @@ cdef class BusLoop:
         cdef int why = 0
         cdef int fd = ft_loop_take_lost(self.loop, self.line(line), &why)
         return None if fd == FT_NO_FD else (fd, why)
+
+    def offer(self, line, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns):
+        """Carry out `request`, a whole frame, once, before `deadline_ns` or not at all; `answer_bytes`: of the normal
+        answer's frame, 0 where that is not known. Returns the number of its slot, or None: all are taken.
+        """
+        cdef const uint8_t *frame = <const uint8_t *> <const char *> request
+        cdef int slot
+        require_errand(len(request), answer_bytes)
+        slot = ft_loop_offer(self.loop, self.line(line), frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
+        return None if slot < 0 else slot
+
+    def take(self, line, slot):
+        """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
+        None: it is not done.
+        """
+        cdef ft_errand done
+        require_slot(slot)
+        if not ft_loop_take_done(self.loop, self.line(line), <uint32_t> slot, &done):
+            return None
+        return <int> done.end, bytes(done.pdu[:done.pdu_bytes]), done.sent_ns, done.done_ns
+
+    def errand_fileno(self):
+        """An eventfd, readable when errands are done; who reads it then takes them."""
+        return self.loop.errand_fd
 
     def run(self):
         """Serve all lines until stop(), without the GIL, all signals blocked. For a thread of its own."""

@@ -44,12 +44,22 @@ class BusError(FieldtapError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class NotSentError(BusError):
+    """A request that was never sent, so that nothing can have come of it."""
+
+
 class DeviceError(FieldtapError):
     """A device refused: it answered with a Modbus exception; `code` is its number."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class RefusedError(FieldtapError):
+    """A value must not or cannot be written; the message names the tag, the value and the limit."""
+
+    exit_code = ExitCode.USAGE
 
 
 class StoreError(FieldtapError):

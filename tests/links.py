@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from layouts import BLOCK, POINT, Sample, records
+from layouts import BLOCK, Sample, packed_point, records
 
 from agent._native.busloop import COUNTERS
 from agent._native.linkloop import VirtualLink
@@ -55,7 +55,7 @@ def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
         times = (poll.period, poll.phase, poll.timeout, poll.gap)
         place = (group, units.index(poll.unit), len(points), poll.quantity, len(adu), 9 + 2 * poll.quantity)
         blocks.append(BLOCK.pack(*times, *place, poll.unit, poll.function, poll.address, poll.quantity, adu))
-        points += [POINT.pack(1000 * poll.unit + poll.address + at, at, 1, U16, 0, 0, 0) for at in range(poll.quantity)]
+        points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]
     return b"".join(blocks), b"".join(points), len(units)
 
 

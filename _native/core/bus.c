@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "detour.h"
 #include "ending.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -36,6 +37,8 @@ static int64_t give_up_at(const ft_bus *bus)
     int64_t deadline = ft_master_deadline(master);
     if (master->began && master->counts.crc_errors != bus->before.crc_errors)
         deadline = ft_least(deadline, bus->heard_ns + ft_quiet_ns(bus));
+    if (bus->current == FT_ON_ERRAND)
+        return deadline;
     if (master->began && master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
         int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
         deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces));
@@ -75,7 +78,10 @@ static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
         outcome = ft_master_give_up(&bus->master);
     if (outcome == FT_PENDING)
         return 0;
-    ft_end(bus, now, outcome);
+    if (bus->current == FT_ON_ERRAND)
+        ft_detour_end(bus, now, outcome);
+    else
+        ft_end(bus, now, outcome);
     return 1;
 }
 
@@ -154,10 +160,7 @@ static void make_plain(ft_bus *bus, const ft_block *block)
 {
     ft_device *device = &bus->plan->devices[block->device];
     ft_ask_plain(block, &bus->ask);
-    ft_guard_forgive(&bus->guard, bus->ask.shape);
-    if (device->must_drain)
-        ft_guard_clear(&bus->guard, block->unit);
-    device->must_drain = 0;
+    ft_forgive(bus, bus->ask.shape, device);
     if (bus->wire.framing == FT_TCP)
         ft_put_u16(bus->ask.request, ++bus->transaction);
 }
@@ -179,20 +182,10 @@ static void begin(ft_bus *bus, uint32_t i, int64_t now)
 {
     const ft_block *block = &bus->plan->blocks[i];
     const ft_device *device = &bus->plan->devices[block->device];
-    const ft_ask *ask = &bus->ask;
     bus->timeout_ns = ft_patience_timeout(&device->patience, &bus->pieces, device->silent, block->timeout_ns);
-    ft_master_begin(&bus->master, now, ask->request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
     bus->current = i;
     bus->last_device = block->device;
-    bus->sent_ns = now;
-    bus->pause_ns = 0;
-    bus->late_bytes = 0;
-    bus->settling = 0;
-    bus->looks = 0;
-    bus->seen.n = 0;
-    bus->before = bus->master.counts;
-    bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
-    ft_count_for(bus, block->device, FT_N_TRANSACTIONS, 1);
+    ft_take_line(bus, bus->ask.request, now);
     ft_count_for(bus, block->device, FT_N_BARRIERS, bus->is_barrier);
     ft_count_for(bus, block->device, FT_N_PROBES, device->backoff_ns > 0);
 }
@@ -204,6 +197,7 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
 
     make_request(bus, i);
     begin(bus, i, now);
+    bus->errands.in_row = 0;
     if (!bus->is_barrier) {
         ft_histogram_add(&bus->lateness, now - turn->due_ns);
         count_missed(bus, block, turn, now);
@@ -276,11 +270,16 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     bus->wake_ns = FT_NEVER;
     bus->watching = bus->attached;
     out->watch = bus->watching;
-    if (!bus->attached || !bus->plan)
+    if (!bus->attached || !bus->plan) {
+        ft_detour_cancel(bus, now);
         return FT_NEVER;
+    }
     int64_t at = ft_most(now, bus->free_ns);
     ft_guard_tidy(&bus->guard, now);
     uint32_t i = choose(bus, at, &bus->wake_ns);
+    ft_errand *errand = ft_detour_choose(bus, now, at, i != FT_NO_BLOCK, &bus->wake_ns);
+    if (errand && at == now && looked)
+        return ft_detour_begin(bus, errand, now, out);
     if (i != FT_NO_BLOCK && at == now && looked)
         return send(bus, i, now, out);
     if (i != FT_NO_BLOCK)
@@ -333,10 +332,10 @@ void ft_bus_free(ft_bus *bus)
     ft_ring_free(&bus->ring);
 }
 
-/* Without an answer, and not to be asked for one any more. */
+/* Without an answer, and not to be asked for one any more. An errand does not depend on the plan. */
 static void abandon(ft_bus *bus, int64_t now)
 {
-    if (bus->current == FT_NO_BLOCK)
+    if (bus->current == FT_NO_BLOCK || bus->current == FT_ON_ERRAND)
         return;
     ft_settle(bus, ft_master_deadline(&bus->master), now); /* its answer may come until then */
     ft_owe(bus, bus->free_ns);
@@ -373,5 +372,12 @@ void ft_bus_detach(ft_bus *bus, int64_t now)
     bus->attached = 0;
     bus->wake_ns = FT_NEVER;
     bus->current = FT_NO_BLOCK;
+    ft_detour_cancel(bus, now);
     ft_fail_tags(bus, FT_NO_BLOCK, FT_NO_BLOCK, now);
+}
+
+void ft_bus_nudge(ft_bus *bus, int64_t now)
+{
+    if (bus->current == FT_NO_BLOCK)
+        bus->wake_ns = now;
 }

@@ -16,6 +16,7 @@
  *   patience   timeouts follow the device, below the configured one (patience.h)
  *   silence    a device that left FT_DEAD_AFTER polls unanswered is probed with growing back-off (silence.h)
  *   busy       a block that the device was too busy for is put off, with growing back-off, and no other one
+ *   errands    single requests of others go ahead of all polls, some in a row at most (detour.h)
  *   prediction each block learns how long its answer takes; once steady, the line is looked at just then instead of
  *              at every piece; an answer that comes in one piece is best waited for as such
  */
@@ -27,6 +28,7 @@
 
 #include "busplan.h"
 #include "counts.h"
+#include "errand.h"
 #include "guard.h"
 #include "master.h"
 #include "modbus.h"
@@ -59,8 +61,8 @@ typedef struct ft_bus {
     int64_t free_ns;       /* the line is ours from then on */
     int64_t babble_ns;     /* ... and however much it talks, from then on */
     int64_t wake_ns;       /* next look at the line within the transaction */
-    uint32_t current;      /* block that waits for its answer, or FT_NO_BLOCK */
-    uint32_t last_device;  /* whose answer stale bytes most likely are */
+    uint32_t current;      /* block that waits for its answer, FT_ON_ERRAND, or FT_NO_BLOCK */
+    uint32_t last_device;  /* whose answer stale bytes most likely are, or FT_NO_BLOCK */
     uint32_t looks;        /* times the line was looked at in the transaction */
     ft_master_counts before; /* the master's counters when it began */
     ft_master_counts counted; /* ... and as far as they are counted here */
@@ -76,9 +78,11 @@ typedef struct ft_bus {
     ft_mishap_seen seen;   /* what came in the transaction, should it go wrong */
     ft_histogram lateness; /* of polls, from when they were due */
     ft_counts counts;
+    ft_errands errands;
 } ft_bus;
 
 #define FT_NO_BLOCK UINT32_MAX
+#define FT_ON_ERRAND (UINT32_MAX - 1)
 
 enum ft_what {
     FT_WAIT = 0, /* until the returned time */
@@ -106,6 +110,10 @@ ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now);
 void ft_bus_attach(ft_bus *bus, int64_t now);
 /* The port is gone (or was never there): every tag of the bus fails. */
 void ft_bus_detach(ft_bus *bus, int64_t now);
+
+/* Errands were offered: step at once where that makes sense. Those that wait when the port is lost, or that are offered
+ * while there is none, are finished in that step. */
+void ft_bus_nudge(ft_bus *bus, int64_t now);
 
 /* `bytes`: all that waited on the line at `now`, non-NULL also if that was nothing; NULL: nobody looked.
  * Returns when it wants to be called again, FT_NEVER if only bytes (where watched) or attach matter. */

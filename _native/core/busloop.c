@@ -38,6 +38,12 @@ static void ring_bell(int fd)
     (void)written; /* only fails when the counter is full: the bell rings already */
 }
 
+static void tell_errands(ft_loop *loop, ft_line *line)
+{
+    if (ft_errands_news(&line->bus.errands))
+        ring_bell(loop->errand_fd);
+}
+
 /* --- ports ------------------------------------------------------------------------------------------------------- */
 
 static void lose_port(ft_loop *loop, ft_line *line, int why)
@@ -125,6 +131,7 @@ static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
     ft_wish_make(wish_of(loop, line), wake_ns, action.slack_ns, action.send_ns, action.patient);
     line->watch = action.watch && line->fd != FT_NO_FD;
     ft_ring_notify(&line->bus.ring, 0);
+    tell_errands(loop, line);
 }
 
 static void serve_due(ft_loop *loop)
@@ -188,8 +195,12 @@ static void take_slots(ft_loop *loop, ft_line *line)
         ft_bus_detach(&line->bus, now_ns());
         ft_ring_notify(&line->bus.ring, 1);
     }
-    if (plan || fd != FT_NO_FD)
+    int has_errands = ft_errands_wait(&line->bus.errands);
+    if (has_errands)
+        ft_bus_nudge(&line->bus, now_ns());
+    if (plan || fd != FT_NO_FD || has_errands)
         serve(loop, line, now_ns(), 0);
+    tell_errands(loop, line);
 }
 
 static void take_mail(ft_loop *loop)
@@ -253,6 +264,19 @@ int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
     return atomic_exchange(&loop->lines[line].returned_fd, FT_NO_FD);
 }
 
+int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes, int64_t timeout_ns,
+                  int64_t deadline_ns)
+{
+    int slot = ft_errand_offer(&loop->lines[line].bus.errands, request, n, answer_bytes, timeout_ns, deadline_ns);
+    ring_bell(loop->mailbox_fd);
+    return slot;
+}
+
+int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out)
+{
+    return ft_errand_take(&loop->lines[line].bus.errands, slot, out);
+}
+
 void ft_loop_mark(ft_loop *loop, uint32_t line, int on)
 {
     atomic_store_explicit(&loop->lines[line].marked, on, memory_order_relaxed);
@@ -304,10 +328,12 @@ ft_loop *ft_loop_new(uint32_t line_count)
     loop->mailbox_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->consumer_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->supervisor_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->errand_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->fds = calloc(line_count + 1u, sizeof *loop->fds);
     loop->wishes = calloc(line_count + 1u, sizeof *loop->wishes);
     loop->lines = aligned_alloc(_Alignof(ft_line), (line_count + 1u) * sizeof *loop->lines);
-    if (!loop->fds || !loop->wishes || !loop->lines || loop->mailbox_fd < 0 || loop->consumer_fd < 0 || loop->supervisor_fd < 0) {
+    if (!loop->fds || !loop->wishes || !loop->lines || loop->mailbox_fd < 0 || loop->consumer_fd < 0 || loop->supervisor_fd < 0
+        || loop->errand_fd < 0) {
         loop->line_count = 0;
         ft_loop_free(loop);
         return NULL;
@@ -347,6 +373,8 @@ void ft_loop_free(ft_loop *loop)
         close(loop->consumer_fd);
     if (loop->supervisor_fd >= 0)
         close(loop->supervisor_fd);
+    if (loop->errand_fd >= 0)
+        close(loop->errand_fd);
     free(loop->fds);
     free(loop->wishes);
     free(loop->lines);

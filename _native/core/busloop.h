@@ -2,7 +2,8 @@
  * the buses' rings. One thread, one ppoll; it sleeps until the next bus wants to be stepped, and listens only to the
  * lines whose bus waits for bytes. Ports are opened, configured and closed by others.
  *
- * Slots: another thread puts something in and writes the mailbox; the loop takes it out when it wakes.
+ * Slots: another thread puts something in and writes the mailbox; the loop takes it out when it wakes. Errands have slots
+ * of their own, see errand.h.
  */
 #ifndef FT_BUSLOOP_H
 #define FT_BUSLOOP_H
@@ -48,6 +49,7 @@ typedef struct ft_loop {
     int mailbox_fd;                    /* eventfd: something is in a slot */
     int consumer_fd;                   /* eventfd: samples wait, see ring.h */
     int supervisor_fd;                 /* eventfd: a port was lost */
+    int errand_fd;                     /* eventfd: errands are done */
     int64_t late_ns;                   /* by which timers wake us late at least, learned */
     _Atomic int stop;
     _Atomic uint64_t calls[FT_CALL_COUNT];
@@ -75,6 +77,10 @@ int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why);
 void ft_loop_mark(ft_loop *loop, uint32_t line, int on);
 /* Characters heard while marking, those marked, and those of them that may have been breaks. */
 void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t out[3]);
+/* Errands of one line, see errand.h. */
+int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes, int64_t timeout_ns,
+                  int64_t deadline_ns);
+int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out);
 
 /* System calls so far. */
 void ft_loop_calls(const ft_loop *loop, uint64_t out[FT_CALL_COUNT]);

@@ -78,3 +78,11 @@ void ft_plan_free(ft_plan *plan)
     free(plan->scratch);
     free(plan);
 }
+
+const ft_block *ft_plan_block_of(const ft_plan *plan, uint8_t unit)
+{
+    for (uint32_t i = 0; plan && i < plan->block_count; i++)
+        if (plan->blocks[i].unit == unit)
+            return &plan->blocks[i];
+    return NULL;
+}

@@ -64,4 +64,7 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
                      uint32_t device_count, int64_t *bad);
 void ft_plan_free(ft_plan *plan);
 
+/* The first block that reads from this unit; NULL: none does, or there is no plan. */
+const ft_block *ft_plan_block_of(const ft_plan *plan, uint8_t unit);
+
 #endif

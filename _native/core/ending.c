@@ -39,6 +39,32 @@ void ft_count_noise(ft_bus *bus)
     *then = *now;
 }
 
+/* ---- the beginning ---- */
+
+void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
+{
+    const ft_ask *ask = &bus->ask;
+    ft_master_begin(&bus->master, now, request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
+    bus->sent_ns = now;
+    bus->pause_ns = 0;
+    bus->late_bytes = 0;
+    bus->settling = 0;
+    bus->looks = 0;
+    bus->seen.n = 0;
+    bus->before = bus->master.counts;
+    bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
+    ft_count_for(bus, bus->last_device, FT_N_TRANSACTIONS, 1);
+}
+
+void ft_forgive(ft_bus *bus, ft_shape shape, ft_device *device)
+{
+    ft_guard_forgive(&bus->guard, shape);
+    if (!device || !device->must_drain)
+        return;
+    ft_guard_clear(&bus->guard, shape.unit);
+    device->must_drain = 0;
+}
+
 /* ---- samples ---- */
 
 static void push_failed(ft_bus *bus, const ft_block *block, uint8_t quality, uint8_t detail, int64_t now)
@@ -81,18 +107,12 @@ void ft_settle(ft_bus *bus, int64_t until, int64_t now)
 
 void ft_owe(ft_bus *bus, int64_t now)
 {
-    const ft_device *device = &bus->plan->devices[bus->last_device];
-    int64_t window_ns = ft_patience_window(&device->patience, bus->timeout_ns);
+    static const ft_patience UNKNOWN = {0};
+    int is_known = bus->last_device < bus->plan->device_count;
+    const ft_patience *patience = is_known ? &bus->plan->devices[bus->last_device].patience : &UNKNOWN;
+    int64_t window_ns = ft_patience_window(patience, bus->timeout_ns);
     if (bus->wire.framing == FT_RTU) /* in TCP the transaction id tells late answers */
         bus->free_ns = ft_most(bus->free_ns, ft_guard_owe(&bus->guard, bus->ask.shape, bus->sent_ns, now, window_ns));
-}
-
-static uint32_t device_of(const ft_plan *plan, uint8_t unit)
-{
-    for (uint32_t i = 0; plan && i < plan->block_count; i++)
-        if (plan->blocks[i].unit == unit)
-            return plan->blocks[i].device;
-    return FT_NO_BLOCK;
 }
 
 void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
@@ -102,12 +122,12 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     if (bus->current != FT_NO_BLOCK)
         asked = bus->ask.shape;
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
-        uint32_t number = device_of(bus->plan, late.shape.unit);
-        ft_count_for(bus, number, FT_N_STALE, 1);
+        const ft_block *block = ft_plan_block_of(bus->plan, late.shape.unit);
+        ft_count_for(bus, block ? block->device : FT_NO_BLOCK, FT_N_STALE, 1);
         bus->late_bytes += late.shape.bytes;
-        if (number == FT_NO_BLOCK) /* of a plan that is gone */
+        if (!block) /* the unit is in no plan, or was in one that is gone */
             continue;
-        ft_device *device = &bus->plan->devices[number];
+        ft_device *device = &bus->plan->devices[block->device];
         ft_patience_late(&device->patience, now - late.sent_ns);
         ft_silence_late(device, now);
         device->is_disorderly |= late.passed;
@@ -199,14 +219,19 @@ static void doubted(ft_bus *bus, const ft_block *block, int64_t now)
     bus->plan->devices[block->device].must_drain = 1;
 }
 
+void ft_fear_late(ft_bus *bus, int64_t now)
+{
+    ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
+    if (bus->is_behind || !bus->master.began) /* else it came, but damaged, and comes no more */
+        ft_owe(bus, now);
+}
+
 static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t now)
 {
     ft_device *device = &bus->plan->devices[block->device];
     int is_damaged = bus->master.counts.crc_errors != bus->before.crc_errors;
     turn->good = 0;
-    ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
-    if (bus->is_behind || !bus->master.began) /* else it came, but damaged, and comes no more */
-        ft_owe(bus, now);
+    ft_fear_late(bus, now);
     ft_count_for(bus, block->device, FT_N_TIMEOUTS, !is_damaged);
     if (bus->is_barrier) {
         device->mute++;

@@ -4,6 +4,10 @@
 
 #include "bus.h"
 
+/* What bus->ask describes goes out now, to be answered within bus->timeout_ns: a transaction begins. */
+void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now);
+/* The unit owes nothing of this shape any more, or its time is over. `device` may be NULL: not one of the plan. */
+void ft_forgive(ft_bus *bus, ft_shape shape, ft_device *device);
 /* The transaction is over. Of a FT_TIMED_OUT one, nothing, too little or damaged bytes have come. */
 void ft_end(ft_bus *bus, int64_t now, enum ft_outcome outcome);
 /* All that comes off the line: late answers among it are recognised. */
@@ -14,6 +18,8 @@ void ft_settle(ft_bus *bus, int64_t until, int64_t now);
 int64_t ft_quiet_ns(const ft_bus *bus);
 /* The answer to what was asked may come when nobody waits for it any more. */
 void ft_owe(ft_bus *bus, int64_t now);
+/* Nothing good came: the line must fall silent, and the answer may yet come. */
+void ft_fear_late(ft_bus *bus, int64_t now);
 
 void ft_count_for(ft_bus *bus, uint32_t device, enum ft_bus_count which, uint64_t n);
 /* Bytes that were no answer, since the last call: the last device's, most likely. */

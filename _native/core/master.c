@@ -37,21 +37,6 @@ static verdict incomplete(size_t bytes, size_t available, size_t shortest)
 
 /* ---- RTU ---- */
 
-/* 1 for requests whose normal answer is a copy of them: an echo cannot be told from it. */
-static int is_mirrored(const ft_master *m)
-{
-    switch (m->request[1]) {
-    case FT_WRITE_COIL:
-    case FT_WRITE_REGISTER:
-    case FT_DIAGNOSTICS:
-    case FT_WRITE_FILE:
-    case FT_MASK_WRITE:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
 static size_t common_prefix(const uint8_t *a, const uint8_t *b, size_t n)
 {
     size_t same = 0;
@@ -66,7 +51,7 @@ static verdict rtu_echo(const ft_master *m, const uint8_t *bytes, size_t availab
 {
     size_t whole = m->request_bytes;
     size_t same = common_prefix(bytes, m->request, available < whole ? available : whole);
-    if (same == 0 || m->echo_stripped || (m->echo != FT_ECHO_SEEN && is_mirrored(m))) {
+    if (same == 0 || m->echo_stripped || (m->echo != FT_ECHO_SEEN && ft_is_mirrored(m->request[1]))) {
         return (verdict){NO_FRAME, 1, 0};
     }
     if (same == whole) {
@@ -264,7 +249,7 @@ static void take_answer(ft_master *m, size_t bytes)
     if (!tcp) {
         count_passed(m, m->scan, 1);
         count_collision(m, m->scan > 0);
-        if (!m->echo_stripped && m->scan == 0 && !is_mirrored(m)) {
+        if (!m->echo_stripped && m->scan == 0 && !ft_is_mirrored(m->request[1])) {
             note_echo(m, FT_ECHO_NONE);
         }
     }

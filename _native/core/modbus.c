@@ -266,6 +266,20 @@ int ft_answers(const uint8_t *request, size_t request_n, const uint8_t *response
     return n > 0 && ft_answer_length(request, request_n, response, n) == (int)n;
 }
 
+int ft_is_mirrored(uint8_t function)
+{
+    switch (function) {
+    case FT_WRITE_COIL:
+    case FT_WRITE_REGISTER:
+    case FT_DIAGNOSTICS:
+    case FT_WRITE_FILE:
+    case FT_MASK_WRITE:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 int ft_crc_fits(const uint8_t *adu, size_t n)
 {
     if (n <= FT_CRC_BYTES) {

@@ -41,6 +41,9 @@ int ft_answer_length(const uint8_t *request, size_t request_n, const uint8_t *re
 /* 1 when this whole response PDU answers this request PDU, else 0. The unit is the framer's to check. */
 int ft_answers(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n);
 
+/* 1 for functions whose normal answer is a copy of the request: an echo cannot be told from it. */
+int ft_is_mirrored(uint8_t function);
+
 /* Build an ADU around a PDU of n <= FT_MAX_PDU bytes: RTU adds unit and CRC (transaction is not used), TCP the MBAP
  * header. `out` holds FT_MAX_TCP bytes. Returns the ADU's length. */
 size_t ft_frame(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,

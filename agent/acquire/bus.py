@@ -13,10 +13,12 @@ from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import Mishap, Spans, mishap_of, spans_of
+from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, frames_of
 from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
+from agent.errors import NotSentError
 from agent.model import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Acquisition:
         self._memory = memory
         self._scheduling = scheduling
         self._loops = Loops(self._buses, [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
+        self.tickets = Tickets(self._loops, self._buses)
         self._started_ns = 0
         self.replan(buses, plan)
 
@@ -91,6 +94,7 @@ class Acquisition:
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
         self._loops.stop()
+        self.tickets.cancel("the agent has stopped")
 
     def replan(self, buses: Sequence[Bus], plan: Plan) -> None:
         """Let the same buses, with other devices or tags, run another plan from now on, without closing a port."""
@@ -103,6 +107,17 @@ class Acquisition:
         self._known = dict(self._lessons.learned())
         for line, (_, part) in enumerate(_pairs(buses, plan)):
             self._loops.adopt(line, part.blocks, part.points, len(part.devices))
+
+    def submit(self, bus: str, steps: Steps) -> Ticket:
+        """Carry out requests between the polls of a bus. `tickets` tells when they are done."""
+        names = [each.name for each in self._buses]
+        if bus not in names:
+            raise ValueError(f"no bus {bus}; there are {', '.join(names)}")
+        number = names.index(bus)
+        if not self._loops.takes_errands(number):
+            port = self._buses[number].port
+            raise NotSentError(f"bus {bus}: the agent does not write over Modbus TCP yet; `fieldtap write {port}` does")
+        return self.tickets.submit(number, steps, boot_ns())
 
     def fileno(self) -> int:
         """An eventfd: readable when a ring is half full or something urgent happened, until drain()."""

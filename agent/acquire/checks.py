@@ -21,6 +21,11 @@ class Flag(IntFlag):
     SCALED = 16
 
 
+def text_order(tag: Tag) -> int:
+    """The order of a tag as ft_point has it, where it also says how wide the characters of a text are."""
+    return tag.order | (TEXT_WIDE if tag.is_wide else 0)
+
+
 def flags_of(tag: Tag) -> Flag:
     """What is to be looked at beyond the bits of the value."""
     empty = Flag.SENTINEL_EMPTY if tag.type is ValueType.TEXT else Flag.SENTINEL_NAN

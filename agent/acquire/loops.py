@@ -66,6 +66,22 @@ class Loops:
         is_link, number = self._places[bus]
         (self._links if is_link else self._lines).adopt(number, blocks, points, devices)
 
+    def takes_errands(self, bus: int) -> bool:
+        """Whether requests can be offered to it; links have no slots for them."""
+        return not self._places[bus][0]
+
+    def offer(self, bus: int, request: bytes, answer_bytes: int, timeout_ns: int, deadline_ns: int) -> int | None:
+        """The slot where the request waits to be sent once; None: there is no room."""
+        return self._lines.offer(self._places[bus][1], request, answer_bytes, timeout_ns, deadline_ns)
+
+    def take(self, bus: int, slot: int) -> tuple[int, bytes, int, int] | None:
+        """How it ended, the answer, when it was sent and when it was done; None: not yet."""
+        return self._lines.take(self._places[bus][1], slot)
+
+    def errand_fileno(self) -> int:
+        """An eventfd, readable when some are done."""
+        return self._lines.errand_fileno()
+
     def fileno(self) -> int:
         """Readable when a ring is half full or something urgent is in one; drain() makes it quiet again."""
         return self._lines.fileno()

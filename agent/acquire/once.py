@@ -12,6 +12,8 @@ from agent.errors import BusError, DeviceError
 from agent.model import NS_PER_MS
 
 READ_BYTES = 512  # more than the longest frame
+MOST_BABBLE_NS = 500 * NS_PER_MS  # a line that never falls silent is sent on all the same
+BROADCAST_MS = 200  # Modbus over Serial Line V1.02, 2.4.1: the turnaround delay is 100 to 200 ms
 EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, section 7
     1: "it does not know this function",
     2: "it has no such register",
@@ -31,6 +33,7 @@ class Line:
     def __init__(self, bus: Bus) -> None:
         wire = wire_of(bus)
         self._bus = bus
+        self._quiet_ns = wire.quiet_ns
         self._unit_at = 6 if wire.tcp else 0
         self._master = Master(TCP if wire.tcp else RTU, wire.char_ns)
 
@@ -58,7 +61,24 @@ class Line:
             raise BusError(f"{self._bus.port}: {error.strerror}") from error
         return self._answer(adu[self._unit_at])
 
+    def tell(self, adu: bytes) -> None:
+        """Send what nobody answers, a broadcast, and give the devices the time to act."""
+        try:
+            self._await_silence()
+            os.write(self._port.fd, adu)
+        except OSError as error:
+            raise BusError(f"{self._bus.port}: {error.strerror}") from error
+        self._poll.poll(BROADCAST_MS)
+
+    def _await_silence(self) -> None:
+        """Requests begin after t3.5 without a byte; what comes until then is no answer to them."""
+        until_ns = boot_ns() + MOST_BABBLE_NS
+        while self._poll.poll(-(-self._quiet_ns // NS_PER_MS)) and boot_ns() < until_ns:
+            if not os.read(self._port.fd, READ_BYTES):
+                return
+
     def _send(self, adu: bytes, answer_bytes: int) -> None:
+        self._await_silence()
         os.write(self._port.fd, adu)
         self._master.begin(boot_ns(), adu, answer_bytes, self._bus.timeout_ns)
 

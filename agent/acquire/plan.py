@@ -11,7 +11,7 @@ from itertools import count
 from typing import NamedTuple
 
 from agent._native import codec
-from agent.acquire.checks import TEXT_WIDE, flags_of, raw_range
+from agent.acquire.checks import flags_of, raw_range, text_order
 from agent.acquire.limits import NOTHING, Learned, limits_of
 from agent.acquire.merge import Block, Wanted, blocks_of
 from agent.acquire.wire import RTU_ANSWER_BYTES, TCP_ANSWER_BYTES, Line, data_bytes, line_of
@@ -217,7 +217,7 @@ def _packed_point(block: Block, item: Wanted) -> bytes:
         tag.address - block.address,
         tag.length,
         tag.type,
-        tag.order | (TEXT_WIDE if tag.is_wide else 0),
+        text_order(tag),
         tag.bits,
         tag.shift,
         0 if tag.scale_address is None else tag.scale_address - block.address,

@@ -21,6 +21,7 @@ COMMANDS = {  # in the order of the help; the module is agent.cli.NAME
     "demo": "simulated bus, agent, broker and receiver in one, with a verdict",
     "simulate": "play every device of a configuration on ptys and loopback",
     "read": "read registers once",
+    "write": "write a register once and read it back",
     "store": "look into a store, also after a crash",
     "decode": "turn batches into JSON lines of samples",
 }

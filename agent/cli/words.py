@@ -1,4 +1,4 @@
-"""One word of the command line in, the checked value out; a word that makes no sense is a matter of usage."""
+"""One word of the command line in, the checked value out; one text of a device in, what a terminal may be shown out."""
 
 from argparse import ArgumentTypeError
 
@@ -14,3 +14,8 @@ def seconds(word: str) -> float:
     if not 0 <= value <= MOST_SECONDS:
         raise ArgumentTypeError(f"{word!r} is no number of seconds from 0 to {MOST_SECONDS:.0f}")
     return value
+
+
+def printable(text: str) -> str:
+    """Text of a device may hold anything; what would steer the terminal is escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -74,6 +74,16 @@ class Hole(NamedTuple):
     last: int
 
 
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """`write = { .. }` of a tag: what may be written, in the tag's `unit`."""
+
+    min: float
+    max: float
+    step: float = 0.0  # whole multiples of it from `min` on; 0: any value
+    rate_ns: int = 0  # at most one write in so long
+    function: int = 0  # Modbus function code; 0: the usual one
+
+
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """`[[bus.device.tag]]`; times in nanoseconds, the register as table and 0-based address."""
 
@@ -98,7 +108,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     deadband: DeadbandKind = DeadbandKind.NONE
     deadband_value: float = 0.0
     heartbeat_ns: int = 0
-    write: tuple[float, float] | None = None
+    write: Write | None = None  # None: read-only
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

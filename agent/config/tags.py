@@ -20,6 +20,7 @@ from agent.config.registers import (
 from agent.config.report import did_you_mean
 from agent.config.values import UnfitError, as_is, duration, name, nonzero, number, text, whole, words, yes_or_no
 from agent.config.walk import Key, Values, read_table
+from agent.config.writes import read_write
 from agent.model import DeadbandKind, Order, ValueType
 
 EVERY = duration("1 ms", "24 h")
@@ -46,10 +47,8 @@ TAG = {
     "write": Key(as_is),
 }
 PERCENT = {"percent": Key(number(0, 100)), "swinging_door": Key(as_is)}
-WRITE = {"min": Key(number(), required=True), "max": Key(number(), required=True)}
 PLAUSIBLE = {"min": Key(number()), "max": Key(number())}
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
-READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
 NOT_SCALABLE = (ValueType.TEXT, ValueType.BOOL, ValueType.BITS, ValueType.F32, ValueType.F64)
 
 
@@ -75,7 +74,7 @@ def read_tag(values: Values, device: FromDevice) -> Tag | None:
     kind, band = _deadband(values)
     every_ns = _every_ns(values, device)
     _check_heartbeat(values, every_ns)
-    write = _write(values, written)
+    write = read_write(values, written, form_)
     none = _sentinel(values, form_, device.sentinels)
     plausible = _plausible(values)
     if written is None or address is None or form_ is None or not values.get("name"):
@@ -157,6 +156,9 @@ def _scale_address(values: Values, written: Register, form_: Form, base: int) ->
     if written.table in BIT_TABLES or form_.type in NOT_SCALABLE:
         message = "scale_register has a meaning for whole numbers and BCD only"
         values.report.mistake(values.key_place("scale_register"), message)
+    if values.written("write"):
+        message = "what to write depends on scale_register; write another tag, of the number as the register holds it"
+        values.report.mistake(values.key_place("write"), message)
     return _address(values, "scale_register", base, 1)
 
 
@@ -233,23 +235,3 @@ def _deadband_table(values: Values, node: Node) -> tuple[DeadbandKind, float]:
     elif not node.table:
         values.mistake("deadband", f"deadband is {shown(node)}; allowed: a number or {{ percent = 0.5 }}")
     return DeadbandKind.PERCENT, band.get("percent", 0.0)
-
-
-def _write(values: Values, written: Register | None) -> tuple[float, float] | None:
-    node: Node | None = values.get("write")
-    if node is None:
-        return None
-    if written and written.table in READ_ONLY_TABLES:
-        values.report.mistake(values.key_place("write"), f"the {written.table} table is read-only by definition")
-    if node.table is None:
-        values.mistake(
-            "write", f"write is {shown(node)}; allowed: {{ min = 0, max = 10 }}, the least and most to be written"
-        )
-        return None
-    limits = read_table(node, WRITE, "write", values.report)
-    least, most = limits.get("min"), limits.get("max")
-    if least is None or most is None:
-        return None
-    if least > most:
-        limits.mistake("min", f"min is {least:g}, above max, which is {most:g}")
-    return least, most

@@ -51,7 +51,7 @@ def test_there_is_one_configuration_of_12_lines() -> None:
 def test_its_configuration_passes_the_check_without_a_word_of_warning(fieldtap: Callable, gateway: Path) -> None:
     said = fieldtap("check", "gateway.toml")
     assert (said.code, said.err) == (0, "")
-    assert "4 requests per cycle" in said.out
+    assert "34 tags in 7 requests per cycle" in said.out
 
 
 def test_the_device_of_its_configuration_can_be_simulated(gateway: Path) -> None:

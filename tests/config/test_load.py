@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import check_config, files, load_config
-from agent.config.model import Config, Device, Secret, Store, Table
+from agent.config.model import Config, Device, Secret, Store, Table, Write
 from agent.errors import ConfigError, ExitCode, NotPermittedError
 from agent.model import DeadbandKind, Order, ValueType
 
@@ -157,7 +157,24 @@ def test_the_other_keys_of_a_tag(device: OneDevice) -> None:
     tag = device(
         tag_text(type='"f32"', order='"DCBA"', scale="-0.1", offset="5", unit='"°C"', write="{ min = -1, max = 2.5 }")
     ).tags[0]
-    assert (tag.order, tag.scale, tag.offset, tag.unit, tag.write) == (Order.DCBA, -0.1, 5.0, "°C", (-1.0, 2.5))
+    assert (tag.order, tag.scale, tag.offset, tag.unit, tag.write) == (
+        Order.DCBA,
+        -0.1,
+        5.0,
+        "°C",
+        Write(min=-1.0, max=2.5),
+    )
+
+
+def test_what_may_be_written_has_steps_a_rate_and_a_function(device: OneDevice) -> None:
+    limits = '{ min = 0, max = 9, step = 0.5, rate = "10 s", function = 16 }'
+    tag = device(tag_text(write=limits)).tags[0]
+    assert tag.write == Write(min=0, max=9, step=0.5, rate_ns=10 * 10**9, function=16)
+
+
+def test_a_coil_is_written_with_0_and_1_unless_told_otherwise(device: OneDevice) -> None:
+    tag = device(tag_text(register='"coil:1"', type='"bool"', write="{}")).tags[0]
+    assert tag.write == Write(min=0, max=1)
 
 
 def test_a_device_map_gives_tags_and_limits(device: OneDevice) -> None:

@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import os
 import select
 import subprocess
 import sys
 import threading
 import time
-import tty
 
 import pytest
 from layouts import records
+from pump import Pump
+from pymodbus import ModbusDeviceIdentification
 from pymodbus.datastore import (
     ModbusDeviceContext,
     ModbusSequentialDataBlock,
@@ -20,11 +20,15 @@ from pymodbus.datastore import (
 )
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
+from agent._native.codec import RTU, TCP, frame
 from agent._native.samples import Samples
+from agent.acquire import pdu
 from agent.acquire.bus import Acquisition
 from agent.acquire.limits import Learned
 from agent.acquire.memory import Memory
+from agent.acquire.once import Line
 from agent.acquire.plan import compile_plan
+from agent.acquire.port import wire_of
 from agent.cli import main
 from agent.config.model import Hole, Table, Tag
 from agent.model import Order, Quality, ValueType
@@ -35,6 +39,7 @@ UNIT = 17
 HOLDING = [7 * at % 65536 for at in range(200)]  # address 0 on
 INPUT = [65535 - 11 * at for at in range(200)]
 COILS = [at % 3 == 0 for at in range(300)]
+IDENTITY = ModbusDeviceIdentification(info_name={"VendorName": "maker", "ProductCode": "M1", "MajorMinorRevision": "2"})
 
 
 def context():
@@ -42,37 +47,6 @@ def context():
     tables = {"hr": HOLDING, "ir": INPUT, "co": COILS, "di": [not coil for coil in COILS]}
     blocks = {name: ModbusSequentialDataBlock(1, list(values)) for name, values in tables.items()}
     return ModbusServerContext(devices={UNIT: ModbusDeviceContext(**blocks)}, single=False)
-
-
-class Pump:
-    """Two ptys as one line: what is written to one end comes out of the other."""
-
-    def __init__(self):
-        self.masters, self.paths, self.slaves = [], [], []
-        for _ in range(2):
-            master, slave = os.openpty()
-            tty.setraw(slave)
-            self.masters.append(master)
-            self.slaves.append(slave)  # kept open: no hang-up between one reader and the next
-            self.paths.append(os.ttyname(slave))
-        self.wake_read, self.wake_write = os.pipe()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        ways = dict(zip(self.masters, reversed(self.masters), strict=True))
-        while True:
-            ready, _, _ = select.select([*self.masters, self.wake_read], [], [])
-            if self.wake_read in ready:
-                return
-            for fd in ready:
-                os.write(ways[fd], os.read(fd, 512))
-
-    def close(self):
-        os.write(self.wake_write, b"!")
-        self.thread.join(DEADLINE_S)
-        for fd in (*self.masters, *self.slaves, self.wake_read, self.wake_write):
-            os.close(fd)
 
 
 class Serving:
@@ -107,7 +81,9 @@ class Serving:
 @pytest.fixture
 def line_device():
     pump = Pump()
-    serving = Serving(lambda: ModbusSerialServer(context(), port=pump.paths[0], baudrate=115200, parity="N"))
+    serving = Serving(
+        lambda: ModbusSerialServer(context(), identity=IDENTITY, port=pump.paths[0], baudrate=115200, parity="N")
+    )
     yield pump.paths[1]
     serving.stop()
     pump.close()
@@ -115,7 +91,7 @@ def line_device():
 
 @pytest.fixture
 def tcp_device():
-    serving = Serving(lambda: ModbusTcpServer(context(), address=("127.0.0.1", 0)))
+    serving = Serving(lambda: ModbusTcpServer(context(), identity=IDENTITY, address=("127.0.0.1", 0)))
     host, port = serving.server.transport.sockets[0].getsockname()
     yield f"tcp://{host}:{port}"
     serving.stop()
@@ -292,3 +268,62 @@ def test_the_agent_keeps_what_it_has_learned_in_its_store_for_the_next_start(dev
     assert (known["model"], known["firmware"], known["strict"]) == ("bus/device", "1.0", True)
     assert run("1.0", None) == 1, "the missing tag, asked for alone"
     assert run("1.1", "learned: ") > 1, "another firmware is learned anew"
+
+
+# --- writes, and what else a gateway asks for ---
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "options"),
+    [
+        ("holding:5", "4711", []),
+        ("holding:5", "4712", ["--function", "16"]),
+        ("holding:5", "-0.5", ["--type", "f32", "--order", "CDAB"]),
+        ("holding:5", "5", ["--type", "bits:3@4"]),
+        ("coil:6", "0", []),
+        ("coil:7", "1", ["--function", "15"]),
+    ],
+)
+def test_fieldtap_write_writes_what_pymodbus_then_serves(register, value, options, device, capsys):
+    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
+    assert main(["write", device, *where, register, value, "--yes", *options]) == 0
+    said = capsys.readouterr()
+    assert (said.out.split()[-1], said.err) == (value, "")
+    reading = options if "--type" in options else []
+    assert read(capsys, device, register, *reading)[1].split()[1] == value
+
+
+def test_fieldtap_write_tells_what_pymodbus_refuses(device, capsys):
+    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
+    assert main(["write", device, *where, "holding:5000", "1", "--yes"]) == 1
+    assert "refused: " in capsys.readouterr().err
+
+
+@pytest.fixture
+def ask(device, make_config):
+    """Makes one request; the PDU that answers it."""
+    [bus] = make_config(device, timeout_ns=5 * S).buses
+    is_tcp = wire_of(bus).tcp
+    with Line(bus) as line:
+        yield lambda request: line.ask(
+            frame(TCP if is_tcp else RTU, 1, UNIT, request), pdu.answer_frame_bytes(request, is_tcp=is_tcp)
+        )
+
+
+def test_pymodbus_understands_every_request_there_is_a_builder_for(ask):
+    coils = pdu.coils(ask(pdu.read(Table.COIL, 3, 10)), 10)
+    assert coils == COILS[3:13]
+    assert ask(pdu.write_coils(3, [not coil for coil in coils]))[0] == pdu.WRITE_COILS
+    assert pdu.coils(ask(pdu.read(Table.COIL, 3, 10)), 10) == [not coil for coil in coils]
+    assert ask(pdu.write_registers(7, bytes.fromhex("00120034")))[0] == pdu.WRITE_REGISTERS
+    assert ask(pdu.mask_write(7, b"\x00\xf2", b"\x00\x25"))[0] == pdu.MASK_WRITE
+    assert pdu.data(ask(pdu.read_write(7, 2, 8, b"\xab\xcd"))) == bytes.fromhex("0017abcd")
+
+
+def test_pymodbus_answers_diagnostics_and_identification(ask):
+    assert 0 <= pdu.status(ask(pdu.exception_status())) <= 255
+    assert ask(pdu.loop_back(0xA537))[-2:] == b"\xa5\x37"
+    busy, count = pdu.events(ask(pdu.event_counter()))
+    assert (busy, count >= 0) == (False, True)
+    assert pdu.data(ask(pdu.server_id()))
+    assert pdu.identification(ask(pdu.device_identification())).objects == {0: b"maker", 1: b"M1", 2: b"2"}

@@ -1,0 +1,91 @@
+"""What `read` and `write` are told on the command line in, a bus with one device and its tags out."""
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent.config.buses import LEAST_BAUD, MOST_BAUD
+from agent.config.buses import port as port_
+from agent.config.model import Bus, Device, Table, Tag
+from agent.config.nodes import Node, Place
+from agent.config.registers import ADDRESSES, Form, form, register, registers_of
+from agent.config.values import UnfitError
+from agent.errors import UsageError
+from agent.model import NS_PER_MS, NS_PER_S, Order, ValueType
+
+BIT_TABLES = (Table.COIL, Table.DISCRETE)
+MAX_TIMEOUT_MS = 60_000
+
+Parsed = TypeVar("Parsed")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what tells a device and a form of value."""
+    parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
+    parser.add_argument("--type", metavar="T", help="u16 (registers), bool (bits), i16 u32 f32 ... string:N bits:N@K")
+    parser.add_argument(
+        "--order", choices=[order.name for order in Order], default="ABCD", help="of the bytes (default %(default)s)"
+    )
+    parser.add_argument("--base", type=int, choices=(0, 1), default=0, help="what the first register is called")
+    parser.add_argument("--baud", type=int, default=19200, help="bits per second (default %(default)s)")
+    parser.add_argument("--parity", choices=("N", "E", "O"), default="E", help="default %(default)s")
+    parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1, help="default %(default)s")
+    parser.add_argument(
+        "--timeout", metavar="MS", type=int, default=1000, help="until the answer begins (default %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def bus_of(args: argparse.Namespace, tags: tuple[Tag, ...], *, broadcast: bool = False) -> Bus:
+    """The bus of TARGET and the options, with a device that has these tags. Raises UsageError."""
+    is_modbus_tcp = args.target.startswith("tcp://")
+    if not (0 if is_modbus_tcp or broadcast else 1) <= args.unit <= 255:
+        raise UsageError(f"--unit {args.unit}: a device's is 1 to 255" + (", or 0" if is_modbus_tcp else ""))
+    if not 1 <= args.timeout <= MAX_TIMEOUT_MS:
+        raise UsageError(f"--timeout {args.timeout}: milliseconds from 1 to {MAX_TIMEOUT_MS}")
+    if not LEAST_BAUD <= args.baud <= MOST_BAUD:
+        raise UsageError(f"--baud {args.baud}: bits per second from {LEAST_BAUD} to {MOST_BAUD}")
+    return Bus(
+        name="bus",
+        port=_understood(port_, args.target),
+        protocol="modbus-tcp" if is_modbus_tcp else "modbus-rtu",
+        baud=args.baud,
+        parity=args.parity,
+        stop_bits=args.stop_bits,
+        timeout_ns=args.timeout * NS_PER_MS,
+        devices=(Device(name="device", unit=args.unit, tags=tags),),
+    )
+
+
+def tags_of(args: argparse.Namespace, written: str, count: int) -> tuple[Tag, ...]:
+    """So many values from the register on that is written there. Raises UsageError."""
+    table, number, is_reference = _understood(register, written)
+    form_ = _form(args.type, table)
+    address = number - (1 if is_reference else args.base)
+    size = registers_of(form_)
+    if address < 0 or address + count * size > ADDRESSES:
+        raise UsageError(f"{args.register}: registers are {args.base} to {ADDRESSES - 1 + args.base}")
+    return tuple(_tag(table, address + at * size, form_, Order[args.order]) for at in range(count))
+
+
+def _tag(table: Table, address: int, form_: Form, order: Order) -> Tag:
+    return Tag(name=str(address), table=table, address=address, order=order, every_ns=NS_PER_S, **form_._asdict())
+
+
+def _form(written: str | None, table: Table) -> Form:
+    is_bit = table in BIT_TABLES
+    form_: Form = _understood(form, written or ("bool" if is_bit else "u16"))
+    if is_bit and form_.type is not ValueType.BOOL:
+        raise UsageError(f"--type {written}: a {table} holds one bit")
+    if not is_bit and form_.type is ValueType.BOOL:
+        raise UsageError(f"--type {written}: one bit of a register is bits:1@K")
+    return form_
+
+
+def _understood(parse: Callable[[Node], Parsed], written: str) -> Parsed:
+    """What the configuration's notation makes of a word of the command line."""
+    place = Place("command line")
+    try:
+        return parse(Node(written, place, place))
+    except UnfitError as error:
+        raise UsageError(f"{written}: {error}") from None

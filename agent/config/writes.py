@@ -1,0 +1,73 @@
+"""A tag's `write` table in, its typed limits out."""
+
+from agent.config.model import Table, Write
+from agent.config.nodes import Node, shown
+from agent.config.registers import Form, Register
+from agent.config.values import duration, number, whole
+from agent.config.walk import Key, Values, read_table
+from agent.model import ValueType
+
+WRITE = {
+    "min": Key(number()),
+    "max": Key(number()),
+    "step": Key(number(1e-12, 1e12)),
+    "rate": Key(duration("1 ms", "24 h")),
+    "function": Key(whole(5, 22)),
+}
+READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
+EXAMPLE = "{ min = 0, max = 10 }, the least and most to be written"
+
+
+def read_write(values: Values, written: Register | None, form: Form | None) -> Write | None:
+    """What a tag allows to be written; None: nothing, or a mistake that is reported."""
+    node: Node | None = values.get("write")
+    if node is None:
+        return None
+    if written and written.table in READ_ONLY_TABLES:
+        values.report.mistake(values.key_place("write"), f"the {written.table} table is read-only by definition")
+    if node.table is None:
+        values.mistake("write", f"write is {shown(node)}; allowed: {EXAMPLE}")
+        return None
+    limits = read_table(node, WRITE, "write", values.report)
+    least, most = _span(limits, is_bit=form is not None and form.type is ValueType.BOOL)
+    _check_function(limits, written, form)
+    if least is None or most is None:
+        return None
+    if least > most:
+        limits.mistake("min", f"min is {least:g}, above max, which is {most:g}")
+    return Write(
+        min=least,
+        max=most,
+        step=limits.get("step", 0.0),
+        rate_ns=limits.get("rate", 0),
+        function=limits.get("function", 0),
+    )
+
+
+def _span(limits: Values, *, is_bit: bool) -> tuple[float | None, float | None]:
+    """A bit is 0 or 1 by itself; every other tag says how far it may be turned."""
+    if is_bit:
+        return limits.get("min", 0.0), limits.get("max", 1.0)
+    for key in ("min", "max"):
+        if not limits.written(key):
+            limits.report.mistake(limits.node.key_place, f"write has no '{key}', which it needs")
+    return limits.get("min"), limits.get("max")
+
+
+def functions_for(table: Table, form: Form) -> tuple[int, ...]:
+    """The function codes that can write such a tag; the first is the usual one."""
+    if table is Table.COIL:
+        return 5, 15
+    if form.type is ValueType.BITS:
+        return 22, 6, 16
+    return (6, 16) if form.type is not ValueType.TEXT and form.length == 1 else (16,)
+
+
+def _check_function(limits: Values, written: Register | None, form: Form | None) -> None:
+    function = limits.get("function")
+    if function is None or written is None or form is None or written.table in READ_ONLY_TABLES:
+        return
+    allowed = functions_for(written.table, form)
+    if function not in allowed:
+        words = " or ".join(map(str, allowed))
+        limits.mistake("function", f"function is {function}; this tag is written with {words}")

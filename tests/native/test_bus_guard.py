@@ -1,0 +1,266 @@
+"""What a bus does about answers that are late, slow, missing or damaged; all mixtures: test_fault_matrix.py."""
+
+import itertools
+
+from bus_rig import (
+    AMBIGUOUS,
+    COMM_FAIL,
+    EXCEPTION,
+    GOOD,
+    LOOP_BACK,
+    MS,
+    QUICK,
+    QUIET_NS,
+    SILENCE,
+    Answer,
+    Poll,
+    Rig,
+    S,
+    answer_to,
+    asked,
+    only,
+    paced,
+    plan_of,
+    silent,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layouts import BLOCK, packed_point
+from wire import with_crc
+
+# --- while an answer is owed ---
+
+
+def late_at(numbers: dict[int, int]) -> Answer:
+    """A device in whose answers to some requests (by number) so many ns pass before they come."""
+    return lambda request, n: paced(answer_to(request), QUIET_NS + numbers.get(n, 0))
+
+
+def test_after_a_timeout_a_register_less_is_read_at_either_end_in_turn() -> None:
+    rig = Rig(
+        [Poll(period=50 * MS, timeout=40 * MS, quantity=10)], lambda request, n: [] if n == 1 else QUICK(request, n)
+    )
+    rig.run(500 * MS)
+    assert asked(rig)[:6] == ["1/3@0x10", "1/3@0x10", "1/3@0x9", "1/3@1x9", "1/3@0x9", "1/3@1x9"]
+    assert asked(rig)[-1] == "1/3@0x10"  # its window is over
+    tags = [sample.tag - 1000 for sample in rig.samples if sample.quality == GOOD][10:28]
+    assert tags == [*range(9), *range(1, 10)]
+    assert rig.wrong() == []
+
+
+def test_registers_that_the_plan_reads_anyway_are_read_as_well_instead() -> None:
+    polls = [
+        Poll(period=50 * MS, timeout=40 * MS, quantity=4),
+        Poll(period=5 * S, phase=4 * S, address=4, quantity=8),
+    ]
+    rig = Rig(polls, lambda request, n: [] if n == 1 else QUICK(request, n)).run(500 * MS)
+    assert asked(rig)[:4] == ["1/3@0x4", "1/3@0x4", "1/3@0x5", "1/3@0x5"]
+    assert {sample.tag for sample in rig.good()} == {1000, 1001, 1002, 1003}
+
+
+def test_no_tag_is_torn_where_less_is_read() -> None:
+    wide = [packed_point(7, 0, 2, 3), packed_point(8, 2, 4, 5), packed_point(9, 6, 2, 3)]
+    blocks, _, devices = plan_of([Poll(period=50 * MS, timeout=40 * MS, quantity=8)])
+    packed = list(BLOCK.unpack(blocks))
+    packed[7] = len(wide)
+    rig = Rig([Poll()], lambda request, n: [] if n == 1 else QUICK(request, n))
+    rig.bus.adopt(BLOCK.pack(*packed), b"".join(wide), devices, 0)
+    rig.run(300 * MS)
+    assert asked(rig)[2:4] == ["1/3@0x6", "1/3@2x6"]
+    assert [sample.tag for sample in rig.good()][3:7] == [7, 8, 8, 9]
+
+
+SINGLE = Poll(period=20 * MS, timeout=50 * MS, quantity=1)
+
+
+def test_a_single_register_is_asked_for_behind_a_barrier_and_after_the_window() -> None:
+    rig = Rig([SINGLE], lambda request, n: [] if n == 1 else QUICK(request, n)).run(S)
+    assert asked(rig)[:4] == ["1/3@0x1", "1/3@0x1", "1/loop-back", "1/3@0x1"]
+    assert rig.sent[3][0] - rig.sent[1][0] >= 50 * MS + 250 * MS
+    assert rig.counts["barriers"] == 1
+
+
+def test_a_device_that_answers_in_order_is_trusted_with_barriers_after_a_while() -> None:
+    """Its late answers come in front of the barrier's, four times; the fifth, lost for good, is not waited for."""
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        held, rig.held = rig.held, b""
+        if request[1] != LOOP_BACK and number % 5 == 4 and number < 24:
+            rig.held = answer_to(request)
+            return []
+        if number == 31:
+            return []
+        return paced(held + answer_to(request), QUIET_NS)
+
+    rig = Rig([SINGLE], answer)
+    rig.held = b""  # type: ignore[attr-defined]
+    rig.run(2 * S)
+    lost = rig.sent[31][0]
+    assert rig.counts["stale_discarded"] >= 4
+    assert asked(rig)[32:34] == ["1/loop-back", "1/3@0x1"]
+    assert rig.sent[33][0] - lost < 100 * MS
+    assert rig.wrong() == []
+
+
+def test_a_device_without_loop_back_refuses_it_and_that_is_as_good() -> None:
+    refusal = with_crc(bytes([1, 0x80 | LOOP_BACK, 1]))
+    rig = Rig(
+        [SINGLE],
+        lambda request, n: paced(refusal, QUIET_NS) if request[1] == LOOP_BACK else late_at({3: 60 * MS})(request, n),
+    ).run(S)
+    assert rig.counts["exceptions"] == 0
+    assert rig.counts["ok"] > 40
+    assert rig.counts["stale_discarded"] == 1
+
+
+def test_a_device_that_ignores_loop_backs_is_not_taken_for_dead_and_not_asked_for_ever() -> None:
+    lost = itertools.cycle([False] * 9 + [True])
+    rig = Rig([SINGLE], lambda request, n: [] if request[1] == LOOP_BACK or next(lost) else QUICK(request, n))
+    rig.run(30 * S)
+    assert rig.counts["barriers"] == 2
+    assert rig.counts["probes"] == 0
+    assert rig.counts["ok"] > 500
+
+
+def test_an_exception_that_may_be_a_late_one_is_not_believed_and_cleared_up_by_a_barrier() -> None:
+    refusal = with_crc(bytes([1, 0x83, 4]))
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return paced(refusal, QUIET_NS) if number == 3 else [] if number == 2 else QUICK(request, number)
+
+    rig = Rig([Poll(period=50 * MS, timeout=40 * MS)], answer).run(S)
+    assert asked(rig)[2:5] == ["1/3@0x10", "1/3@0x9", "1/loop-back"]
+    assert rig.counts["ambiguous"] == 1
+    assert rig.counts["exceptions"] == 0
+    told = {(sample.quality, sample.detail) for sample in rig.samples}
+    assert told == {(GOOD, 0), (COMM_FAIL, SILENCE), (COMM_FAIL, AMBIGUOUS)}
+    assert asked(rig)[-1] == "1/3@0x10"
+
+
+@given(
+    first=st.sampled_from([b"", b"\x00", answer_to(with_crc(b"\x01\x03\x00\x00\x00\x0a"))]),
+    behind=st.sampled_from([b"", with_crc(b"\x01\x83\x02"), b"\x00\x00", with_crc(b"\x01\x03\x02\x00\x07")]),
+)
+@settings(deadline=None)
+def test_what_is_glued_to_an_answer_changes_nothing(first: bytes, behind: bytes) -> None:
+    rig = Rig(
+        [Poll(period=50 * MS, address=5, quantity=3)],
+        lambda request, _: [(2 * MS, first + answer_to(request) + behind)],
+    ).run(S)
+    assert rig.counts["ok"] == 20
+    assert rig.wrong() == []
+
+
+def test_a_late_answer_in_an_idle_line_is_recognised_and_makes_the_timeouts_longer() -> None:
+    polls = [Poll(period=S, timeout=500 * MS)]
+    slow = dict.fromkeys(range(300, 320), 100 * MS)
+    rig = Rig(polls, late_at(slow), ring_bits=14).run(299 * S + 500 * MS)
+    assert rig.counts["timeouts"] == 0
+    rig.run(330 * S)
+    assert rig.counts["stale_discarded"] == rig.counts["timeouts"] == 1  # the first one, at 30 ms
+
+
+# --- timeouts ---
+
+
+def test_the_timeout_of_a_quick_device_shrinks_to_30_ms_and_grows_again_when_it_falls_silent() -> None:
+    rig = Rig([Poll(period=100 * MS, timeout=S)], lambda request, n: QUICK(request, n) if n < 300 else [], ring_bits=14)
+    rig.run(32 * S)
+    failed = [sample.time_ns for sample in rig.samples if sample.quality == COMM_FAIL and sample.tag == 1000]
+    waits = [at - max(sent for sent, _ in rig.sent if sent <= at) for at in failed]
+    assert [round(wait / MS) for wait in waits] == [31, 61, 121]
+
+
+def test_the_timeout_is_never_shorter_than_half_as_long_again_as_the_slowest_answer() -> None:
+    slow = lambda request, n: paced(answer_to(request), 80 * MS if n % 250 == 100 else 2 * MS)  # noqa: E731
+    rig = Rig([Poll(period=100 * MS, timeout=S)], slow, ring_bits=16).run(300 * S)
+    assert rig.counts["timeouts"] == 0
+
+
+def test_a_block_for_which_the_device_is_busy_is_put_off_and_no_other() -> None:
+    busy = with_crc(bytes([1, 0x83, 6]))
+    rig = Rig(
+        [Poll(period=50 * MS, address=0), Poll(period=50 * MS, address=100)],
+        lambda request, n: paced(busy, QUIET_NS) if request[3] == 0 else QUICK(request, n),
+        ring_bits=14,
+    ).run(20 * S)
+    put_off = [at for at, request in rig.sent if request[3] == 0]
+    gaps = [later - before for before, later in itertools.pairwise(put_off)]
+    assert len(rig.sent) - len(put_off) == 400
+    assert gaps == sorted(gaps)
+    assert 90 * MS < gaps[0] < 200 * MS < 5 * S < gaps[-1] < 12 * S
+    assert {(sample.quality, sample.detail) for sample in rig.samples} == {(GOOD, 0), (EXCEPTION, 6)}
+
+
+# --- dead devices ---
+
+
+def test_one_dead_device_costs_its_neighbours_little() -> None:
+    polls = [Poll(unit=unit, period=1) for unit in range(1, 9)]
+    healthy = Rig(polls, QUICK, ring_bits=16).run(60 * S).counts["ok"]
+    one_dead = Rig(polls, only(1, 2, 3, 4, 5, 6, 7), ring_bits=16).run(60 * S)
+    assert one_dead.counts["ok"] >= 0.95 * healthy
+    assert one_dead.device_counts(7)["timeouts"] >= 3
+
+
+def test_a_dead_device_fails_all_its_tags_also_those_that_were_not_asked_for() -> None:
+    polls = [Poll(period=100 * MS), Poll(period=3600 * S, address=50, phase=3000 * S)]
+    rig = Rig(polls).run(5 * S)
+    assert {sample.tag for sample in rig.samples if sample.quality == COMM_FAIL} == {
+        1000 + at for at in (*range(10), *range(50, 60))
+    }
+
+
+def test_a_device_that_comes_back_is_polled_at_its_full_rate_at_once() -> None:
+    rig = Rig([Poll(period=100 * MS)]).run(10 * S)
+    probes = len(rig.sent)
+    assert probes <= 6
+    overruns = rig.counts["overruns"]
+    rig.answer = QUICK
+    rig.run(80 * S)
+    back = next(at for at, _ in rig.sent[probes:])
+    assert len([at for at, _ in rig.sent if back <= at < back + S]) in (10, 11)
+    assert rig.counts["overruns"] == overruns
+
+
+def test_a_suspect_is_asked_for_the_shortest_block_it_ever_answered() -> None:
+    polls = [
+        Poll(period=S, quantity=20),
+        Poll(period=S, address=100, quantity=5),
+        Poll(period=S, address=200, quantity=1, phase=500 * MS),
+    ]
+    refusal = with_crc(b"\x01\x83\x02")
+    alive = lambda request, n: paced(refusal, QUIET_NS) if request[3] == 200 else QUICK(request, n)  # noqa: E731
+    rig = Rig(polls, alive, ring_bits=14).run(10 * S)
+    rig.answer = silent
+    rig.run(300 * S)
+    assert {short[:7] for short in asked(rig)[-4:]} == {"1/3@100", "1/3@102"}  # in two shapes: answers are owed
+    assert rig.counts["probes"] >= 4
+
+
+def test_suspects_are_probed_in_a_fiftieth_of_the_time_and_never_longer_apart_than_72_s() -> None:
+    rig = Rig([Poll(period=100 * MS, timeout=S)]).run(600 * S)
+    probes = [at for at, _ in rig.sent[3:]]
+    gaps = [later - before for before, later in itertools.pairwise(probes)]
+    assert all(50 * S <= gap <= 73 * S for gap in gaps)
+    assert rig.counts["probes"] == len(probes) >= 8
+
+
+def test_a_suspect_that_turns_out_to_be_late_is_asked_at_once() -> None:
+    answers = dict.fromkeys(range(3), 900 * MS)
+    rig = Rig([Poll(period=100 * MS, timeout=200 * MS)], late_at(answers)).run(3 * S)
+    assert rig.counts["timeouts"] == 3
+    assert rig.counts["ok"] > 15
+
+
+def test_a_device_that_is_always_late_gets_no_more_than_the_share_of_suspects() -> None:
+    rig = Rig([Poll(period=50 * MS, timeout=100 * MS), Poll(unit=2, period=50 * MS)], ring_bits=14)
+    rig.answer = lambda request, _: paced(answer_to(request), 150 * MS if request[0] == 1 else QUIET_NS)
+    rig.run(120 * S)
+    assert rig.counts["ok"] > 0.85 * 120 * S / (50 * MS)
+    assert rig.device_counts(0)["stale_discarded"] > 0
+
+
+def test_a_device_that_answers_with_noise_is_not_dead() -> None:
+    rig = Rig([Poll(period=S, timeout=50 * MS)], lambda *_: [(QUIET_NS, b"\xff\x00")]).run(60 * S)
+    assert len(rig.sent) == 60
