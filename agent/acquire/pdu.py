@@ -16,6 +16,7 @@ DEVICE_IDENTIFICATION = 14  # the encapsulated interface for it
 COIL_ON = 0xFF00
 LOOP_BACK = 0  # sub-function of DIAGNOSTICS
 MAX_WRITE_REGISTERS = 123
+BROADCAST = 0  # the unit number for all devices of a serial line
 RTU_OVERHEAD, TCP_OVERHEAD = 3, 7  # unit and CRC; MBAP
 
 

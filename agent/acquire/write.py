@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agent._native import codec
 from agent.acquire import pdu
 from agent.acquire.checks import text_order
-from agent.acquire.pdu import Ask
+from agent.acquire.pdu import BROADCAST, Ask
 from agent.config.model import Table, Tag
 from agent.config.registers import Form, registers_of
 from agent.config.writes import functions_for
@@ -22,7 +22,6 @@ from agent.model import Order, ValueType
 
 Value = int | float | str | bool
 
-BROADCAST = 0
 ACKNOWLEDGE = 5  # the exception that says: it has begun and will take long
 WRITTEN, DIFFERS, UNVERIFIED, REFUSED, FAILED = "written", "differs", "unverified", "refused", "failed"
 

@@ -4,16 +4,11 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Generator
-from typing import TypeVar
 
-from agent._native import codec
-from agent.acquire import pdu
-from agent.acquire.once import Line
-from agent.acquire.pdu import Ask
+from agent.acquire.once import Line, driven
+from agent.acquire.pdu import BROADCAST
 from agent.acquire.port import wire_of
 from agent.acquire.write import (
-    BROADCAST,
     DIFFERS,
     FAILED,
     REFUSED,
@@ -29,11 +24,9 @@ from agent.batch.record import shortest
 from agent.cli.target import add_options, bus_of, tags_of
 from agent.cli.words import printable
 from agent.config.model import Bus, Tag
-from agent.errors import BusError, DeviceError, ExitCode, UsageError
+from agent.errors import DeviceError, ExitCode, UsageError
 
 EXIT_CODES = {DIFFERS: ExitCode.FAILURE, REFUSED: ExitCode.FAILURE, FAILED: ExitCode.UNAVAILABLE}  # else 0
-
-Result = TypeVar("Result")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on; add --yes to write without asking")
     with Line(bus) as line:
-        if not args.yes and not _is_wanted(line, bus, change):
+        if not args.yes and not _is_wanted(line, change):
             print("nothing was written", file=sys.stderr)
             return ExitCode.FAILURE
-        outcome = _driven(line, bus, carry_out(change))
+        outcome = driven(line, carry_out(change))
     _tell(args, change, outcome)
     return EXIT_CODES.get(outcome.result, ExitCode.OK)
 
@@ -76,44 +69,19 @@ def _bus(args: argparse.Namespace) -> Bus:
     return bus
 
 
-def _is_wanted(line: Line, bus: Bus, change: Change) -> bool:
-    print(f"unit {change.unit}, {change.name}: {_before(line, bus, change)}", file=sys.stderr)
+def _is_wanted(line: Line, change: Change) -> bool:
+    print(f"unit {change.unit}, {change.name}: {_before(line, change)}", file=sys.stderr)
     print(f"write {change.value}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _before(line: Line, bus: Bus, change: Change) -> str:
+def _before(line: Line, change: Change) -> str:
     if change.unit == BROADCAST:
         return "a broadcast, to every device of the line"
     try:
-        return f"holds {_safe(_shown(change.tag, value_of(change.tag, _driven(line, bus, held(change)))))}"
+        return f"holds {_safe(_shown(change.tag, value_of(change.tag, driven(line, held(change)))))}"
     except DeviceError as error:
         return f"cannot be read: {error}"
-
-
-def _driven(line: Line, bus: Bus, steps: Generator[Ask, bytes, Result]) -> Result:
-    """Make the requests of these steps on the line; their result."""
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                answer = _answer(line, bus, ask)
-            except (BusError, DeviceError) as error:
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-
-
-def _answer(line: Line, bus: Bus, ask: Ask) -> bytes:
-    is_tcp = wire_of(bus).tcp
-    frame = codec.frame(codec.TCP if is_tcp else codec.RTU, 0, ask.unit, ask.request)
-    if ask.unit == BROADCAST and not is_tcp:
-        line.tell(frame)
-        return b""
-    return line.ask(frame, pdu.answer_frame_bytes(ask.request, is_tcp=is_tcp))
 
 
 def _tell(args: argparse.Namespace, change: Change, outcome: Outcome) -> None:
