@@ -34,9 +34,8 @@ def writable(bus_on: Callable) -> Callable[..., Bus]:
             protocol="modbus-tcp",
             units=tuple(UNITS),
             tags=2,
-            every_ns=2 * NS_PER_MS,
             timeout_ns=NS_PER_S,
-            **settings,
+            **({"every_ns": 2 * NS_PER_MS} | settings),
         )
         allowed = Write(min=0, max=65535, step=1)
         devices = [
@@ -78,12 +77,12 @@ class Site:
 
 @pytest.fixture
 def site(run: Callable, config_of: Callable, tmp_path: Path) -> Callable[..., Site]:
-    """Polls these buses; at once each has been heard often."""
+    """Polls these buses until each has been heard so often."""
 
-    def start(*buses: Bus) -> Site:
+    def start(*buses: Bus, heard: int = 40) -> Site:
         running = run(*buses)
         made = Site(running, Writer(config_of(*buses), running.acquisition, Audit(tmp_path), lambda: 0.0))
-        made.wait(lambda: all(made.counts(bus.name).ok > 40 for bus in buses))
+        made.wait(lambda: all(made.counts(bus.name).ok >= heard for bus in buses))
         return made
 
     return start
@@ -112,6 +111,18 @@ def test_a_write_is_sent_once_and_read_back_whatever_the_server_does(
     assert {(ticket.result.result, ticket.result.why) for ticket in tickets} == {(result, why)}
     assert sorted(serve.writes) == [bytes([unit, 6, 0, 100]) + (4700 + unit).to_bytes(2) for unit in (1, 2, 3)]
     assert made.counts().exceptions == 0
+
+
+def test_on_an_idle_link_a_write_goes_at_once_and_its_end_wakes_who_waits_for_it(
+    server: Callable, site: Callable, writable: Callable, readable: Callable
+) -> None:
+    peer = server(tcp_servers.Writable(tcp_servers.obeys))
+    made = site(writable(peer.url, every_ns=3600 * NS_PER_S), heard=len(UNITS))
+    tickets, ticket = made.running.acquisition.tickets, made.submit(7)
+    while not ticket.done:
+        assert readable(tickets.fileno(), 10)
+        tickets.turn(boot_ns())
+    assert ticket.result == Outcome("written", 100, 7)
 
 
 def test_what_was_written_is_what_is_polled_next(server: Callable, site: Callable, writable: Callable) -> None:
