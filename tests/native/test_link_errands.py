@@ -141,13 +141,14 @@ def test_those_of_several_units_go_together_where_several_were_answered_before()
 
 
 def test_a_device_gets_its_gap_before_and_behind_it() -> None:
-    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS)]).run(1001 * MS)
+    others = [Poll(unit=2, address=10 * at) for at in range(4)]
+    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS), *others]).run(1001 * MS)  # it is being asked
     rig.offer(write())
     rig.offer(write())
     rig.run(2 * S)
-    times = [request.at for request in rig.sent]
+    times = [request.at for request in rig.sent if request.unit == 1]
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) == ROUND + 20 * MS
-    assert len(rig.sent_of(WRITE)) == 2
+    assert [request.at for request in rig.sent_of(WRITE)] == [S + (ROUND + 20 * MS) * at for at in (1, 2)]
 
 
 def test_unit_0_is_a_device_like_any_other() -> None:

@@ -8,10 +8,10 @@ import pytest
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "_native"
-UNITS = (
-    "linkloop link linkdetour width errand flights schedule silence busplan variant guard histogram mishap trace modbus "
-    "crc decode ring"
-).split()
+UNITS = [
+    *("linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"),
+    *("guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"),
+]
 FLAGS = {
     "plain": ["-O2"],
     "thread sanitizer": ["-O1", "-g", "-fsanitize=thread", "-no-pie", "-Wno-tsan"],  # it overlooks the trace's fence
