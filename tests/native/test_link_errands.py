@@ -142,7 +142,7 @@ def test_those_of_several_units_go_together_where_several_were_answered_before()
 
 def test_a_device_gets_its_gap_before_and_behind_it() -> None:
     others = [Poll(unit=2, address=10 * at) for at in range(4)]
-    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS), *others]).run(1001 * MS)  # it is being asked
+    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS), *others], in_flight=16).run(1001 * MS)  # it is being asked
     rig.offer(write())
     rig.offer(write())
     rig.run(2 * S)
