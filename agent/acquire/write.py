@@ -155,9 +155,12 @@ def _text_data(name: str, tag: Tag, value: Value) -> bytes:
 # --- the steps ---
 
 
-def carry_out(change: Change) -> Generator[Ask, bytes, Outcome]:
-    """Yields requests and is sent the PDUs that answer them; BusError and DeviceError are thrown in where none does."""
-    if change.unit == BROADCAST:
+def carry_out(change: Change, *, is_tcp: bool = False) -> Generator[Ask, bytes, Outcome]:
+    """Yields requests and is sent the PDUs that answer them; BusError and DeviceError are thrown in where none does.
+
+    `is_tcp`: over Modbus TCP unit 0 is a device, which answers.
+    """
+    if change.unit == BROADCAST and not is_tcp:
         yield Ask(BROADCAST, request_of(change, b""))
         return Outcome(UNVERIFIED, why="a broadcast is not answered")
     try:
