@@ -39,6 +39,7 @@ def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]
         once(values, "name", names, "device name")
         once(values, "unit", units, "unit")
         _check_unit(values, is_tcp=is_tcp)
+        _check_start(values, own=node)
         devices.append(_device(values, from_map))
     return tuple(devices)
 
@@ -68,6 +69,17 @@ def _check_unit(values: Values, *, is_tcp: bool) -> None:
         values.mistake("unit", "unit is 0, the broadcast address, which no device answers; allowed: 1 to 247")
     elif unit > MAX_UNIT_OF_STANDARD and not is_tcp:
         values.warn("unit", f"unit is {unit}; the standard reserves 248 to 255")
+
+
+def _check_start(values: Values, own: Node) -> None:
+    """A map that moves shows other registers' values where a device has put them elsewhere."""
+    if values.written("start") and "start" not in (own.table or {}):
+        start = values.get("start")
+        values.warn(
+            "device",
+            f"where the registers of this map begin differs from device to device, and {start} is only usual; "
+            f"write start = {start} when `fieldtap read` has shown it (docs/DEVICE_MAPS.md, SunSpec)",
+        )
 
 
 def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
