@@ -64,7 +64,8 @@ class Gateway:
     def run(self, stop: "StopSignal", duration_ns: int | None = None) -> None:
         """Work until `stop` is raised or `duration_ns` have passed, then hand over what is left and end."""
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
-        log.info("%s: %d tags in %d requests on %d buses", self.name, *self.plan_size)
+        tags, requests, buses = self.plan_size
+        log.info("%s: %d tags in %d requests on %d bus%s", self.name, tags, requests, buses, "" if buses == 1 else "es")
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()
