@@ -156,7 +156,8 @@ class Gateway:
 
     def _tell_end(self) -> None:
         left = self.store.stats()
-        log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
+        waiting = "1 batch waits" if left.pending_batches == 1 else f"{left.pending_batches} batches wait"
+        log.info("%s: ended, %s in the store", self.name, waiting)
         if left.lost_samples:
             why = left.alarm or "it is full"
             log.error("%s: %d samples are lost: no broker took them, nor the store: %s", self.name, self.lost, why)

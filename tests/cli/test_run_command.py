@@ -23,7 +23,7 @@ register = "holding:100"
 type = "f32"
 """
 
-WAITS = ": ended, 1 batches wait in the store"
+WAITS = ": ended, 1 batch waits in the store"
 
 
 @pytest.fixture
