@@ -15,13 +15,14 @@ CORE = "_native/core"
 MODULES: dict[str, list[str]] = {
     "flavour": [],
     "samples": [],
-    "codec": ["crc", "modbus", "master", "decode", "encode"],
+    "codec": ["ascii", "crc", "modbus", "master", "decode", "encode"],
     "ring": ["ring"],
     "busloop": [
         "busloop",
         "wishes",
         "trace",
         "unmark",
+        "ascii",
         "bus",
         "ending",
         "detour",
@@ -44,7 +45,7 @@ MODULES: dict[str, list[str]] = {
         *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"],
         *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
-    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
+    "server": ["server", "requests", "ascii", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
     "filter": ["filter"],
     "columns": [
         "columns",

@@ -61,6 +61,7 @@ cdef extern from "core/bus.h" nogil:
     cdef enum ft_framing:
         FT_RTU
         FT_TCP
+        FT_ASCII
     cdef enum ft_what:
         FT_WAIT
         FT_LOOK
@@ -78,7 +79,10 @@ cdef extern from "core/bus.h" nogil:
         ft_framing framing
         int64_t char_ns
         int64_t quiet_ns
+    ctypedef struct ft_guard:
+        uint8_t repeats
     ctypedef struct ft_bus:
+        ft_guard guard
         ft_ring ring
         ft_plan *plan
         ft_counts counts

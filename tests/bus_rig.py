@@ -9,6 +9,7 @@ from layouts import BLOCK, Sample, packed_point, records
 from wire import with_crc
 
 from agent._native.busloop import COUNTERS, VirtualBus
+from agent._native.codec import ASCII, RTU, TCP
 from agent._native.samples import Samples
 
 US = 1_000
@@ -96,9 +97,24 @@ def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
 class Rig:
     """A bus, a line and devices in virtual time. `answer(request, number)` gives (delay after the request, bytes)."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = silent, *, tcp: bool = False, ring_bits: int = 12) -> None:
+    def __init__(
+        self,
+        polls: list[Poll],
+        answer: Answer = silent,
+        *,
+        tcp: bool = False,
+        ascii_: bool = False,
+        datagrams: bool = False,
+        ring_bits: int = 12,
+    ) -> None:
         self.char_ns = 0 if tcp else CHAR_NS
-        self.bus = VirtualBus(tcp=tcp, char_ns=self.char_ns, quiet_ns=0 if tcp else QUIET_NS, ring_bits=ring_bits)
+        self.bus = VirtualBus(
+            framing=TCP if tcp else ASCII if ascii_ else RTU,
+            char_ns=self.char_ns,
+            quiet_ns=0 if tcp else QUIET_NS,
+            ring_bits=ring_bits,
+            datagrams=datagrams,
+        )
         self.answer = answer
         self.now = 0
         self.sent: list[tuple[int, bytes]] = []

@@ -172,6 +172,13 @@ enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
     return FT_ARRIVED_NOTHING;
 }
 
+void ft_flights_cut(ft_flights *flights)
+{
+    flights->counts.noise_bytes += flights->used - flights->from;
+    flights->from = flights->used = 0;
+    flights->hunting = 0;
+}
+
 int ft_flights_half(const ft_flights *flights)
 {
     size_t n = flights->used - flights->from;

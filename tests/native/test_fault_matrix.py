@@ -21,11 +21,11 @@ NATIVE = HERE.parents[1] / "_native"
 DATA = json.loads((HERE / "data" / "fault_matrix.json").read_text())
 UNITS = (
     "bus ending detour errand guard variant patience silence histogram mishap busplan rhythm master modbus crc decode "
-    "ring simbus server requests bank signal encode"
+    "ring simbus ascii server requests bank signal encode"
 )
 SOURCES = UNITS.split()
 ALL = os.environ.get("FIELDTAP_FAULTS") == "all"
-TRANSACTIONS = 1_000_000 if ALL else 5_000  # of each of the 138
+TRANSACTIONS = 1_000_000 if ALL else 5_000  # of each of the 216
 MUTANT_TRANSACTIONS = 200_000  # enough for each to show itself
 
 Run = Callable[..., dict[str, Any]]
