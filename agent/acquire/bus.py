@@ -14,7 +14,7 @@ from agent.acquire.port import Wire, wire_of
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import Mishap, Spans, mishap_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
-from agent.acquire.trace import LineTrace, frames_of
+from agent.acquire.trace import ASCII_PAUSE_NS, PAUSE_NS, LineTrace, frames_of
 from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
@@ -133,10 +133,7 @@ class Acquisition:
     def trace(self) -> tuple[LineTrace, ...]:
         """The last frames of each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
-        return tuple(
-            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loops.trace(line)))
-            for line, (bus, part) in pairs
-        )
+        return tuple(_traced(part.name, bus.protocol, self._loops.trace(line)) for line, (bus, part) in pairs)
 
     def _replan_line(self, line: int) -> None:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
@@ -179,6 +176,12 @@ def _wire(bus: Bus) -> Wire:
     """The timing of a bus; the loop knows one silence, so every request keeps the one that a change of device needs."""
     wire = wire_of(bus)
     return wire._replace(quiet_ns=max(wire.quiet_ns, switch_time_ns(bus)))
+
+
+def _traced(name: str, protocol: str, records: bytes) -> LineTrace:
+    is_ascii = protocol == "modbus-ascii"
+    frames = frames_of(records, ASCII_PAUSE_NS if is_ascii else PAUSE_NS)
+    return LineTrace(name, protocol == "modbus-tcp", frames, is_ascii)
 
 
 def _ring_bits(part: BusPlan) -> int:

@@ -1,8 +1,8 @@
 """Buses of all kinds in; the native loops that serve them, with their threads and ports, out as one.
 
-Modbus TCP buses have the loop of the links. Everything else has the loop of the lines, `rtu+tcp` too: behind such a
-port is a serial line, where one request at a time and the guard against late answers are the point, whatever carries
-the bytes. A loop without a bus has no thread.
+Buses whose requests are numbered (Modbus TCP, over TLS and UDP too) have the loop of the links. Everything else has the
+loop of the lines, `rtu+tcp` and `rtu+udp` too: behind such a port is a serial line, where one request at a time and the
+guard against late answers are the point, whatever carries the bytes. A loop without a bus has no thread.
 """
 
 import os
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from agent._native.busloop import BusLoop
+from agent._native.codec import TCP
 from agent._native.linkloop import LinkLoop
 from agent._native.samples import Samples
 from agent.acquire.diagnosis import Finding
@@ -17,24 +18,25 @@ from agent.acquire.kernel import Note
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tcp import Connector
 from agent.config.model import Bus
+from agent.config.ports import is_datagrams
 
 STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
 
 
 class Loops:
-    """The lines and the links of an agent, numbered as its buses are. `wires`: (tcp, char_ns, quiet_ns, ring_bits)."""
+    """The lines and the links of an agent, numbered as its buses are. Wires: framing, char_ns, quiet_ns, ring_bits."""
 
-    def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[bool, int, int, int]]) -> None:
+    def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[int, int, int, int]]) -> None:
         pairs = list(zip(buses, wires, strict=True))
-        lines = [(bus, wire) for bus, wire in pairs if not wire[0]]
-        links = [(bus, wire) for bus, wire in pairs if wire[0]]
+        lines = [(bus, wire) for bus, wire in pairs if wire[0] != TCP]
+        links = [(bus, wire) for bus, wire in pairs if wire[0] == TCP]
         self._lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung when a link's connection is
         self._lines = BusLoop([wire for _, wire in lines])
         bells = self._lines.fileno(), self._lost, self._lines.errand_fileno()
-        self._links = LinkLoop([(bus.in_flight, *wire[2:]) for bus, wire in links], *bells)
+        self._links = LinkLoop([(_width(bus), *wire[2:]) for bus, wire in links], *bells)
         self._supervisor = Supervisor(self._lines, [bus for bus, _ in lines])
         self._connector = Connector(self._links, self._lost, [bus for bus, _ in links])
-        self._places = _places([wire[0] for wire in wires])
+        self._places = _places([wire[0] == TCP for wire in wires])
         self.native_threads = [_thread(self._lines.run, "bus")] if lines else []
         self.native_threads += [_thread(self._links.run, "link")] if links else []
         self._port_threads: list[tuple[threading.Thread, float | None]] = []
@@ -118,6 +120,11 @@ class Loops:
         """The last bytes that went over the bus, as packed records."""
         is_link, number = self._places[bus]
         return (self._links if is_link else self._lines).trace(number)
+
+
+def _width(bus: Bus) -> int:
+    """How many requests may be under way: what is sent at once would share a datagram."""
+    return 1 if is_datagrams(bus.port) else bus.in_flight
 
 
 def _places(kinds: Sequence[bool]) -> list[tuple[bool, int]]:

@@ -16,7 +16,7 @@ from agent._native.busloop import COUNTERS
 from agent.acquire import counters, lock
 from agent.acquire.diagnosis import Counted, Finding, Window, is_unsure
 from agent.acquire.kernel import Note
-from agent.acquire.port import VANISHED, Port, is_tcp, open_port
+from agent.acquire.port import VANISHED, Port, is_remote, open_port
 from agent.acquire.watch import Watch
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -72,9 +72,14 @@ class _Slot:
         self.error = ""  # why it is not open; empty before the first try
         self.notes: tuple[Note, ...] = ()  # what the driver last granted
         self.marking = False  # damaged characters are marked in what is read
-        self.can_mark = True
+        self.can_mark = self.marks_help
         self.window: Window | None = None
         self.finding: Finding | None = None  # what is wrong with the line
+
+    @property
+    def marks_help(self) -> bool:
+        """A frame of ASCII is spoilt by any damaged character, marked or not."""
+        return self.bus.protocol != "modbus-ascii"
 
     @property
     def state(self) -> str:
@@ -187,8 +192,8 @@ class Supervisor:
         slot.error = ""
         slot.retry_ms = FIRST_RETRY_MS
         slot.window = slot.finding = None
-        slot.can_mark = True
-        if slot.port.before is not None:
+        slot.can_mark = slot.marks_help
+        if slot.port.before is not None and slot.can_mark:
             self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")
         self._lines.attach(line, slot.port.fd)
 
@@ -214,7 +219,7 @@ class Supervisor:
     def _schedule(self, slot: _Slot) -> None:
         jitter = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 # spreads retries, guards no secret
         slot.retry_at_ns = boot_ns() + int(slot.retry_ms * jitter * NS_PER_MS)
-        told = slot.watched or is_tcp(slot.bus.port)
+        told = slot.watched or is_remote(slot.bus.port)
         slot.retry_ms = min(2 * slot.retry_ms, LAST_RETRY_MS if told else LAST_UNWATCHED_RETRY_MS)
 
     def _pause_ms(self) -> float:

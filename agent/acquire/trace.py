@@ -2,6 +2,8 @@
 
 A serial line is written with link type RTAC serial, whose payload Wireshark decodes as Modbus RTU
 (`tshark -d rtacser.data,mbrtu`); a TCP line as the IPv4 packets that its bytes were in, with made-up addresses.
+Nothing there decodes Modbus ASCII: a frame of it is written as the RTU frame that says the same, and its characters as
+the packet's comment.
 Formats: draft-ietf-opsawg-pcapng; LINKTYPE_RTAC_SERIAL and LINKTYPE_IPV4 of tcpdump.org/linktypes.html.
 """
 
@@ -9,15 +11,18 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from agent._native.codec import FromAscii
+
 RECORD = struct.Struct("=qII")  # time, length, direction: see _native/core/trace.h
 WORD_BYTES = 8
 SENT = 0
 # What is heard without so long a pause is one frame: a UART's pieces come closer together, a late answer does not.
 PAUSE_NS = 50_000_000
+ASCII_PAUSE_NS = 1_000_000_000  # within which a device goes on with an answer of ASCII
 
 SECTION_BLOCK, INTERFACE_BLOCK, PACKET_BLOCK = 0x0A0D0D0A, 1, 6
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
-OPTION_END, OPTION_NAME, OPTION_RESOLUTION = 0, 2, 9
+OPTION_END, OPTION_COMMENT, OPTION_NAME, OPTION_RESOLUTION = 0, 1, 2, 9
 NANOSECONDS = bytes([9])  # the resolution of times: 10 to the minus
 LINKTYPE_RTAC_SERIAL, LINKTYPE_IPV4 = 250, 228
 RTAC_SENT, RTAC_HEARD = 1, 2  # the event types DATA_TX_START and DATA_RX_START
@@ -40,14 +45,23 @@ class LineTrace(NamedTuple):
     name: str
     is_tcp: bool
     frames: tuple[Frame, ...]
+    is_ascii: bool = False
 
 
-def frames_of(records: bytes) -> tuple[Frame, ...]:
+class _Packet(NamedTuple):
+    """What stands in the file for one frame."""
+
+    time_ns: int
+    data: bytes
+    comment: str = ""
+
+
+def frames_of(records: bytes, pause_ns: int = PAUSE_NS) -> tuple[Frame, ...]:
     """The frames in the packed records of one line: the pieces in which an answer came are put together."""
     frames: list[Frame] = []
     for piece in _pieces(records):
         last = frames[-1] if frames else None
-        if last and not last.sent and not piece.sent and piece.time_ns - last.time_ns < PAUSE_NS:
+        if last and not last.sent and not piece.sent and piece.time_ns - last.time_ns < pause_ns:
             frames[-1] = piece._replace(data=last.data + piece.data)
         else:
             frames.append(piece)
@@ -59,7 +73,7 @@ def pcapng(lines: Iterable[LineTrace], wall_offset_ns: int) -> bytes:
     lines = tuple(lines)
     blocks = [_block(SECTION_BLOCK, struct.pack("=IHHq", BYTE_ORDER_MAGIC, 1, 0, -1))]
     blocks += [_interface(line) for line in lines]
-    packets = ((frame.time_ns, number, packet) for number, line in enumerate(lines) for frame, packet in _packets(line))
+    packets = ((packet.time_ns, number, packet) for number, line in enumerate(lines) for packet in _packets(line))
     blocks += [_packet(number, time_ns + wall_offset_ns, packet) for time_ns, number, packet in sorted(packets)]
     return b"".join(blocks)
 
@@ -76,14 +90,17 @@ def _pieces(records: bytes) -> Iterator[Frame]:
 # --- packets ---
 
 
-def _packets(line: LineTrace) -> Iterator[tuple[Frame, bytes]]:
+def _packets(line: LineTrace) -> Iterator[_Packet]:
     sequence = {True: 0, False: 0}
     for frame in line.frames:
         if line.is_tcp:
-            yield frame, _ipv4(frame, sequence[frame.sent], sequence[not frame.sent])
+            yield _Packet(frame.time_ns, _ipv4(frame, sequence[frame.sent], sequence[not frame.sent]))
             sequence[frame.sent] += len(frame.data)
+        elif line.is_ascii:
+            said = frame._replace(data=FromAscii().feed(frame.data))
+            yield _Packet(frame.time_ns, _rtac(said), repr(frame.data)[2:-1])
         else:
-            yield frame, _rtac(frame)
+            yield _Packet(frame.time_ns, _rtac(frame))
 
 
 def _rtac(frame: Frame) -> bytes:
@@ -127,9 +144,11 @@ def _option(code: int, value: bytes) -> bytes:
     return struct.pack("=HH", code, len(value)) + _padded(value)
 
 
-def _packet(interface: int, time_ns: int, data: bytes) -> bytes:
-    head = struct.pack("=IIIII", interface, time_ns >> 32, time_ns & 0xFFFFFFFF, len(data), len(data))
-    return _block(PACKET_BLOCK, head + _padded(data))
+def _packet(interface: int, time_ns: int, packet: _Packet) -> bytes:
+    size = len(packet.data)
+    head = struct.pack("=IIIII", interface, time_ns >> 32, time_ns & 0xFFFFFFFF, size, size)
+    comment = _option(OPTION_COMMENT, packet.comment.encode()) + _option(OPTION_END, b"") if packet.comment else b""
+    return _block(PACKET_BLOCK, head + _padded(packet.data) + comment)
 
 
 def _padded(data: bytes) -> bytes:

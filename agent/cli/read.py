@@ -11,7 +11,7 @@ from agent._native.samples import Samples
 from agent.acquire.pdu import Ask, data
 from agent.acquire.plan import BLOCK, compile_plan
 from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, text_value
-from agent.cli.target import add_options, bus_of, tags_of
+from agent.cli.target import TARGETS, add_options, bus_of, tags_of
 from agent.cli.ways import way_to
 from agent.cli.words import printable
 from agent.config.model import Bus, Config, Gateway, Store, Tag
@@ -34,7 +34,7 @@ class Reading(NamedTuple):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
+    parser.add_argument("target", metavar="TARGET", help=TARGETS)
     parser.add_argument("register", metavar="REGISTER[:COUNT]", help="holding:100, input:0x64:8, coil:5, 40101")
     add_options(parser)
 

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from wire import with_crc
 
 from agent._native.busloop import Trace
+from agent._native.codec import to_ascii
 from agent.acquire.trace import PAUSE_NS, Frame, LineTrace, frames_of, pcapng
 
 MS = 1_000_000
-MOST_BYTES = 512
+MOST_BYTES = 520
 RING_BYTES = 8 * 4096
 
 pieces = st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=MOST_BYTES)), max_size=200)
@@ -110,6 +111,18 @@ def test_wireshark_finds_crcs_and_ip_checksums_right(tmp_path):
     fields = ("mbrtu.crc16.status", "ip.checksum.status", "mbtcp.trans_id")
     rows = dissect(tmp_path / "x.pcapng", pcapng([SERIAL, TCP], 0), *fields)
     assert sorted(rows) == [["", "1", "1"]] * 2 + [["1", "", ""]] * 4
+
+
+def test_wireshark_reads_ascii_as_the_rtu_frames_that_say_the_same_and_its_characters_as_comments(tmp_path):
+    cut = to_ascii(ANSWER)[:10]
+    frames = [
+        Frame(at * MS, at % 2 == 0, to_ascii(data)) for at, data in enumerate((REQUEST, ANSWER, REQUEST, REFUSAL))
+    ]
+    line = LineTrace("old", False, (*frames, Frame(9 * MS, True, to_ascii(REQUEST))), is_ascii=True)
+    rows = dissect(tmp_path / "x.pcapng", pcapng([line], 0), "modbus.func_code", "mbrtu.crc16.status", "frame.comment")
+    assert [row[:2] for row in rows] == [["3", "1"]] * 5
+    assert rows[0][2] == to_ascii(REQUEST).decode().replace("\r\n", r"\r\n")
+    assert pcapng([LineTrace("old", False, (Frame(0, False, cut),), is_ascii=True)], 0).count(cut) == 1
 
 
 def test_without_a_frame_the_capture_is_still_one(tmp_path):
