@@ -54,15 +54,13 @@ class _Session:
 
     def shake_hands(self) -> bool:
         """Whether it is done. Raises OSError, of which ssl.SSLError is one."""
+        self.wants = 0
         try:
             self.link.do_handshake()
-        except ssl.SSLWantReadError:
-            self.wants = select.POLLIN
-        except ssl.SSLWantWriteError:
-            self.wants = select.POLLOUT
-        else:
-            return True
-        return False
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+            self._await(want)
+            return False
+        return True
 
     def carry(self, ours: socket.socket) -> bool:
         """Move bytes both ways until both have to wait; False once a side has hung up. Raises OSError."""
@@ -75,8 +73,8 @@ class _Session:
                 self.to_agent = data
                 self.has_spoken = True
                 self.to_agent = data[ours.send(data) :]
-        except ssl.SSLWantReadError:
-            self.wants |= select.POLLIN
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+            self._await(want)
         except BlockingIOError:
             return True  # the agent has not read what it got before
         else:
@@ -88,13 +86,17 @@ class _Session:
             while data := self.to_device or ours.recv(PIECE_BYTES):
                 self.to_device = data
                 self.to_device = data[self.link.send(data) :]
-        except ssl.SSLWantWriteError:
-            self.wants |= select.POLLOUT
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+            self._await(want)
         except BlockingIOError:
             return True
         else:
             return False
         return True
+
+    def _await(self, want: ssl.SSLError) -> None:
+        """What TLS wants has little to do with the way that bytes go: new keys are asked for and sent at any time."""
+        self.wants |= select.POLLIN if isinstance(want, ssl.SSLWantReadError) else select.POLLOUT
 
 
 def secured(link: socket.socket, bus: Bus) -> ssl.SSLSocket:

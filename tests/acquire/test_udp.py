@@ -25,6 +25,7 @@ class Peer:
         self.socket.bind(("127.0.0.1", port))
         self.port = self.socket.getsockname()[1]
         self.asked = 0
+        self.sizes: set[int] = set()  # of requests
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
@@ -34,6 +35,7 @@ class Peer:
             if not master[1] or request == b"stop":
                 return
             self.asked += 1
+            self.sizes.add(len(request))
             for datagram in self.answer(request):
                 self.socket.sendto(datagram, master)
 
@@ -92,6 +94,14 @@ def test_devices_are_polled_in_datagrams(way: tuple, peer: Callable, run: Callab
     running.wait(lambda: running.acquisition.stats()["net"].counts.ok >= 4)
     assert all_right(running)
     assert qualities(running) == {Quality.GOOD}
+
+
+def test_each_request_has_a_datagram_of_its_own(way: tuple, peer: Callable, run: Callable) -> None:
+    make, answer = way
+    device = peer(lambda request: [answer(request)])
+    running = run(make(device.port, units=(1, 2, 3, 4), in_flight=16, every_ns=NS_PER_MS))
+    running.wait(lambda: running.acquisition.stats()["net"].counts.ok >= 12)
+    assert len(device.sizes) == 1
 
 
 def test_where_nobody_listens_tags_fail_and_the_port_stays_open(way: tuple, peer: Callable, run: Callable) -> None:
