@@ -62,6 +62,10 @@ class ErrandRig(Offers, LinkRig):
     def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 10_000 * S) -> list[Done]:
         return self.keep(self.link.offer(request, 0, timeout, deadline))
 
+    def adopt(self, polls: list[Poll]) -> None:
+        self.link.adopt(*plan_of(polls), now=self.now)
+        self.wake = self.now
+
     def collect(self) -> None:
         self.take_done(self.link.take)
 
@@ -169,11 +173,17 @@ def test_a_unit_that_nobody_reads_is_asked_as_well() -> None:
 # --- it is no experiment ---
 
 
-def test_on_a_new_connection_it_goes_alone_until_two_at_once_were_answered() -> None:
-    rig = ErrandRig([Poll(address=0), Poll(address=10, phase=ROUND)], in_flight=16).run(2 * MS)
+@pytest.mark.parametrize("connections", [1, 2])
+def test_on_a_new_connection_it_goes_alone_until_two_at_once_were_answered(connections: int) -> None:
+    rig = ErrandRig(MANY, in_flight=16)
+    if connections == 2:
+        rig.run(S).reconnect()
+    begun, before = rig.now, len(rig.sent)
+    rig.run(begun + 2 * MS)
     rig.offer(write())
-    rig.run(4 * ROUND)
-    assert [(request.at, request.function) for request in rig.sent] == [(0, READ), (ROUND, WRITE), (2 * ROUND, READ)]
+    rig.run(begun + 3 * ROUND)
+    sent = [(request.at - begun, request.function) for request in rig.sent[before:]]
+    assert sent == [(0, READ), (ROUND, WRITE), *[(2 * ROUND, READ)] * 15]
 
 
 def test_a_device_that_closes_on_a_second_request_is_written_to_all_the_same() -> None:
@@ -212,32 +222,73 @@ def test_a_device_that_takes_four_of_sixteen_forgets_reads_and_no_write() -> Non
     assert {became[0].end for became in rig.all} == {"answered"}
 
 
+def test_what_a_device_took_once_is_forgotten_when_it_takes_less() -> None:
+    takes, waiting = 16, list[int]()
+
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        waiting[:] = [until for until in waiting if until > request.at]
+        if len(waiting) >= takes:
+            return []
+        waiting.append(request.at + ROUND)
+        return device(request)
+
+    rig = ErrandRig(MANY, answer, in_flight=16).run(5 * S)
+    takes = 4
+    rig.run(15 * S)
+    rig.adopt(MANY[:4])  # never more than it takes, so the window grows again
+    rig.run(900 * S)
+    assert rig.link.width() > takes
+    for at in range(20):
+        rig.run(900 * S + at * 100 * MS + MS)  # four are under way
+        rig.offer(write())
+    rig.run(905 * S)
+    assert [became[0].end for became in rig.all] == ["answered"] * 20
+
+
+def test_a_device_that_took_several_once_is_tried_with_several_again_and_again() -> None:
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        is_busy = 3 * S < request.at < 60 * S
+        return [] if is_busy and rig.link.under_way() > 1 else device(request)
+
+    rig = ErrandRig([Poll(address=10 * at, period=10 * MS, timeout=50 * MS) for at in range(2)], in_flight=2)
+    rig.answer = answer
+    rig.run(59 * S)
+    assert rig.counts["timeouts"] > 2  # it was tried
+    rig.run(200 * S)
+    assert rig.link.width() == 2
+
+
 def test_silence_after_it_tells_nothing_of_the_width_the_device_or_the_connection() -> None:
     rig = ErrandRig(MANY, only_reads, in_flight=16).run(S)
-    for _ in range(40):
-        rig.offer(write(), timeout=50 * MS)
-
-        rig.run(rig.now + 70 * MS)
+    rig.adopt(MANY[:8])
+    for at in range(40):
+        rig.run(S + at * 50 * MS + 2 * MS)
+        rig.offer(write(), timeout=20 * MS)  # every other time behind the reads
+    rig.run(4 * S)
+    assert len([request for request in rig.sent_of(WRITE) if request.at % (100 * MS) == 2 * MS]) == 20
     assert {became[0].end for became in rig.all} == {"timed-out"}
     assert rig.link.width() == 16
     assert (rig.stalls, rig.counts["probes"], rig.counts["overruns"]) == (0, 0, 0)
 
 
-def test_a_link_without_any_other_traffic_is_not_closed_for_it() -> None:
+def test_a_link_without_any_other_traffic_is_not_closed_for_it_nor_its_device_a_suspect() -> None:
     rig = ErrandRig([Poll(period=3600 * S)], only_reads).run(S)
     for _ in range(10):
         rig.offer(write())
         rig.run(rig.now + 400 * MS)
-    assert rig.stalls == 0
+    rig.run(3601 * S)
+    assert (rig.stalls, rig.counts["probes"], rig.counts["transactions"]) == (0, 0, 12)
 
 
-def test_reads_that_overtake_a_slow_write_are_no_disorder() -> None:
-    slow = 60 * MS
+@pytest.mark.parametrize("slow", [READ, WRITE])
+def test_reads_and_writes_that_overtake_each_other_are_no_disorder(slow: int) -> None:
     rig = ErrandRig(MANY, in_flight=16).run(S)
-    rig.answer = lambda request: device(request) if request.function == READ else [(slow, reply(request))]
-    for _ in range(20):
-        rig.offer(write())
-        rig.run(rig.now + 80 * MS)
+    rig.adopt(MANY[:8])
+    rig.answer = lambda request: [(40 * MS if request.function == slow else ROUND, reply(request))]
+    for at in range(20):
+        rig.run(S + at * 50 * MS + 2 * MS)
+        rig.offer(write())  # every other time behind the reads
+    rig.run(4 * S)
     assert [became[0].end for became in rig.all] == ["answered"] * 20
     assert rig.link.width() == 16
 
@@ -385,8 +436,7 @@ def test_a_plan_that_changes_meanwhile_does_no_harm(gap: int) -> None:
     rig = ErrandRig([Poll(unit=2), Poll(unit=1)]).run(1050 * MS)
     became = rig.offer(write())
     rig.run(rig.now + 2 * MS)
-    rig.link.adopt(*plan_of([Poll(unit=1, address=900, period=50 * MS, gap=gap)]), now=rig.now)
-    rig.wake = rig.now
+    rig.adopt([Poll(unit=1, address=900, period=50 * MS, gap=gap)])
     rig.run(2 * S)
     assert answered(became)
     assert len(rig.sent_of(WRITE)) == 1
@@ -471,7 +521,7 @@ EVENTS = ("write", "write-many", "read", "detach", "attach", "adopt", "deadline"
 def happens(rig: ErrandRig, event: str, value: int) -> bytes:
     """Offers an errand, or does something to the link; the PDU of the errand."""
     if event == "adopt":
-        rig.link.adopt(*plan_of([Poll(unit=1 + value % 3, period=50 * MS, gap=value % 2 * 10 * MS)]), now=rig.now)
+        rig.adopt([Poll(unit=1 + value % 3, period=50 * MS, gap=value % 2 * 10 * MS)])
     elif event == "attach":
         rig.reconnect()
     elif event == "detach":
