@@ -262,9 +262,9 @@ def test_silence_after_it_tells_nothing_of_the_width_the_device_or_the_connectio
     rig = ErrandRig(MANY, only_reads, in_flight=16).run(S)
     rig.adopt(MANY[:8])
     for at in range(40):
-        rig.run(S + at * 50 * MS + 2 * MS)
+        rig.run(2 * S + at * 50 * MS + 2 * MS)
         rig.offer(write(), timeout=20 * MS)  # every other time behind the reads
-    rig.run(4 * S)
+    rig.run(5 * S)
     assert len([request for request in rig.sent_of(WRITE) if request.at % (100 * MS) == 2 * MS]) == 20
     assert {became[0].end for became in rig.all} == {"timed-out"}
     assert rig.link.width() == 16
@@ -286,7 +286,7 @@ def test_reads_and_writes_that_overtake_each_other_are_no_disorder(slow: int) ->
     rig.adopt(MANY[:8])
     rig.answer = lambda request: [(40 * MS if request.function == slow else ROUND, reply(request))]
     for at in range(20):
-        rig.run(S + at * 50 * MS + 2 * MS)
+        rig.run(2 * S + at * 50 * MS + 2 * MS)
         rig.offer(write())  # every other time behind the reads
     rig.run(4 * S)
     assert [became[0].end for became in rig.all] == ["answered"] * 20
