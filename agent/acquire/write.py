@@ -114,7 +114,8 @@ def _number_data(name: str, tag: Tag, value: Value) -> bytes:
     elif raw.denominator == 1:
         bits = _integer_bits(name, tag, value, raw.numerator)
     else:
-        raise RefusedError(f"{name}: {value} is no whole number of {abs(tag.scale):g}; {_neighbours(tag, raw)}")
+        steps = "" if abs(tag.scale) == 1 else f" of {abs(tag.scale):g}"
+        raise RefusedError(f"{name}: {value} is no whole number{steps}; {_neighbours(tag, raw)}")
     if tag.table is Table.COIL or tag.type is ValueType.BITS:
         return struct.pack(">H", bits)
     return codec.encode_value(tag.type, tag.order, bits)
