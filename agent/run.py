@@ -68,10 +68,10 @@ class Gateway:
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
         tags, requests, buses = self.plan_size
         log.info("%s: %d tags in %d requests on %d bus%s", self.name, tags, requests, buses, "" if buses == 1 else "es")
+        waiter = self._waiter(stop)  # who finds a port taken finds who has it
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()
-        waiter = self._waiter(stop)
         try:
             while not stop.raised and (end_ns is None or boot_ns() < end_ns):
                 wake_ns = self.turn(boot_ns())
