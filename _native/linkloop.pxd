@@ -19,7 +19,7 @@ cdef extern from "core/flights.h" nogil:
 cdef extern from "core/link.h" nogil:
     ctypedef struct ft_link:
         ft_flights flights
-        ft_plan *plan
+        ft_plan *shown_plan
         ft_ring ring
         ft_counts counts
         ft_histogram lateness

@@ -57,6 +57,7 @@ typedef struct ft_plan {
     ft_turn *turns;         /* one for each block */
     ft_device *devices;
     ft_sample *scratch;     /* most_records */
+    struct ft_plan *before; /* once it is replaced: another one that is, or NULL (slots.h) */
 } ft_plan;
 
 /* A copy of the arrays, or NULL: no memory, or (*bad >= 0) block number *bad would read or write out of bounds. */

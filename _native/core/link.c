@@ -355,6 +355,7 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
     ft_plan *before = link->plan;
     abandon(link, 0, now);
     link->plan = plan;
+    atomic_store_explicit(&link->shown_plan, plan, memory_order_release);
     for (uint32_t i = 0; i < plan->block_count; i++)
         plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
     return before;

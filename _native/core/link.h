@@ -34,6 +34,7 @@
 typedef struct ft_link {
     ft_flights flights;
     ft_plan *plan;
+    _Atomic(ft_plan *) shown_plan; /* the same for other threads */
     ft_ring ring;
     ft_silence silence;
     ft_counts counts;
