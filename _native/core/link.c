@@ -170,7 +170,7 @@ static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now
 static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
 {
     uint32_t number = link->plan->blocks[flight->block].device;
-    int64_t cost_ns = (now - flight->sent_ns) / link->width; /* the others go on meanwhile */
+    int64_t cost_ns = (flight->deadline_ns - flight->sent_ns) / link->width; /* the others go on meanwhile */
     if (flight->murmured)
         ft_silence_murmurs(&link->plan->devices[number], now);
     else if (!is_asked(link, number) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))

@@ -18,7 +18,7 @@ typedef struct ft_slots {
     _Atomic int lost_errno;           /* why; 0: end of file */
     _Atomic int failed;               /* set: there is no port, tell it in the samples */
     _Atomic(ft_plan *) offered_plan;
-    _Atomic(ft_plan *) retired_plans; /* to be freed by their owner: the last one, and through its `before` the others */
+    _Atomic(ft_plan *) retired_plans; /* linked, to be freed by their owner */
 } ft_slots;
 
 static inline void ft_slots_init(ft_slots *slots)
@@ -31,30 +31,22 @@ static inline void ft_slots_init(ft_slots *slots)
     atomic_init(&slots->retired_plans, NULL);
 }
 
-/* The loop's side: `plan` (NULL: none) was replaced. There may be several before their owner looks. */
-static inline void ft_slots_retire(ft_slots *slots, ft_plan *plan)
+/* The loop's side: these plans (NULL: none) were replaced. They go before those that their owner has not taken yet. */
+static inline void ft_slots_retire(ft_slots *slots, ft_plan *plans)
 {
-    if (!plan)
+    ft_plan *last = plans;
+    if (!plans)
         return;
-    plan->before = atomic_load(&slots->retired_plans);
-    while (!atomic_compare_exchange_weak(&slots->retired_plans, &plan->before, plan))
-        ;
-}
-
-static inline void ft_slots_free_retired(ft_slots *slots)
-{
-    ft_plan *plan = atomic_exchange(&slots->retired_plans, NULL);
-    while (plan) {
-        ft_plan *before = plan->before;
-        ft_plan_free(plan);
-        plan = before;
-    }
+    while (last->next)
+        last = last->next;
+    last->next = atomic_exchange(&slots->retired_plans, NULL);
+    atomic_store(&slots->retired_plans, plans);
 }
 
 /* The owner's side. Takes the plan over; frees those that were replaced before. */
 static inline void ft_slots_offer_plan(ft_slots *slots, ft_plan *plan)
 {
-    ft_slots_free_retired(slots);
+    ft_plan_free(atomic_exchange(&slots->retired_plans, NULL));
     ft_plan_free(atomic_exchange(&slots->offered_plan, plan));
 }
 
@@ -77,7 +69,7 @@ static inline int ft_slots_take_lost(ft_slots *slots, int *why)
 static inline void ft_slots_free(ft_slots *slots)
 {
     ft_plan_free(atomic_load(&slots->offered_plan));
-    ft_slots_free_retired(slots);
+    ft_plan_free(atomic_load(&slots->retired_plans));
 }
 
 #endif
