@@ -102,6 +102,7 @@ def test_on_an_idle_line_it_goes_at_once() -> None:
     rig.run(2 * S)
     assert answered(became) == write(7)[1:-2]
     assert became[0].sent_ns == S
+    assert S < became[0].done_ns < S + 10 * MS
 
 
 def test_offered_within_a_transaction_it_goes_right_after_ahead_of_what_is_due() -> None:

@@ -467,6 +467,36 @@ def test_an_answer_that_stops_in_its_middle_costs_the_connection_for_its_end_is_
     assert rig.counts["ok"] >= 40
 
 
+def test_one_that_stops_right_behind_another_does_so_too() -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        asked.append(request)
+        if request.number < 2 or rig.connection > 0:
+            return QUICK(request)
+        return [(5 * MS, answer_to(asked[2]) + answer_to(request)[:10])] if request.number == 3 else []
+
+    rig = LinkRig([Poll(), Poll(address=10)], in_flight=2)
+    rig.answer = answer
+    rig.run(5 * S)
+    assert rig.wrong == []
+    assert (rig.stalls, rig.counts["timeouts"]) == (1, 2)  # its own, and what was asked behind it
+
+
+def test_a_frame_that_nobody_asked_for_is_counted_and_a_new_connection_begins_with_a_frame() -> None:
+    noise = b"\xff" * 12
+    foreign = frame(0x5555, 1, b"\x03\x02\x00\x01")
+    rig = LinkRig([Poll(period=S)], QUICK).run(100 * MS)
+    rig.put(rig.now, noise)
+    rig.run(200 * MS)
+    rig.reconnect()
+    rig.put(rig.now, foreign)
+    rig.run(300 * MS)
+    assert rig.quirks == {
+        "late": 0, "foreign": 1, "misfits": 0, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + len(foreign)
+    }  # fmt: skip
+
+
 def test_bytes_for_no_plan_and_no_connection_are_nothing() -> None:
     link = VirtualLink(in_flight=4)
     assert link.step(0, b"\x00" * 300) == (b"", 2**63 - 1, False)
