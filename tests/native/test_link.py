@@ -483,17 +483,17 @@ def test_one_that_stops_right_behind_another_does_so_too() -> None:
     assert (rig.stalls, rig.counts["timeouts"]) == (1, 2)  # its own, and what was asked behind it
 
 
-def test_a_frame_that_nobody_asked_for_is_counted_and_a_new_connection_begins_with_a_frame() -> None:
-    noise = b"\xff" * 12
-    foreign = frame(0x5555, 1, b"\x03\x02\x00\x01")
-    rig = LinkRig([Poll(period=S)], QUICK).run(100 * MS)
+def test_frames_that_nobody_asked_for_are_counted_and_a_new_connection_begins_with_one() -> None:
+    noise, other, foreign = b"\xff" * 12, b"\x03\x02\x00\x01", frame(0x5555, 1, b"\x03\x02\x00\x01")
+    rig = LinkRig([Poll(period=S)], lambda request: [(MS, frame(request.transaction, 9, other)), *QUICK(request)])
+    rig.run(100 * MS)
     rig.put(rig.now, noise)
     rig.run(200 * MS)
     rig.reconnect()
     rig.put(rig.now, foreign)
     rig.run(300 * MS)
     assert rig.quirks == {
-        "late": 0, "foreign": 1, "misfits": 0, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + len(foreign)
+        "late": 0, "foreign": 1, "misfits": 1, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + 2 * len(foreign)
     }  # fmt: skip
 
 
