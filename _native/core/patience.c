@@ -43,7 +43,8 @@ void ft_patience_observe(ft_patience *patience, int64_t took_ns)
 
 void ft_patience_late(ft_patience *patience, int64_t took_ns)
 {
-    patience->slowest_ns = ft_most(patience->slowest_ns, took_ns);
+    if (took_ns <= FT_LATE_MOST_NS) /* else the host stood still */
+        patience->slowest_ns = ft_most(patience->slowest_ns, took_ns);
 }
 
 /* Doubled with each failure: a device that has become slower is waited for as long as the configuration allows. */

@@ -55,3 +55,19 @@ def test_in_the_middle_of_an_answer_it_is_not_taken_for_the_adapters_own_silence
     before = len(rig.good())
     rig.run(rig.now + 2 * S)
     assert len(rig.good()) - before >= 250
+
+
+def test_a_late_answer_that_was_found_after_it_makes_no_timeout_longer() -> None:
+    def late(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return paced(answer_to(request), 100 * MS) if number == 300 else only(1)(request, number)
+
+    rig = Rig([bus_rig.Poll(timeout=S)], late, ring_bits=14).run(30 * S + 60 * MS)
+    assert (len(rig.sent), rig.counts["timeouts"]) == (301, 1)
+    rig.now += HOURS
+    rig.run(rig.now + 30 * S)
+    assert rig.counts["stale_discarded"] == 1
+    rig.answer = only()
+    rig.run(rig.now + 110 * MS)
+    failed = rig.samples[-1]
+    assert failed.quality == bus_rig.COMM_FAIL
+    assert failed.time_ns - rig.sent[-1][0] < 100 * MS
