@@ -146,6 +146,7 @@ static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now
 {
     ft_plan *plan = link->plan;
     learn_width(link, at);
+    link->noise_answered = link->flights.counts.noise_bytes;
     ft_flight flight = land(link, at, 0, now);
     const ft_block *block = &plan->blocks[flight.block];
     ft_turn *turn = &plan->turns[flight.block];
@@ -227,6 +228,11 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
         }
     }
     count_noise(link);
+}
+
+static int babbles(const ft_link *link)
+{
+    return link->flights.counts.noise_bytes - link->noise_answered > FT_BABBLE_BYTES;
 }
 
 /* ---- requests ---- */
@@ -317,7 +323,7 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
         return FT_NEVER;
     if (n > 0)
         hear(link, now, bytes, n);
-    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after;
+    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
     return out->is_stalled ? FT_NEVER : fill(link, now, out);
 }
 
@@ -371,6 +377,7 @@ void ft_link_attach(ft_link *link, int64_t now)
     link->silence = (ft_silence){0};
     link->rounds = 0;
     link->round_ns = now;
+    link->noise_answered = link->flights.counts.noise_bytes;
     set_width(link, 1);
     if (!link->plan)
         return;

@@ -11,6 +11,7 @@ from links import COMM_FAIL, EXCEPTION, GOOD, MS, LinkRig, Poll, Request, S, aft
 from agent._native.linkloop import MOST_IN_FLIGHT, VirtualLink
 
 QUICK = after(5 * MS)
+NOISE_MOST = 65_536  # bytes since the last answer
 MANY = [Poll(address=10 * at) for at in range(16)]
 
 
@@ -495,6 +496,18 @@ def test_frames_that_nobody_asked_for_are_counted_and_a_new_connection_begins_wi
     assert rig.quirks == {
         "late": 0, "foreign": 1, "misfits": 1, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + 2 * len(foreign)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "stalls"), [(silent, 5), (QUICK, 0)])
+def test_a_peer_that_only_babbles_costs_its_connection_one_that_answers_too_keeps_it(
+    answer: Callable[[Request], list[tuple[int, bytes]]], stalls: int
+) -> None:
+    rig = LinkRig([Poll(period=10 * MS)], answer)
+    for _ in range(5 * (NOISE_MOST // 1000 + 1)):
+        rig.put(rig.now, bytes([0xFF]) * 1000)
+        rig.run(rig.now + 3 * MS)
+    assert rig.stalls == stalls
+    assert rig.wrong == []
 
 
 def test_bytes_for_no_plan_and_no_connection_are_nothing() -> None:
