@@ -117,7 +117,7 @@ def test_a_line_whose_port_ended_rests_until_there_is_another(port: Port, bell: 
 @pytest.mark.parametrize("port", [half_closed, closed, reset])
 def test_a_link_whose_connection_ended_rests_until_there_is_another(port: Port, bell: int, stack: ExitStack) -> None:
     lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    loop = LinkLoop([(4, 0, 10)], bell, lost)
+    loop = LinkLoop([(4, 0, 10)], bell, lost, bell)
     loop.adopt(0, *links.plan_of([links.Poll(period=10 * S)]))
     ends = port(stack)
     with running(loop):
@@ -133,7 +133,7 @@ def test_a_link_whose_connection_ended_rests_until_there_is_another(port: Port, 
 
 
 def test_a_link_that_is_silent_rests(bell: int, stack: ExitStack) -> None:
-    loop = LinkLoop([(4, 0, 10)], bell, bell)
+    loop = LinkLoop([(4, 0, 10)], bell, bell, bell)
     loop.adopt(0, *links.plan_of([links.Poll(period=S, timeout=10 * S), links.Poll(unit=2, phase=5 * S)]))
     ends = half_closed(stack)
     with running(loop):

@@ -43,11 +43,11 @@ def test_a_dead_device_of_a_link_is_probed_as_often_as_before(hours: int) -> Non
 
 
 def test_in_the_middle_of_an_answer_it_is_not_taken_for_the_adapters_own_silence() -> None:
-    rig = Rig([bus_rig.Poll(unit=1), bus_rig.Poll(unit=2)], only(1, 2)).run(310 * MS)
+    rig = Rig([bus_rig.Poll(unit=unit, timeout=60 * S) for unit in (1, 2)], only(1, 2)).run(310 * MS)
     asked = len(rig.sent)
     rig.run(400 * MS + 8 * CHAR_NS + QUIET_NS + 20 * CHAR_NS)
     assert (len(rig.sent), rig.counts["ok"]) == (asked + 1, asked)  # a piece of the answer has come
-    rig.now += 60 * S
+    rig.now += 50 * S
     rig.run(rig.now + S)
     assert rig.counts["timeouts"] == 0
     damaged = len(rig.sent)

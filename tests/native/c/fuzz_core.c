@@ -169,11 +169,16 @@ static int64_t step_link(world *w, const uint8_t *bytes, size_t n)
     return wake;
 }
 
+static ft_errands *errands_of(world *w)
+{
+    return w->kind == LINK ? &w->link.errands : &w->bus.errands;
+}
+
 static void collect(world *w)
 {
     ft_errand done;
     for (uint32_t slot = 0; slot < FT_ERRANDS; slot++)
-        if (ft_errand_take(&w->bus.errands, slot, &done) && w->offered[slot]-- != 1)
+        if (ft_errand_take(errands_of(w), slot, &done) && w->offered[slot]-- != 1)
             wrong("nobody offered the errand", slot);
 }
 
@@ -250,10 +255,8 @@ static void offer(world *w, happenings *h)
     static const uint8_t FUNCTIONS[] = {FT_READ_HOLDING, FT_WRITE_REGISTER, FT_DIAGNOSTICS, FT_READ_DEVICE};
     uint8_t pdu[5] = {FUNCTIONS[take(h) % 4], 0, 0, 0, 1};
     uint8_t adu[FT_MAX_TCP];
-    size_t n = ft_frame(FT_RTU, 0, (uint8_t)(take(h) % 5), pdu, sizeof pdu, adu);
-    if (w->kind == LINK)
-        return;
-    int slot = ft_errand_offer(&w->bus.errands, adu, n, take(h) % 2 ? n : 0, (1 + take(h)) * MS, w->now + take(h) * 50 * MS);
+    size_t n = ft_frame(w->kind == LINK ? FT_TCP : FT_RTU, 0, (uint8_t)(take(h) % 5), pdu, sizeof pdu, adu);
+    int slot = ft_errand_offer(errands_of(w), adu, n, take(h) % 2 ? n : 0, (1 + take(h)) * MS, w->now + take(h) * 50 * MS);
     if (slot >= 0 && ++w->offered[slot] != 1)
         wrong("a slot was given away twice", slot);
     ft_bus_nudge(&w->bus, w->now);

@@ -263,31 +263,36 @@ static size_t drain(void)
 }
 
 typedef struct errands {
-    int out[LINES][FT_ERRANDS];
+    int out[PORTS][FT_ERRANDS];
     unsigned done;
 } errands;
 
-static void offer(errands *all, uint32_t line, unsigned value)
+static void offer(errands *all, uint32_t port, unsigned value)
 {
+    enum ft_framing framing = port < LINES ? FT_RTU : FT_TCP;
     uint8_t pdu[5] = {FT_WRITE_REGISTER, 0, 1, (uint8_t)(value >> 8), (uint8_t)value};
     uint8_t adu[FT_MAX_TCP];
     struct timespec now;
     clock_gettime(CLOCK_BOOTTIME, &now);
-    size_t n = ft_frame(FT_RTU, 0, (uint8_t)(1 + value % UNITS), pdu, sizeof pdu, adu);
-    int slot = ft_loop_offer(lines, line, adu, n, n, 20 * MS, now.tv_sec * INT64_C(1000000000) + now.tv_nsec + 500 * MS);
-    if (slot >= 0 && all->out[line][slot]++)
+    size_t n = ft_frame(framing, 0, (uint8_t)(1 + value % UNITS), pdu, sizeof pdu, adu);
+    int64_t until = now.tv_sec * INT64_C(1000000000) + now.tv_nsec + 500 * MS;
+    int slot = port < LINES ? ft_loop_offer(lines, port, adu, n, n, 20 * MS, until)
+                            : ft_linkloop_offer(links, port - LINES, adu, n, n, 20 * MS, until);
+    if (slot >= 0 && all->out[port][slot]++)
         fail("a slot was given away twice", slot);
 }
 
-static void collect(errands *all, uint32_t line)
+static void collect(errands *all, uint32_t port)
 {
+    ft_errands *errands = port < LINES ? &lines->lines[port].bus.errands : &links->links[port - LINES].link.errands;
+    size_t head = port < LINES ? 1 : FT_MBAP_BYTES;
     ft_errand done;
     for (uint32_t slot = 0; slot < FT_ERRANDS; slot++) {
-        if (!ft_loop_take_done(lines, line, slot, &done))
+        if (!ft_errand_take(errands, slot, &done))
             continue;
-        if (--all->out[line][slot] != 0 || done.end >= FT_ERRAND_ENDS)
+        if (--all->out[port][slot] != 0 || done.end >= FT_ERRAND_ENDS)
             fail("an errand that nobody has offered", slot);
-        if (done.end == FT_ERRAND_ANSWERED && memcmp(done.pdu, done.request + 1, done.pdu_bytes) != 0)
+        if (done.end == FT_ERRAND_ANSWERED && memcmp(done.pdu, done.request + head, done.pdu_bytes) != 0)
             fail("a wrong answer to an errand", slot);
         all->done++;
     }
@@ -301,7 +306,7 @@ int main(void)
     size_t good = 0;
     signal(SIGPIPE, SIG_IGN);
     lines = ft_loop_new(LINES);
-    links = ft_linkloop_new(LINKS, lines->consumer_fd, eventfd(0, EFD_NONBLOCK));
+    links = ft_linkloop_new(LINKS, lines->consumer_fd, eventfd(0, EFD_NONBLOCK), lines->errand_fd);
     for (uint32_t i = 0; i < LINES; i++)
         ft_loop_line(lines, i, &(ft_wire){FT_RTU, 1000, 100000}, RING_BITS);
     for (uint32_t i = 0; i < LINKS; i++)
@@ -316,9 +321,9 @@ int main(void)
         good += drain();
         if (next_random(&state) % 64 == 0)
             replan(&state);
-        for (uint32_t line = 0; line < LINES; line++) {
-            offer(&all, line, next_random(&state));
-            collect(&all, line);
+        for (uint32_t port = 0; port < PORTS; port++) {
+            offer(&all, port, next_random(&state));
+            collect(&all, port);
         }
         sched_yield();
     }
