@@ -80,7 +80,7 @@ cdef extern from "core/bus.h" nogil:
         int64_t quiet_ns
     ctypedef struct ft_bus:
         ft_ring ring
-        ft_plan *plan
+        ft_plan *shown_plan
         ft_counts counts
         ft_histogram lateness
         ft_errands errands
@@ -131,9 +131,12 @@ cdef extern from "core/trace.h" nogil:
     void ft_trace_add(ft_trace *trace, int64_t now, int way, const uint8_t *bytes, size_t n)
     size_t ft_trace_copy(ft_trace *trace, uint64_t *out)
 
+cdef extern from "core/slots.h" nogil:
+    enum:
+        FT_NO_PORT
+
 cdef extern from "core/busloop.h" nogil:
     enum:
-        FT_NO_FD
         FT_CALL_COUNT
     ctypedef struct ft_line:
         ft_bus bus

@@ -76,11 +76,12 @@ cdef tuple read_counts(const ft_counts *counts):
 
 cdef tuple bus_counts(ft_bus *bus):
     """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
+    cdef ft_plan *plan = bus.shown_plan  # nothing frees it while the GIL is held
     cdef uint32_t i
     devices = []
-    if bus.plan != NULL:
-        for i in range(bus.plan.device_count):
-            devices.append(read_counts(&bus.plan.devices[i].counts))
+    if plan != NULL:
+        for i in range(plan.device_count):
+            devices.append(read_counts(&plan.devices[i].counts))
     return read_counts(&bus.counts), devices, ft_ring_dropped(&bus.ring)
 
 
@@ -103,11 +104,12 @@ cdef tuple read_mishap(const ft_mishap *mishap):
 
 cdef tuple bus_statistics(ft_bus *bus):
     """How late polls were; of each device how long its answers took, and its last mishap."""
+    cdef ft_plan *plan = bus.shown_plan  # nothing frees it while the GIL is held
     cdef uint32_t i
     devices = []
-    if bus.plan != NULL:
-        for i in range(bus.plan.device_count):
-            devices.append((read_histogram(&bus.plan.devices[i].answers), read_mishap(&bus.plan.devices[i].mishap)))
+    if plan != NULL:
+        for i in range(plan.device_count):
+            devices.append((read_histogram(&plan.devices[i].answers), read_mishap(&plan.devices[i].mishap)))
     return read_histogram(&bus.lateness), devices
 
 
@@ -362,7 +364,7 @@ cdef class BusLoop:
         """The port that the line has lost and the errno of it (0: end of file), or None."""
         cdef int why = 0
         cdef int fd = ft_loop_take_lost(self.loop, self.line(line), &why)
-        return None if fd == FT_NO_FD else (fd, why)
+        return None if fd == FT_NO_PORT else (fd, why)
 
     def offer(self, line, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns):
         """Carry out `request`, a whole frame, once, before `deadline_ns` or not at all; `answer_bytes`: of the normal

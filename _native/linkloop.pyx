@@ -26,21 +26,23 @@ cdef uint32_t checked_width(object width) except 0:
 
 cdef tuple link_counts(ft_link *link):
     """Counters of the link, of each of its devices, and the samples its full ring dropped."""
+    cdef ft_plan *plan = link.shown_plan  # nothing frees it while the GIL is held
     cdef uint32_t i
     devices = []
-    if link.plan != NULL:
-        for i in range(link.plan.device_count):
-            devices.append(read_counts(&link.plan.devices[i].counts))
+    if plan != NULL:
+        for i in range(plan.device_count):
+            devices.append(read_counts(&plan.devices[i].counts))
     return read_counts(&link.counts), devices, ft_ring_dropped(&link.ring)
 
 
 cdef tuple link_statistics(ft_link *link):
     """How late polls were; of each device how long its answers took, and its last mishap."""
+    cdef ft_plan *plan = link.shown_plan  # nothing frees it while the GIL is held
     cdef uint32_t i
     devices = []
-    if link.plan != NULL:
-        for i in range(link.plan.device_count):
-            devices.append((read_histogram(&link.plan.devices[i].answers), read_mishap(&link.plan.devices[i].mishap)))
+    if plan != NULL:
+        for i in range(plan.device_count):
+            devices.append((read_histogram(&plan.devices[i].answers), read_mishap(&plan.devices[i].mishap)))
     return read_histogram(&link.lateness), devices
 
 

@@ -163,10 +163,16 @@ static void learn(ft_bus *bus, ft_turn *turn, int64_t now)
         ft_rhythm_adjust(rhythm, 0);
 }
 
+/* Time that an answer took beyond that was the host's, which stood still. */
+static int64_t most_ns(const ft_bus *bus)
+{
+    return 2 * bus->timeout_ns;
+}
+
 static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
 {
     int64_t wire_ns = ((int64_t)bus->ask.request_bytes + bus->ask.shape.bytes) * bus->wire.char_ns;
-    ft_patience_observe(&device->patience, ft_most(0, now - bus->sent_ns - wire_ns));
+    ft_patience_observe(&device->patience, ft_least(ft_most(0, now - bus->sent_ns - wire_ns), most_ns(bus)));
     if (!bus->predicted || bus->looks > 1)
         ft_pieces_observe(&bus->pieces, bus->pause_ns);
 }
@@ -241,7 +247,7 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
     note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : bus->seen.n ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, now);
     if (bus->master.heard > bus->late_bytes)
         ft_silence_murmurs(device, now);
-    else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, now - bus->sent_ns, now))
+    else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, ft_least(now - bus->sent_ns, most_ns(bus)), now))
         ft_fail_tags(bus, block->device, bus->current, now);
 }
 

@@ -131,6 +131,7 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
 {
     int is_refused = answer->pdu[0] > FT_EXCEPTION_BIT;
     ft_width_learn(link, answer->at);
+    link->noise_answered = link->flights.counts.noise_bytes;
     ft_flight flight = land(link, answer->at, 0, now);
     count(link, device_of(link, flight.block), is_refused ? FT_N_EXCEPTIONS : FT_N_OK, 1);
     if (flight.block != FT_NO_BLOCK)
@@ -145,7 +146,7 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
 static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
 {
     uint32_t number = link->plan->blocks[flight->block].device;
-    int64_t cost_ns = (now - flight->sent_ns) / link->width; /* the others go on meanwhile */
+    int64_t cost_ns = (flight->deadline_ns - flight->sent_ns) / link->width; /* the others go on meanwhile */
     if (flight->murmured)
         ft_silence_murmurs(&link->plan->devices[number], now);
     else if (!is_asked(link, number, 1) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
@@ -210,6 +211,11 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
         }
     }
     count_noise(link);
+}
+
+static int babbles(const ft_link *link)
+{
+    return link->flights.counts.noise_bytes - link->noise_answered > FT_BABBLE_BYTES;
 }
 
 /* ---- requests ---- */
@@ -339,7 +345,7 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
     }
     if (n > 0)
         hear(link, now, bytes, n);
-    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after;
+    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
     int64_t wake = ft_errands_expire(&link->errands, now);
     return out->is_stalled ? FT_NEVER : ft_least(wake, fill(link, now, out));
 }
@@ -389,6 +395,7 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
     ft_plan *before = link->plan;
     abandon_polls(link, 0, now);
     link->plan = plan;
+    atomic_store_explicit(&link->shown_plan, plan, memory_order_release);
     for (uint32_t at = 0; at < link->flights.count; at++) /* errands do not depend on the plan */
         link->flights.flight[at].block = ft_linkdetour_block(plan, link->flights.flight[at].unit);
     for (uint32_t i = 0; i < plan->block_count; i++)
@@ -403,6 +410,7 @@ void ft_link_attach(ft_link *link, int64_t now)
     link->silence = (ft_silence){0};
     link->rounds = 0;
     link->round_ns = now;
+    link->noise_answered = link->flights.counts.noise_bytes;
     ft_width_begin(link);
     if (!link->plan)
         return;

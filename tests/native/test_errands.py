@@ -5,7 +5,7 @@ import random
 import struct
 
 import pytest
-from bus_rig import CHAR_NS, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
+from bus_rig import CHAR_NS, LOOP_BACK, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
 from errands import Done, Offers, answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,6 +77,7 @@ def test_on_an_idle_line_it_goes_at_once() -> None:
     rig.run(2 * S)
     assert answered(became) == write(7)[1:-2]
     assert became[0].sent_ns == S
+    assert S < became[0].done_ns < S + 10 * MS
 
 
 def test_offered_within_a_transaction_it_goes_right_after_ahead_of_what_is_due() -> None:
@@ -405,6 +406,18 @@ def test_every_errand_has_one_outcome_and_is_sent_once_at_most(events: list[tupl
     for request, [done] in zip(requests, rig.all, strict=True):
         assert done.end != "answered" or done.pdu == reply(request)[1:-2]
     assert not rig.wrong()
+
+
+@pytest.mark.parametrize("data_bytes", [250, 251, 254])
+def test_an_answer_that_no_frame_holds_is_not_taken(data_bytes: int) -> None:
+    rig = ErrandRig(
+        [Poll()], lambda request, _: paced(request if request[1] == LOOP_BACK else reply(request), QUIET_NS)
+    )
+    rig.run(1050 * MS)
+    request = with_crc(bytes([1, LOOP_BACK, 0, 0, *range(data_bytes)]))
+    became = rig.offer(request, size=len(request))
+    rig.run(5 * S)
+    assert [done.end for done in became] == ["answered" if data_bytes == 250 else "timed-out"]
 
 
 def test_what_cannot_be_an_errand_is_refused() -> None:

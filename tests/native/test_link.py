@@ -11,6 +11,7 @@ from links import COMM_FAIL, EXCEPTION, GOOD, MS, LinkRig, Poll, Request, S, aft
 from agent._native.linkloop import MOST_IN_FLIGHT, VirtualLink
 
 QUICK = after(5 * MS)
+NOISE_MOST = 65_536  # bytes since the last answer
 MANY = [Poll(address=10 * at) for at in range(16)]
 
 
@@ -465,6 +466,48 @@ def test_an_answer_that_stops_in_its_middle_costs_the_connection_for_its_end_is_
     assert rig.wrong == []
     assert rig.stalls == rig.counts["timeouts"] == 1
     assert rig.counts["ok"] >= 40
+
+
+def test_one_that_stops_right_behind_another_does_so_too() -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        asked.append(request)
+        if request.number < 2 or rig.connection > 0:
+            return QUICK(request)
+        return [(5 * MS, answer_to(asked[2]) + answer_to(request)[:10])] if request.number == 3 else []
+
+    rig = LinkRig([Poll(), Poll(address=10)], in_flight=2)
+    rig.answer = answer
+    rig.run(5 * S)
+    assert rig.wrong == []
+    assert (rig.stalls, rig.counts["timeouts"]) == (1, 2)  # its own, and what was asked behind it
+
+
+def test_frames_that_nobody_asked_for_are_counted_and_a_new_connection_begins_with_one() -> None:
+    noise, other, foreign = b"\xff" * 12, b"\x03\x02\x00\x01", frame(0x5555, 1, b"\x03\x02\x00\x01")
+    rig = LinkRig([Poll(period=S)], lambda request: [(MS, frame(request.transaction, 9, other)), *QUICK(request)])
+    rig.run(100 * MS)
+    rig.put(rig.now, noise)
+    rig.run(200 * MS)
+    rig.reconnect()
+    rig.put(rig.now, foreign)
+    rig.run(300 * MS)
+    assert rig.quirks == {
+        "late": 0, "foreign": 1, "misfits": 1, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + 2 * len(foreign)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "stalls"), [(silent, 5), (QUICK, 0)])
+def test_a_peer_that_only_babbles_costs_its_connection_one_that_answers_too_keeps_it(
+    answer: Callable[[Request], list[tuple[int, bytes]]], stalls: int
+) -> None:
+    rig = LinkRig([Poll(period=10 * MS)], answer)
+    for _ in range(5 * (NOISE_MOST // 1000 + 1)):
+        rig.put(rig.now, bytes([0xFF]) * 1000)
+        rig.run(rig.now + 3 * MS)
+    assert rig.stalls == stalls
+    assert rig.wrong == []
 
 
 def test_bytes_for_no_plan_and_no_connection_are_nothing() -> None:
