@@ -12,7 +12,7 @@ cdef extern from "<stdlib.h>" nogil:
 # What a tuple of counters means, in the order of enum ft_bus_count.
 COUNTERS = (
     "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "ambiguous", "overruns", "busy_ns",
-    "barriers", "probes", "noise_bytes", "collisions",
+    "barriers", "probes", "noise_bytes", "collisions", "bytes_sent", "bytes_heard",
 )
 # Up to how many microseconds each class of a histogram reaches.
 HISTOGRAM_LIMITS_US = tuple([ft_histogram_limit_us(i) for i in range(<int> FT_HISTOGRAM_CLASSES)])
@@ -74,18 +74,33 @@ cdef tuple read_counts(const ft_counts *counts):
     return tuple(read)
 
 
+cdef list device_counts(ft_plan *plan):
+    """Counters of each device of a plan, which may be NULL."""
+    cdef uint32_t i
+    read = []
+    if plan != NULL:
+        for i in range(plan.device_count):
+            read.append(read_counts(&plan.devices[i].counts))
+    return read
+
+
+cdef list device_suspects(ft_plan *plan):
+    """Of each device whether it has been silent for so long that it is only probed."""
+    cdef uint32_t i
+    read = []
+    if plan != NULL:
+        for i in range(plan.device_count):
+            read.append(bool(plan.devices[i].is_suspect))
+    return read
+
+
 cdef tuple bus_counts(ft_bus *bus):
     """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
-    cdef uint32_t i
-    devices = []
-    if bus.plan != NULL:
-        for i in range(bus.plan.device_count):
-            devices.append(read_counts(&bus.plan.devices[i].counts))
-    return read_counts(&bus.counts), devices, ft_ring_dropped(&bus.ring)
+    return read_counts(&bus.counts), device_counts(bus.plan), ft_ring_dropped(&bus.ring)
 
 
 cdef tuple read_histogram(const ft_histogram *histogram):
-    cdef uint32_t out[FT_HISTOGRAM_CLASSES]
+    cdef uint64_t out[FT_HISTOGRAM_CLASSES]
     cdef int i
     ft_histogram_read(histogram, out)
     read = []
@@ -95,20 +110,29 @@ cdef tuple read_histogram(const ft_histogram *histogram):
 
 
 cdef tuple read_mishap(const ft_mishap *mishap):
-    """Time, kind, detail, bytes; kind 0: none."""
+    """Time, kind, detail, bytes, and what was asked for: unit, function, address, quantity; kind 0: none."""
     cdef ft_mishap_seen seen
     ft_mishap_read(mishap, &seen)
-    return seen.time_ns, seen.kind, seen.detail, (<const char *> seen.bytes)[:seen.n]
+    asked = seen.asked.unit, seen.asked.function, seen.asked.address, seen.asked.quantity
+    return seen.time_ns, seen.kind, seen.detail, (<const char *> seen.bytes)[:seen.n], asked
+
+
+cdef list device_statistics(ft_plan *plan):
+    """Histograms of the round trips and turnarounds of each device of a plan, which may be NULL, and its last mishap."""
+    cdef uint32_t i
+    cdef ft_device *device
+    read = []
+    if plan != NULL:
+        for i in range(plan.device_count):
+            device = &plan.devices[i]
+            times = read_histogram(&device.round_trips), read_histogram(&device.turnarounds)
+            read.append((*times, read_mishap(&device.mishap)))
+    return read
 
 
 cdef tuple bus_statistics(ft_bus *bus):
-    """How late polls were; of each device how long its answers took, and its last mishap."""
-    cdef uint32_t i
-    devices = []
-    if bus.plan != NULL:
-        for i in range(bus.plan.device_count):
-            devices.append((read_histogram(&bus.plan.devices[i].answers), read_mishap(&bus.plan.devices[i].mishap)))
-    return read_histogram(&bus.lateness), devices
+    """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
+    return read_histogram(&bus.lateness), device_statistics(bus.plan)
 
 
 cdef class Histogram:
@@ -216,8 +240,12 @@ cdef class VirtualBus:
         return bus_counts(self.bus)
 
     def statistics(self):
-        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
         return bus_statistics(self.bus)
+
+    def suspects(self):
+        """Of each device whether it is only probed, because it has been silent."""
+        return device_suspects(self.bus.plan)
 
 
 cdef bytes trace_records(ft_trace *trace):
@@ -417,8 +445,12 @@ cdef class BusLoop:
         return bus_counts(&self.loop.lines[self.line(line)].bus)
 
     def statistics(self, line):
-        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
         return bus_statistics(&self.loop.lines[self.line(line)].bus)
+
+    def suspects(self, line):
+        """Of each device of the line whether it is only probed, because it has been silent."""
+        return device_suspects(self.loop.lines[self.line(line)].bus.plan)
 
     def trace(self, line):
         """The last bytes that went over the line, as packed records: see Trace.records()."""

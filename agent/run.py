@@ -85,7 +85,7 @@ class Gateway:
             self.save_fragment(now_ns)
         # The uplink first: what it hears to be acknowledged need not be written.
         uplink_ns = self.uplink.pump(now_ns) if self.uplink else None
-        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns)]
+        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns), self.acquisition.look(now_ns)]
         return min(now_ns + IDLE_NS, *(ask for ask in asks if ask is not None))
 
     def collect(self, now_ns: int) -> None:
@@ -124,6 +124,7 @@ class Gateway:
 
     def end(self) -> None:
         """Stop reading, then hand over in the order of the flow: rings, open batch, broker, journal."""
+        self.acquisition.look(boot_ns())
         self.acquisition.stop()
         now_ns = boot_ns()
         self.collect(now_ns)
@@ -145,6 +146,7 @@ class Gateway:
             boot_ns() - self.started_ns,
             self.counts,
             self.acquisition.stats(),
+            self.acquisition.events.since(0),
             self.store.stats(),
             self.uplink.stats() if self.uplink else None,
         )

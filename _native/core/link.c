@@ -54,13 +54,14 @@ static void fail_tags(ft_link *link, uint32_t device, uint32_t except, int64_t n
 }
 
 /* `frame`: the head of what came, n bytes. */
-static void note_mishap(ft_link *link, uint32_t device, enum ft_mishap_kind kind, uint8_t detail, const uint8_t *frame,
-                        size_t n, int64_t now)
+static void note_mishap(ft_link *link, const ft_block *block, enum ft_mishap_kind kind, uint8_t detail,
+                        const uint8_t *frame, size_t n, int64_t now)
 {
-    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail, .n = (uint8_t)n};
-    if (n > 0)
-        memcpy(seen.bytes, frame, n);
-    ft_mishap_note(&link->plan->devices[device].mishap, &seen);
+    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail,
+                           .asked = {block->unit, block->function, block->address, block->quantity},
+                           .n = (uint8_t)ft_least((int64_t)n, FT_MISHAP_BYTES)};
+    memcpy(seen.bytes, frame, seen.n);
+    ft_mishap_note(&link->plan->devices[block->device].mishap, &seen);
 }
 
 /* ---- how many at once ---- */
@@ -156,11 +157,11 @@ static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now
         ft_polls_catch_up(plan, block->device, now);
     if (is_refused) {
         count(link, block->device, FT_N_EXCEPTIONS, 1);
-        note_mishap(link, block->device, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
+        note_mishap(link, block, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
         push_failed(link, block, FT_Q_EXCEPTION, pdu[1], now);
     } else {
         count(link, block->device, FT_N_OK, 1);
-        ft_histogram_add(&plan->devices[block->device].answers, now - flight.sent_ns);
+        ft_histogram_add(&plan->devices[block->device].round_trips, now - flight.sent_ns);
         size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
         (void)ft_ring_push(&link->ring, plan->scratch, n);
     }
@@ -177,13 +178,27 @@ static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
         fail_tags(link, number, flight->block, now);
 }
 
+/* What came instead of an answer. */
+static void note_failure(ft_link *link, uint32_t at, int64_t now)
+{
+    const ft_flight *flight = &link->flights.flight[at];
+    const ft_block *block = &link->plan->blocks[flight->block];
+    const uint8_t *part;
+    size_t n = ft_flights_part(&link->flights, at, &part);
+    if (n > 0)
+        note_mishap(link, block, FT_MISHAP_PIECE, 0, part, n, now);
+    else
+        note_mishap(link, block, flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE, 0, flight->murmur,
+                    flight->murmured, now);
+}
+
 static void timed_out(ft_link *link, uint32_t at, int64_t now)
 {
+    note_failure(link, at, now);
     ft_flight flight = land(link, at, 1, now);
     const ft_block *block = &link->plan->blocks[flight.block];
     count(link, block->device, FT_N_TIMEOUTS, 1);
     push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    note_mishap(link, block->device, flight.murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
     narrow(link, &flight, &link->plan->devices[block->device], now);
     fell_silent(link, &flight, now);
     if (link->heard_ns < flight.sent_ns && flight.sent_ns >= link->round_ns) {
@@ -212,6 +227,7 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
     const uint8_t *pdu;
     uint32_t at;
     enum ft_arrival arrival;
+    ft_counts_add(&link->counts, FT_N_BYTES_HEARD, n);
     link->heard_ns = now;
     link->rounds = 0;
     link->stall_after = FT_STALL_AFTER;
@@ -287,6 +303,7 @@ static size_t send(ft_link *link, uint32_t i, int64_t now, uint8_t *out)
     link->last_device = block->device;
     count(link, block->device, FT_N_OVERRUNS, is_suspect ? 0 : missed);
     count(link, block->device, FT_N_TRANSACTIONS, 1);
+    count(link, block->device, FT_N_BYTES_SENT, bytes);
     count(link, block->device, FT_N_PROBES, (uint64_t)is_suspect);
     return bytes;
 }
@@ -345,6 +362,8 @@ void ft_link_free(ft_link *link)
 static void abandon(ft_link *link, int is_timeout, int64_t now)
 {
     while (link->flights.count > 0) {
+        if (is_timeout)
+            note_failure(link, link->flights.count - 1, now);
         ft_flight flight = land(link, link->flights.count - 1, 1, now);
         count(link, link->plan->blocks[flight.block].device, FT_N_TIMEOUTS, (uint64_t)is_timeout);
     }
@@ -354,6 +373,7 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
     abandon(link, 0, now);
+    ft_plan_inherit(plan, before);
     link->plan = plan;
     for (uint32_t i = 0; i < plan->block_count; i++)
         plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;

@@ -12,7 +12,8 @@ from wire import with_crc
 
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
-from agent.acquire.bus import Acquisition, Counts
+from agent.acquire.bus import Acquisition
+from agent.acquire.statistics import Counts
 from agent.acquire.plan import compile_plan
 from agent.acquire.port import open_port
 from agent.model import NS_PER_MS, Quality

@@ -16,6 +16,7 @@ from drivers import FakeKernel, plug_in, pull_out
 
 from agent._native.busloop import COUNTERS
 from agent.acquire import supervisor as supervisor_module
+from agent.acquire.events import Events
 from agent.acquire.kernel import Kernel, Note
 from agent.acquire.port import Port, open_port
 from agent.acquire.supervisor import (
@@ -147,7 +148,7 @@ def test_retries_slow_down_to_the_pace_that_the_port_allows(
     last_ms: int,
 ) -> None:
     opener = Opener(now)
-    supervisor = Supervisor(lines, [bus_on(port)], opener, FakeWatch(able=able))
+    supervisor = Supervisor(lines, [bus_on(port)], Events(), opener, FakeWatch(able=able))
     for _ in range(12):
         step(supervisor)
         now[0] = supervisor._slots[0].retry_at_ns
@@ -167,7 +168,7 @@ def test_a_node_that_appears_has_its_port_tried_at_once_but_no_storm_of_nodes_ma
     now: list[int], lines: FakeLines, bus_on: Callable
 ) -> None:
     opener = Opener(now)
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Events(), opener, FakeWatch(able=True))
     for _ in range(12):
         step(supervisor)
         now[0] = supervisor._slots[0].retry_at_ns
@@ -185,7 +186,7 @@ def test_a_node_that_appears_has_its_port_tried_at_once_but_no_storm_of_nodes_ma
 def test_an_open_port_is_not_tried_when_a_node_appears(now: list[int], lines: FakeLines, bus_on: Callable) -> None:
     opener = Opener(now)
     opener.error = None
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Events(), opener, FakeWatch(able=True))
     step(supervisor)
     supervisor._hurry()
     now[0] += 10**12
@@ -205,7 +206,7 @@ def test_what_was_granted_and_refused_is_told_once_and_again_only_when_it_change
         Note("low latency", True, "set"),
         Note("latency timer", False, "stays at 16", "allow it with X"),
     )
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Events(), opener, FakeWatch(able=True))
     told = []
     for _ in range(3):
         step(supervisor)
@@ -231,7 +232,7 @@ class Running:
     """A supervisor in its thread."""
 
     def __init__(self, lines: FakeLines, bus: Bus, open_: Callable[[Bus], Port], watch: Watch) -> None:
-        self.supervisor = Supervisor(lines, [bus], open_, watch)
+        self.supervisor = Supervisor(lines, [bus], Events(), open_, watch)
         self.watch = watch
         self.thread = threading.Thread(target=self.supervisor.run)
         self.thread.start()
@@ -414,7 +415,7 @@ class Examined:
     def __init__(self, lines: FakeLines, kernel: FakeKernel, bus: Bus) -> None:
         self.lines = lines
         self.kernel = kernel
-        self.supervisor = Supervisor(lines, [bus], lambda bus: open_port(bus, kernel), FakeWatch(able=True))
+        self.supervisor = Supervisor(lines, [bus], Events(), lambda bus: open_port(bus, kernel), FakeWatch(able=True))
         step(self.supervisor)
         self.supervisor._examine_all()
 
