@@ -124,7 +124,6 @@ class Gateway:
 
     def end(self) -> None:
         """Stop reading, then hand over in the order of the flow: rings, open batch, broker, journal."""
-        self.acquisition.look(boot_ns())
         self.acquisition.stop()
         now_ns = boot_ns()
         self.collect(now_ns)

@@ -54,7 +54,7 @@ def _missing(bus: Bus, stats: BusStats, heard: _Devices) -> Iterator[str]:
     for name, device in stats.devices.items():
         if name not in heard and device.counts.noise_bytes:
             yield (
-                f"{name} has never answered as it should, others do, and {device.counts.noise_bytes} bytes came instead: "
+                f"{name} has never answered as it should, others do; {device.counts.noise_bytes} bytes came instead: "
                 f"it uses another baud rate or parity than {_settings(bus)}, or shares unit {device.unit} with another"
             )
         elif name not in heard and device.counts.transactions:
@@ -68,10 +68,9 @@ def _damaged(stats: BusStats, judged: _Devices) -> Iterator[str]:
     bad = {name: share for name, share in shares.items() if share >= DAMAGED}
     clean = sum(share <= CLEAN for share in shares.values())
     if len(bad) > 1 and len(bad) == len(shares):
-        yield (
-            f"answers of all {len(bad)} devices come damaged ({_percent(min(bad.values()))} to "
-            f"{_percent(max(bad.values()))}): the line as a whole: {stats.finding or 'termination, bias, shield, ground'}"
-        )
+        extent = f"{_percent(min(bad.values()))} to {_percent(max(bad.values()))}"
+        cause = stats.finding or "termination, bias, shield, ground"
+        yield f"answers of every device come damaged ({extent}): the line as a whole: {cause}"
         return
     for name, share in bad.items():
         what = f"{_percent(share)} of the polls of {name} are answered with CRC errors"
@@ -86,7 +85,7 @@ def _refusing(judged: _Devices) -> Iterator[str]:
         share = device.counts.exceptions / device.counts.transactions
         if share >= REFUSED:
             last = f" (the last time: {device.mishap.what})" if device.mishap else ""
-            yield f"{name} refuses {_percent(share)} of its polls{last}: its registers are not those of the configuration"
+            yield f"{name} refuses {_percent(share)} of its polls{last}: it has other registers than the configuration"
 
 
 def _unanswered(bus: Bus, judged: _Devices) -> Iterator[str]:
@@ -97,7 +96,7 @@ def _unanswered(bus: Bus, judged: _Devices) -> Iterator[str]:
         if late >= LATE * device.counts.transactions:
             yield f"{name} has answered {late} times when it was no longer awaited: {timeout} is too short for it"
         elif lost >= UNANSWERED and not device.is_suspect:
-            yield f"{_percent(lost)} of the polls of {name} get no answer, and none comes late: requests or answers get lost"
+            yield f"{_percent(lost)} of the polls of {name} get no answer, not even late: requests or answers get lost"
 
 
 def _adapter(bus: Bus, stats: BusStats, judged: _Devices) -> Iterator[str]:
@@ -116,15 +115,15 @@ def _crowded(stats: BusStats) -> Iterator[str]:
     wanted = stats.counts.transactions + stats.counts.overruns
     if wanted >= ENOUGH and stats.counts.overruns >= SKIPPED * wanted:
         yield (
-            f"{_percent(stats.counts.overruns / wanted)} of the polls were skipped, their period was over before the bus "
-            "was free: `fieldtap check` says what it can carry, and what would help"
+            f"{_percent(stats.counts.overruns / wanted)} of the polls were skipped: their period was over before the "
+            "bus was free: `fieldtap check` says what it can carry, and what would help"
         )
 
 
 def _intruders(stats: BusStats) -> Iterator[str]:
     counts = stats.counts
     if counts.collisions >= max(1, COLLIDED * counts.transactions):
-        yield f"the echo of {counts.collisions} requests differs from what was sent: somebody else sends on this line, too"
+        yield f"the echo of {counts.collisions} requests differs from what was sent: somebody else sends, too"
     elif counts.noise_bytes >= NOISY * max(1, counts.bytes_heard) and counts.crc_errors < CLEAN * counts.transactions:
         yield (
             f"{counts.noise_bytes} of {counts.bytes_heard} bytes were in no answer, while answers are intact: another "

@@ -62,7 +62,8 @@ class Acquisition:
     def stop(self) -> None:
         """Stop polling and close the ports; what is in the rings can still be drained."""
         self._loops.stop()
-        self._ended_ns = boot_ns()
+        self._ended_ns = self._look_ns = boot_ns()
+        self.look(self._ended_ns)
         self.tickets.cancel("the agent has stopped")
 
     def replan(self, buses: Sequence[Bus], plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""What happens to ports, lines and devices in; one line of the log for each, and the last of them for any reader, out."""
+"""What happens to ports, lines and devices in; a line of the log for each, and the last of them for any reader, out."""
 
 import logging
 import threading

@@ -132,7 +132,7 @@ class Loops:
         return None if is_link else self._supervisor.uart(number)
 
     def marks(self, bus: int) -> tuple[int, int, int]:
-        """Characters heard while damaged ones were marked, those marked, and those of them that may have been breaks."""
+        """Characters heard while marking, those marked, and those of them that may have been breaks."""
         is_link, number = self._places[bus]
         return (0, 0, 0) if is_link else self._lines.marks(number)
 

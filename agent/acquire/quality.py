@@ -43,7 +43,9 @@ class Line:
         known = self._devices
         self._devices = {name: known.get(name) or _Device() for name in devices}
         changes = [
-            Change(kind, name, words) for name, seen in devices.items() for kind, words in self._devices[name].look(seen)
+            Change(kind, name, words)
+            for name, seen in devices.items()
+            for kind, words in self._devices[name].look(seen)
         ]
         return changes + self._judge()
 

@@ -1,4 +1,4 @@
-"""What the loop counts by classes and notes of mishaps in, what an engineer reads out: counters, quantiles, words; pure."""
+"""What the loops have counted and noted in, what an engineer reads out: counters, quantiles, words; pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -64,7 +64,7 @@ class Counts(NamedTuple):
 class Spans(NamedTuple):
     """How long something took, in ms; each figure is the upper limit of its class, up to 25 % more than what was."""
 
-    count: int
+    n: int
     p50: float
     p99: float
     most: float
@@ -77,7 +77,7 @@ class Asked(NamedTuple):
     unit: int
     function: int
     address: int
-    count: int
+    quantity: int
 
 
 class Mishap(NamedTuple):

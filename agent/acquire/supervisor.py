@@ -140,7 +140,7 @@ class Supervisor:
         return self._slots[line].finding
 
     def uart(self, line: int) -> Uart | None:
-        """What the driver of the line's port has counted since the start, as far as it was asked; None: it does not tell."""
+        """What the driver of the line's port has counted since the start; None: it does not tell."""
         return self._slots[line].uart
 
     def _sleep(self) -> None:

@@ -13,9 +13,9 @@ from wire import with_crc
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
-from agent.acquire.statistics import Counts
 from agent.acquire.plan import compile_plan
 from agent.acquire.port import open_port
+from agent.acquire.statistics import Counts
 from agent.model import NS_PER_MS, Quality
 from agent.simulate.simulator import Simulator
 
