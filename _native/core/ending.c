@@ -122,7 +122,7 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     ft_owed late;
     if (bus->current != FT_NO_BLOCK)
         asked = bus->ask.shape;
-    ft_counts_add(&bus->counts, FT_N_BYTES_HEARD, n);
+    ft_count_for(bus, bus->last_device, FT_N_BYTES_HEARD, n);
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
         const ft_block *block = ft_plan_block_of(bus->plan, late.shape.unit);
         ft_count_for(bus, block ? block->device : FT_NO_BLOCK, FT_N_STALE, 1);
@@ -234,7 +234,7 @@ static enum ft_mishap_kind kind_heard(const ft_bus *bus)
 {
     if (bus->master.heard == 0) /* at most its echo */
         return FT_MISHAP_SILENCE;
-    return bus->master.began ? FT_MISHAP_PIECE : FT_MISHAP_NOISE;
+    return bus->master.counts.truncated != bus->before.truncated ? FT_MISHAP_PIECE : FT_MISHAP_NOISE;
 }
 
 void ft_fear_late(ft_bus *bus, int64_t now)

@@ -227,7 +227,7 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
     const uint8_t *pdu;
     uint32_t at;
     enum ft_arrival arrival;
-    ft_counts_add(&link->counts, FT_N_BYTES_HEARD, n);
+    count(link, link->last_device, FT_N_BYTES_HEARD, n);
     link->heard_ns = now;
     link->rounds = 0;
     link->stall_after = FT_STALL_AFTER;

@@ -48,7 +48,7 @@ class Counts(NamedTuple):
     noise_bytes: int  # in no answer: the line's quality
     collisions: int  # the line's echo differed from what was sent
     bytes_sent: int
-    bytes_heard: int  # only of a bus: whose they are cannot always be told
+    bytes_heard: int  # a device's: while it was the last one to be asked, echo and noise included
 
     @property
     def answers(self) -> int:

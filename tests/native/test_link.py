@@ -63,8 +63,8 @@ def test_polls_stay_on_the_grid_of_phase_and_period_for_ever() -> None:
     rig = LinkRig([Poll(period=100 * MS, phase=30 * MS)], QUICK).run(20 * S)
     assert [request.at for request in rig.sent] == [30 * MS + k * 100 * MS for k in range(200)]
     assert rig.counts["overruns"] == 0
-    lateness, [(answers, mishap)] = rig.link.statistics()
-    assert (lateness[0], sum(lateness), sum(answers), answers[0], mishap[1]) == (200, 200, 200, 0, 0)
+    lateness, [(round_trips, _, mishap)] = rig.link.statistics()
+    assert (lateness[0], sum(lateness), sum(round_trips), round_trips[0], mishap[1]) == (200, 200, 200, 0, 0)
 
 
 def test_where_not_all_can_go_at_once_the_most_urgent_poll_goes_first() -> None:
@@ -301,8 +301,8 @@ def test_an_exception_with_unit_ff_ends_its_request() -> None:
     rig = LinkRig([Poll(quantity=1)], lambda request: [(MS, frame(request.transaction, 0xFF, b"\x83\x02"))]).run(S)
     assert rig.counts["exceptions"] == rig.counts["transactions"] == 10
     assert {(sample.quality, sample.detail) for sample in rig.samples} == {(EXCEPTION, 2)}
-    _, [(_, (time_ns, kind, detail, heard))] = rig.link.statistics()
-    assert (time_ns, kind, detail, heard[6:]) == (901 * MS, 4, 2, b"\xff\x83\x02")
+    _, [(_, _, (time_ns, kind, detail, heard, asked))] = rig.link.statistics()
+    assert (time_ns, kind, detail, heard[6:], asked) == (901 * MS, 5, 2, b"\xff\x83\x02", (1, 3, 0, 1))
 
 
 def test_an_answer_with_unit_ff_is_none() -> None:
