@@ -16,7 +16,7 @@ from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import BusStats, Counts, DeviceStats, mishap_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
-from agent.acquire.trace import LineTrace, frames_of
+from agent.acquire.trace import LineTrace, pieces_of
 from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
@@ -114,10 +114,10 @@ class Acquisition:
         return {part.name: self._bus_stats(line, part) for line, part in enumerate(self._plan.buses)}
 
     def trace(self) -> tuple[LineTrace, ...]:
-        """The last frames of each bus."""
+        """The last pieces that went over each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
         return tuple(
-            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loops.trace(line)))
+            LineTrace(part.name, bus.protocol == "modbus-tcp", pieces_of(self._loops.trace(line)))
             for line, (bus, part) in pairs
         )
 
