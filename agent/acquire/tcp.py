@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from agent.acquire.backoff import Backoff
 from agent.acquire.events import Events, Kind
-from agent.acquire.port import CONNECT_TIMEOUT_S, MODBUS_TCP_PORT
+from agent.acquire.port import CONNECT_TIMEOUT_S
 from agent.acquire.resolve import Addresses, Resolver
 from agent.clock import boot_ns
-from agent.config.model import Bus
+from agent.config.model import MODBUS_TCP_PORT, Bus
 from agent.model import NS_PER_MS, NS_PER_S
 
 CONNECT_TIMEOUT_NS = int(CONNECT_TIMEOUT_S * NS_PER_S)

@@ -1,4 +1,4 @@
-"""`fieldtap run` beside `fieldtap simulate --fault`: what an engineer reads afterwards is what was done to the lines."""
+"""`fieldtap run` beside `fieldtap simulate --fault`: what is told afterwards is what was done to the lines."""
 
 import collections
 import json
