@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from layouts import Sample, records
+from ports import FakeLines
 from wire import with_crc
 
 from agent._native.samples import Samples
@@ -223,3 +224,11 @@ def make_device() -> Callable[..., Device]:
 def make_config() -> Callable[..., Config]:
     """A configuration of one bus."""
     return _config
+
+
+@pytest.fixture
+def lines() -> Iterator[FakeLines]:
+    """A loop without buses."""
+    made = FakeLines()
+    yield made
+    os.close(made.bell)
