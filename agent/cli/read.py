@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from agent._native.codec import decode
 from agent._native.samples import Samples
-from agent.acquire.once import Line
 from agent.acquire.pdu import Ask, data
 from agent.acquire.plan import BLOCK, compile_plan
-from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, shortest, text_value
+from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, text_value
 from agent.cli.target import add_options, bus_of, tags_of
+from agent.cli.ways import way_to
 from agent.cli.words import printable
 from agent.config.model import Bus, Config, Gateway, Store, Tag
+from agent.digits import shortest
 from agent.errors import ExitCode, UsageError
 from agent.model import Quality, ValueType
 
@@ -55,7 +56,7 @@ def read(bus: Bus) -> Iterator[Reading]:
     plan = compile_plan(Config(gateway=Gateway(id="read"), mqtt=None, store=Store(), buses=(bus,)))
     [part] = plan.buses
     samples = Samples()
-    with Line(bus) as line:
+    with way_to(bus) as line:
         for block in (part.blocks[at : at + BLOCK.size] for at in range(0, len(part.blocks), BLOCK.size)):
             *_, unit, function, address, quantity, _ = BLOCK.unpack(block)
             answer = line.ask(Ask(unit, struct.pack(">BHH", function, address, quantity)))
