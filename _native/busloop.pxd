@@ -173,25 +173,11 @@ cdef extern from "core/busloop.h" nogil:
 cdef class VirtualBus:
     cdef ft_bus *bus
 
-cdef class Histogram:
-    cdef ft_histogram histogram
-
-cdef class Trace:
-    cdef ft_trace trace
-
-cdef class Wishes:
-    cdef ft_wish *wishes
-    cdef uint32_t count
-    cdef ft_wish *wish(self, object bus) except NULL
-
-cdef class Unmarker:
-    cdef ft_unmark state
-
 cdef class BusLoop:
     cdef ft_loop *loop
     cdef uint32_t line(self, object number) except? 0xFFFFFFFF
 
-# For the door of the TCP links.
+# For the doors of the TCP links and of the parts.
 cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NULL
 cdef tuple read_counts(const ft_counts *counts)
 cdef bytes trace_records(ft_trace *trace)

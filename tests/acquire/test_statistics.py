@@ -13,7 +13,8 @@ from links import answer_to as link_answer_to
 from links import frame as link_frame
 from wire import with_crc
 
-from agent._native.busloop import HISTOGRAM_LIMITS_US, Histogram
+from agent._native.busloop import HISTOGRAM_LIMITS_US
+from agent._native.parts import Histogram
 from agent.acquire.statistics import Asked, Mishap, Spans, mishap_of, spans_of
 from agent.model import WallClock
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
-from agent._native.busloop import Trace
+from agent._native.parts import Trace
 from agent.acquire.packets import PAUSE_NS, Frame
 from agent.acquire.trace import LineTrace, pcapng, pieces_of
 
