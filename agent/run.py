@@ -148,7 +148,7 @@ class Gateway:
             boot_ns() - self.started_ns,
             self.counts,
             self.acquisition.stats(),
-            self.acquisition.events.since(0),
+            self.acquisition.chronicle.since(0),
             self.store.stats(),
             self.uplink.stats() if self.uplink else None,
         )

@@ -5,7 +5,6 @@ Each rule names the numbers that it rests on. What cannot be told apart is offer
 
 from collections.abc import Iterator
 
-from agent.acquire.latency import TIMER
 from agent.acquire.statistics import BusStats, DeviceStats
 from agent.config.model import Bus
 from agent.model import NS_PER_MS
@@ -18,6 +17,7 @@ LATE = 0.01
 SKIPPED = 0.05
 NOISY = 0.05  # share of the bytes heard
 COLLIDED = 0.01
+TIMER_IS_SET = "latency timer: 1 ms"  # the note of agent/acquire/latency.py
 TIMER_MS = (12.0, 21.0)  # what FTDI's latency timer, 16 ms, adds to any answer, with a little for the device
 
 _Devices = dict[str, DeviceStats]
@@ -103,8 +103,9 @@ def _adapter(bus: Bus, stats: BusStats, judged: _Devices) -> Iterator[str]:
     """All of several devices take as long as a latency timer that could not be set."""
     medians = [device.turnarounds.p50 for device in judged.values() if device.turnarounds]
     least, most = TIMER_MS
-    is_set = any(note.startswith(TIMER) and "1 ms" in note for note in stats.notes)
-    if "://" not in bus.port and len(medians) > 1 and least <= min(medians) and max(medians) <= most and not is_set:
+    if "://" in bus.port or not medians[1:] or TIMER_IS_SET in stats.notes:
+        return
+    if least <= min(medians) and max(medians) <= most:
         yield (
             f"every device takes {min(medians):g} to {max(medians):g} ms to answer: the latency timer of a USB adapter "
             "rather than the devices (docs/PORTS.md says how to set it)"

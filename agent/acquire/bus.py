@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from agent._native.samples import Samples
 from agent.acquire.advice import advise
-from agent.acquire.events import Events
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.lessons import Lessons
 from agent.acquire.limits import described
 from agent.acquire.loops import Loops
@@ -41,9 +41,9 @@ class Acquisition:
         self._buses = tuple(buses)
         self._memory = memory
         self._scheduling = scheduling
-        self.events = Events()
+        self.chronicle = Chronicle()
         wires = [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)]
-        self._loops = Loops(self._buses, wires, self.events)
+        self._loops = Loops(self._buses, wires, self.chronicle)
         self._qualities = [Line() for _ in buses]
         self._look_ns = 0
         self.tickets = Tickets(self._loops, self._buses)
@@ -139,7 +139,7 @@ class Acquisition:
         seen = zip(part.devices, counted, self._loops.suspects(line), strict=False)
         devices = {name: Seen(Counts(*counts), is_suspect) for name, counts, is_suspect in seen}
         for change in self._qualities[line].look(devices):
-            self.events.tell(change.kind, part.name, change.words, change.device)
+            self.chronicle.tell(change.kind, part.name, change.words, change.device)
 
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
         bus = self._buses[line]

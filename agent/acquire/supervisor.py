@@ -14,8 +14,9 @@ from typing import Protocol
 
 from agent._native.busloop import COUNTERS
 from agent.acquire import counters, lock
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.diagnosis import Counted, Finding, Uart, Window, is_unsure
-from agent.acquire.events import Events, Kind
+from agent.acquire.events import Kind
 from agent.acquire.kernel import Note
 from agent.acquire.port import VANISHED, Port, is_tcp, open_port
 from agent.acquire.watch import Watch
@@ -94,12 +95,12 @@ class Supervisor:
         self,
         lines: Lines,
         buses: Sequence[Bus],
-        events: Events,
+        chronicle: Chronicle,
         open_: Callable[[Bus], Port] = open_port,
         watch: Watch | None = None,
     ) -> None:
         self._lines = lines
-        self._events = events
+        self._chronicle = chronicle
         self._open = open_
         self._watch = watch or Watch()
         self._slots = [_Slot(bus) for bus in buses]
@@ -208,7 +209,7 @@ class Supervisor:
     def _tell_open(self, slot: _Slot, port: Port) -> None:
         """What was granted once, what was refused as a warning with its remedy; a replugged port is no news."""
         granted = ", ".join(str(note) for note in port.notes if note.done)
-        self._events.tell(Kind.PORT_UP, slot.bus.name, f"{port.path} is open{f' ({granted})' if granted else ''}")
+        self._chronicle.tell(Kind.PORT_UP, slot.bus.name, f"{port.path} is open{f' ({granted})' if granted else ''}")
         if port.notes == slot.notes:
             return
         for note in port.notes:
@@ -221,7 +222,7 @@ class Supervisor:
     def _report(self, slot: _Slot, error: str) -> None:
         """Say it once, not at every try."""
         if error != slot.error:
-            self._events.tell(Kind.PORT_DOWN, slot.bus.name, error)
+            self._chronicle.tell(Kind.PORT_DOWN, slot.bus.name, error)
         slot.error = error
 
     def _schedule(self, slot: _Slot) -> None:
@@ -270,12 +271,12 @@ class Supervisor:
         """Once for each cause."""
         before, slot.finding = slot.finding, finding
         if finding and (before is None or before.cause != finding.cause):
-            self._events.tell(Kind.DAMAGE_BEGAN, slot.bus.name, f"damaged answers: {finding.sentence}")
+            self._chronicle.tell(Kind.DAMAGE_BEGAN, slot.bus.name, f"damaged answers: {finding.sentence}")
             others = lock.sharers(port.kernel, port.path)
             if others:
                 log.warning("bus %s: %s is also read by %s, end it", slot.bus.name, port.path, others)
         elif before and not finding:
-            self._events.tell(Kind.DAMAGE_OVER, slot.bus.name, "answers arrive intact again")
+            self._chronicle.tell(Kind.DAMAGE_OVER, slot.bus.name, "answers arrive intact again")
 
 
 def _count(slot: _Slot, port: Port) -> None:

@@ -9,7 +9,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from agent.acquire.backoff import Backoff
-from agent.acquire.events import Events, Kind
+from agent.acquire.chronicle import Chronicle
+from agent.acquire.events import Kind
 from agent.acquire.port import CONNECT_TIMEOUT_S
 from agent.acquire.resolve import Addresses, Resolver
 from agent.clock import boot_ns
@@ -59,11 +60,11 @@ class _Link:
 class Connector:
     """Connects every link; when that fails or a connection is lost, again with growing pauses. run() is its thread."""
 
-    def __init__(self, links: Links, bell: int, buses: Sequence[Bus], events: Events) -> None:
+    def __init__(self, links: Links, bell: int, buses: Sequence[Bus], chronicle: Chronicle) -> None:
         """`bell`: the eventfd that the loop rings when it has lost a connection."""
         self._native = links
         self._bell = bell
-        self._events = events
+        self._chronicle = chronicle
         self._links = [_Link(bus) for bus in buses]
         self._by_fd: dict[int, int] = {}  # sockets that are being connected
         self._poll = select.poll()
@@ -176,7 +177,7 @@ class Connector:
         link.due_ns = NEVER_NS
         link.error = ""
         link.backoff.succeeded(boot_ns())
-        self._events.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
+        self._chronicle.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
         self._native.attach(number, link.fd)
 
     def _refuse(self, number: int, link: _Link, reason: str) -> None:
@@ -203,7 +204,7 @@ class Connector:
     def _wait(self, link: _Link, error: str) -> None:
         """Say it once, not at every try."""
         if error != link.error:
-            self._events.tell(Kind.PORT_DOWN, link.bus.name, error)
+            self._chronicle.tell(Kind.PORT_DOWN, link.bus.name, error)
         link.error = error
         link.backoff.failed(boot_ns())
         link.due_ns = link.backoff.due_ns

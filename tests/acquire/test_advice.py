@@ -5,14 +5,16 @@ from typing import Any
 import pytest
 
 from agent.acquire.advice import advise
+from agent.acquire.kernel import Note
+from agent.acquire.latency import TIMER
 from agent.acquire.statistics import Asked, BusStats, Counts, DeviceStats, Mishap, Spans
 from agent.config.model import Bus
 
 NOTHING = Counts(*[0] * len(Counts._fields))
 SERIAL = Bus(name="rs485", port="/dev/ttyUSB0", timeout_ns=300_000_000, devices=())
 TCP = Bus(name="plc", port="tcp://10.0.0.7", protocol="modbus-tcp", timeout_ns=10**9, devices=())
-TIMER_SET = "latency timer: 1 ms"
-TIMER_REFUSED = "latency timer: stays at 16 (Permission denied)"
+TIMER_SET = str(Note(TIMER, True, "1 ms"))
+TIMER_REFUSED = str(Note(TIMER, False, "stays at 16 (Permission denied)"))
 
 
 def device(unit: int, turnaround_ms: float = 5.12, *, is_suspect: bool = False, **counted: int) -> DeviceStats:

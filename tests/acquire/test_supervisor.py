@@ -14,7 +14,7 @@ from drivers import FakeKernel, plug_in, pull_out
 from ports import FakeLines, FakeWatch, step
 
 from agent.acquire import supervisor as supervisor_module
-from agent.acquire.events import Events
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.kernel import Kernel, Note
 from agent.acquire.port import Port, open_port
 from agent.acquire.supervisor import (
@@ -77,7 +77,7 @@ def test_retries_slow_down_to_the_pace_that_the_port_allows(
     last_ms: int,
 ) -> None:
     opener = Opener(now)
-    supervisor = Supervisor(lines, [bus_on(port)], Events(), opener, FakeWatch(able=able))
+    supervisor = Supervisor(lines, [bus_on(port)], Chronicle(), opener, FakeWatch(able=able))
     for _ in range(12):
         step(supervisor)
         now[0] = supervisor._slots[0].retry_at_ns
@@ -97,7 +97,7 @@ def test_a_node_that_appears_has_its_port_tried_at_once_but_no_storm_of_nodes_ma
     now: list[int], lines: FakeLines, bus_on: Callable
 ) -> None:
     opener = Opener(now)
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], Events(), opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Chronicle(), opener, FakeWatch(able=True))
     for _ in range(12):
         step(supervisor)
         now[0] = supervisor._slots[0].retry_at_ns
@@ -115,7 +115,7 @@ def test_a_node_that_appears_has_its_port_tried_at_once_but_no_storm_of_nodes_ma
 def test_an_open_port_is_not_tried_when_a_node_appears(now: list[int], lines: FakeLines, bus_on: Callable) -> None:
     opener = Opener(now)
     opener.error = None
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], Events(), opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Chronicle(), opener, FakeWatch(able=True))
     step(supervisor)
     supervisor._hurry()
     now[0] += 10**12
@@ -135,7 +135,7 @@ def test_what_was_granted_and_refused_is_told_once_and_again_only_when_it_change
         Note("low latency", True, "set"),
         Note("latency timer", False, "stays at 16", "allow it with X"),
     )
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], Events(), opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Chronicle(), opener, FakeWatch(able=True))
     told = []
     for _ in range(3):
         step(supervisor)
@@ -161,7 +161,7 @@ class Running:
     """A supervisor in its thread."""
 
     def __init__(self, lines: FakeLines, bus: Bus, open_: Callable[[Bus], Port], watch: Watch) -> None:
-        self.supervisor = Supervisor(lines, [bus], Events(), open_, watch)
+        self.supervisor = Supervisor(lines, [bus], Chronicle(), open_, watch)
         self.watch = watch
         self.thread = threading.Thread(target=self.supervisor.run)
         self.thread.start()

@@ -10,7 +10,7 @@ import pytest
 from drivers import FakeKernel
 from ports import FakeLines, FakeWatch, step
 
-from agent.acquire.events import Events
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.port import open_port
 from agent.acquire.supervisor import (
     Supervisor,
@@ -24,7 +24,9 @@ class Examined:
     def __init__(self, lines: FakeLines, kernel: FakeKernel, bus: Bus) -> None:
         self.lines = lines
         self.kernel = kernel
-        self.supervisor = Supervisor(lines, [bus], Events(), lambda bus: open_port(bus, kernel), FakeWatch(able=True))
+        self.supervisor = Supervisor(
+            lines, [bus], Chronicle(), lambda bus: open_port(bus, kernel), FakeWatch(able=True)
+        )
         step(self.supervisor)
         self.supervisor._examine_all()
 
