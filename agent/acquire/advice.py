@@ -19,6 +19,7 @@ NOISY = 0.05  # share of the bytes heard
 COLLIDED = 0.01
 TIMER_IS_SET = "latency timer: 1 ms"  # the note of agent/acquire/latency.py
 TIMER_MS = (12.0, 21.0)  # what FTDI's latency timer, 16 ms, adds to any answer, with a little for the device
+ALIKE = 2  # devices: of one alone nobody can tell whether it is the adapter
 
 _Devices = dict[str, DeviceStats]
 
@@ -103,7 +104,7 @@ def _adapter(bus: Bus, stats: BusStats, judged: _Devices) -> Iterator[str]:
     """All of several devices take as long as a latency timer that could not be set."""
     medians = [device.turnarounds.p50 for device in judged.values() if device.turnarounds]
     least, most = TIMER_MS
-    if "://" in bus.port or not medians[1:] or TIMER_IS_SET in stats.notes:
+    if "://" in bus.port or len(medians) < ALIKE or TIMER_IS_SET in stats.notes:
         return
     if least <= min(medians) and max(medians) <= most:
         yield (
