@@ -198,7 +198,7 @@ class Supervisor:
         self._tell_open(slot, slot.port)
         slot.error = ""
         slot.retry_ms = FIRST_RETRY_MS
-        slot.window = slot.finding = None
+        slot.window = None
         slot.uart_read = None
         _count(slot, slot.port)
         slot.can_mark = True

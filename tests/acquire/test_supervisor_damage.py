@@ -11,6 +11,8 @@ from drivers import FakeKernel
 from ports import FakeLines, FakeWatch, step
 
 from agent.acquire.chronicle import Chronicle
+from agent.acquire.diagnosis import Uart
+from agent.acquire.events import Kind
 from agent.acquire.port import open_port
 from agent.acquire.supervisor import (
     Supervisor,
@@ -68,6 +70,50 @@ def test_a_noisy_line_is_told_once_and_again_when_it_is_good(
     ]
 
 
+def replug(examined: Examined) -> None:
+    """The same port, lost and opened anew; its driver counts from 0 again."""
+    examined.lines.lost.append((0, 5))
+    step(examined.supervisor)
+    examined.kernel.icount = [0] * len(examined.kernel.icount)
+    examined.supervisor._slots[0].retry_at_ns = 0
+    step(examined.supervisor)
+
+
+def test_everything_that_happens_to_a_port_and_its_line_is_in_the_chronicle(examine: Callable[..., Examined]) -> None:
+    examined = examine("8250")
+    examined.look({RECEIVED: 900, FRAMING: 2}, transactions=100, crc_errors=4)
+    replug(examined)
+    examined.supervisor._examine_all()
+    examined.look({RECEIVED: 900}, transactions=3000)
+    told = examined.supervisor._chronicle.since(0)
+    assert [event.kind for event in told] == [
+        Kind.PORT_UP,
+        Kind.DAMAGE_BEGAN,
+        Kind.PORT_DOWN,
+        Kind.PORT_UP,
+        Kind.DAMAGE_OVER,
+    ]
+    assert {event.bus for event in told} == {examined.supervisor._slots[0].bus.name}
+
+
+def test_what_the_driver_counts_is_summed_up_over_wraps_and_replugged_ports(examine: Callable[..., Examined]) -> None:
+    examined = examine("8250")
+    assert examined.supervisor.uart(0) == Uart(0, 0, 0, 0, 0)
+    examined.look({RECEIVED: 2**31 - 1, FRAMING: 2})
+    examined.kernel.icount[RECEIVED] = -(2**31)  # the kernel's counter is an int, and overflows
+    examined.look({RECEIVED: 10})
+    assert examined.supervisor.uart(0) == Uart(2**31 + 10, 2, 0, 0, 0)
+    replug(examined)
+    examined.look({RECEIVED: 5})
+    assert examined.supervisor.uart(0) == Uart(2**31 + 15, 2, 0, 0, 0)
+
+
+def test_a_driver_that_counts_nothing_gives_no_numbers(examine: Callable[..., Examined]) -> None:
+    examined = examine("ch341")
+    examined.look(transactions=10)
+    assert examined.supervisor.uart(0) is None
+
+
 def test_another_reader_of_the_port_is_named(
     examine: Callable[..., Examined], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,10 +155,7 @@ def test_a_port_that_was_marked_on_demand_is_marked_again_when_it_comes_back(
     examine: Callable[..., Examined], lines: FakeLines
 ) -> None:
     examined = examine("ch341", mark_errors="on")
-    lines.lost.append((0, 5))
-    step(examined.supervisor)
-    examined.supervisor._slots[0].retry_at_ns = 0
-    step(examined.supervisor)
+    replug(examined)
     assert lines.marking == [True, True]
     assert examined.kernel.terminal.iflag & termios.PARMRK
 
