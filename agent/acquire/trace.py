@@ -68,10 +68,8 @@ def _packets(line: LineTrace) -> Iterator[tuple[Packet, bytes]]:
     if not line.is_tcp:
         yield from ((packet, _rtac(packet.frame)) for packet in serial_packets(line.pieces))
         return
-    stream, sequence = 0, {True: 0, False: 0}
+    sequence = {True: 0, False: 0}
     for packet in tcp_packets(line.pieces):
-        if packet.stream != stream:
-            stream, sequence = packet.stream, {True: 0, False: 0}
         sent = packet.frame.sent
         yield packet, _ipv4(packet, sequence[sent], sequence[not sent])
         sequence[sent] += len(packet.frame.data)

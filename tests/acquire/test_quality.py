@@ -64,7 +64,7 @@ def test_what_went_wrong_is_told_in_numbers():
     assert change.words == "of its last 200 polls 48 came damaged and 2 not at all"
 
 
-@given(st.integers(0, 2**32), st.floats(GOOD_SHARE * 2, BAD_SHARE * 0.6))
+@given(st.integers(0, 2**32), st.floats(GOOD_SHARE * 3, BAD_SHARE * 1.2))
 def test_a_device_on_the_brink_does_not_flap(seed, share):
     dice = random.Random(seed)
     looks = Looks()

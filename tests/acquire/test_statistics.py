@@ -209,12 +209,15 @@ def test_what_is_counted_of_devices_adds_up_to_what_is_counted_of_their_link(fau
 
 
 def line_machine():
-    rig = Rig([Poll()], QUICK).run(2 * S)
+    rig = Rig([Poll()], lambda request, number: QUICK(request, number) if number else paced(refusal(2), MS)).run(2 * S)
     return rig.bus, lambda *units: bus_rig.plan_of([Poll(unit=unit, address=50) for unit in units])
 
 
 def link_machine():
-    rig = LinkRig([LinkPoll()], lambda request: [(MS, link_answer_to(request))]).run(2 * S)
+    refused = link_frame(1, 1, b"\x83\x02")
+    rig = LinkRig([LinkPoll()], lambda request: [(MS, link_answer_to(request) if request.number else refused)]).run(
+        2 * S
+    )
     return rig.link, lambda *units: links.plan_of([LinkPoll(unit=unit, address=50) for unit in units])
 
 
@@ -222,6 +225,7 @@ def link_machine():
 def test_another_plan_goes_on_counting_for_the_devices_it_keeps(make):
     machine, plan_of = make()
     counted, seen = machine.counters()[1][0], machine.statistics()[1][0]
+    assert mishap_of(seen[2], CLOCK)
     machine.adopt(*plan_of(1, 2), now=2 * S)
     kept, fresh = machine.counters()[1]
     assert kept == counted
