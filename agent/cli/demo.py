@@ -1,7 +1,6 @@
 """`fieldtap demo`: a simulated bus, the agent, a broker and a receiver on this machine, and a verdict at the end."""
 
 import argparse
-import logging
 import signal
 import sys
 
@@ -28,7 +27,6 @@ def run(args: argparse.Namespace) -> int:
 
     if args.duration < LEAST_S:
         raise UsageError(f"--duration {args.duration:g}: at least {LEAST_S:g}, or there is nothing to be seen")
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR)  # the table tells the rest
     talk = sys.stderr if args.json else sys.stdout
     demo = Demo(args.duration, args.fault, talk)
     document = demo.run()

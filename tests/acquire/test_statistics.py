@@ -168,6 +168,19 @@ def test_a_link_knows_round_trips_and_no_turnarounds():
     assert spans_of(turnarounds) is None
 
 
+@pytest.mark.parametrize("answer", [QUICK, lambda r, n: QUICK(r, n) + paced(b"\x11\x22", 9 * MS)])
+def test_every_byte_on_the_wire_is_counted(answer):
+    carried = []
+
+    def tallied(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        pieces = answer(request, number)
+        carried.append(len(request) + sum(len(data) for _, data in pieces))
+        return pieces
+
+    rig = Rig([Poll(unit=1), Poll(unit=2, quantity=40)], tallied).run(10 * S)
+    assert rig.counts["bytes_sent"] + rig.counts["bytes_heard"] == sum(carried)
+
+
 # --- sums ---
 
 kinds = st.lists(st.sampled_from(["good", "good", "crc", "silence", "refusal", "babble"]), min_size=1, max_size=60)
