@@ -41,8 +41,8 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "flights", "schedule", "silence", "busplan", "variant", "guard", "histogram", "mishap"],
-        *["trace", "modbus", "crc", "decode", "ring"],
+        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"],
+        *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
     "parts": ["histogram", "trace", "wishes", "unmark"],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],

@@ -2,12 +2,11 @@
 
 import random
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
 from agent.acquire.chronicle import KEPT, Chronicle
 from agent.acquire.events import TROUBLES, Kind
-from agent.acquire.quality import BAD_SHARE, ENOUGH, GOOD_SHARE, WINDOW, Line, Seen
+from agent.acquire.quality import ENOUGH, WINDOW, Line, Seen
 from agent.acquire.statistics import Counts
 
 NOTHING = Counts(*[0] * len(Counts._fields))
@@ -64,14 +63,15 @@ def test_what_went_wrong_is_told_in_numbers():
     assert change.words == "of its last 200 polls 48 came damaged and 2 not at all"
 
 
-@given(st.integers(0, 2**32), st.floats(GOOD_SHARE * 3, BAD_SHARE * 1.2))
-def test_a_device_on_the_brink_does_not_flap(seed, share):
-    dice = random.Random(seed)
-    looks = Looks()
-    for _ in range(100):
-        damaged = sum(dice.random() < share for _ in range(50))
-        looks.poll(good=50 - damaged, damaged=damaged).look()
-    assert len(looks.told) <= 2
+@pytest.mark.parametrize("share", [0.085, 0.095, 0.105, 0.115])
+def test_a_device_on_the_brink_does_not_flap(share):
+    for seed in range(20):
+        dice = random.Random(seed)
+        looks = Looks()
+        for _ in range(100):
+            damaged = sum(dice.random() < share for _ in range(50))
+            looks.poll(good=50 - damaged, damaged=damaged).look()
+        assert looks.told in ([], [(Kind.DEVICE_BAD, "meter")])
 
 
 def test_a_silent_device_is_told_once_however_long_it_is_silent():
