@@ -44,6 +44,7 @@ MODULES: dict[str, list[str]] = {
         *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"],
         *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
+    "parts": ["histogram", "trace", "wishes", "unmark"],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
     "filter": ["filter"],
     "columns": [

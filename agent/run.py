@@ -89,7 +89,7 @@ class Gateway:
             self.save_fragment(now_ns)
         # The uplink first: what it hears to be acknowledged need not be written.
         uplink_ns = self.uplink.pump(now_ns) if self.uplink else None
-        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns)]
+        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns), self.acquisition.look(now_ns)]
         return min(now_ns + IDLE_NS, *(ask for ask in asks if ask is not None))
 
     def collect(self, now_ns: int) -> None:
@@ -149,6 +149,7 @@ class Gateway:
             boot_ns() - self.started_ns,
             self.counts,
             self.acquisition.stats(),
+            self.acquisition.chronicle.since(0),
             self.store.stats(),
             self.uplink.stats() if self.uplink else None,
         )

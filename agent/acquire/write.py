@@ -15,7 +15,7 @@ from agent.acquire import pdu
 from agent.acquire.checks import text_order
 from agent.acquire.pdu import BROADCAST, Ask
 from agent.config.model import Table, Tag
-from agent.config.registers import Form, registers_of
+from agent.config.registers import SIGNED_BITS, Form, raw_span, registers_of
 from agent.config.writes import functions_for
 from agent.digits import shortest
 from agent.errors import BusError, DeviceError, NotSentError, RefusedError
@@ -26,15 +26,6 @@ Value = int | float | str | bool
 ACKNOWLEDGE = 5  # the exception that says: it has begun and will take long
 WRITTEN, DIFFERS, UNVERIFIED, REFUSED, FAILED = "written", "differs", "unverified", "refused", "failed"
 
-SIGNED_BITS = {ValueType.I16: 16, ValueType.I32: 32, ValueType.I64: 64}
-UNSIGNED_MAX = {
-    ValueType.BOOL: 1,
-    ValueType.U16: 0xFFFF,
-    ValueType.U32: 0xFFFF_FFFF,
-    ValueType.U64: 0xFFFF_FFFF_FFFF_FFFF,
-    ValueType.BCD16: 9_999,
-    ValueType.BCD32: 99_999_999,
-}
 FLOATS = {ValueType.F32: ">f", ValueType.F64: ">d"}
 MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 WORDS = {"on": 1, "true": 1, "off": 0, "false": 0}
@@ -127,11 +118,9 @@ def _neighbours(tag: Tag, raw: Fraction) -> str:
 
 
 def _integer_bits(name: str, tag: Tag, value: Value, raw: int) -> int:
-    width = SIGNED_BITS.get(tag.type)
-    most = (1 << width - 1) - 1 if width else UNSIGNED_MAX.get(tag.type, (1 << tag.bits) - 1)
-    least = -most - 1 if width else 0
-    if not least <= raw <= most:
-        bounds = sorted((least * tag.scale + tag.offset, most * tag.scale + tag.offset))
+    span = raw_span(tag.type, tag.bits)
+    if raw not in span:
+        bounds = sorted((span[0] * tag.scale + tag.offset, span[-1] * tag.scale + tag.offset))
         raise RefusedError(f"{name}: {value} does not fit; the type holds {bounds[0]:g} to {bounds[1]:g}")
     return raw & MASK_64
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from agent._native.codec import RTU, TCP
 from agent._native.server import SimulatedBus, SimulatorLoop
-from agent.acquire.port import MODBUS_TCP_PORT, is_tcp, wire_of
-from agent.config.model import Bus, Config
+from agent.acquire.port import is_tcp, wire_of
+from agent.config.model import MODBUS_TCP_PORT, Bus, Config
 from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
