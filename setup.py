@@ -44,7 +44,10 @@ MODULES: dict[str, list[str]] = {
         *["linkloop", "link", "flights", "schedule", "silence", "busplan", "variant", "guard", "histogram", "mishap"],
         *["trace", "modbus", "crc", "decode", "ring"],
     ],
-    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
+    "server": [
+        *["server", "job", "services", "diary", "nameplate", "requests", "bank", "signal", "simbus", "simloop"],
+        *["modbus", "crc", "encode"],
+    ],
     "filter": ["filter"],
     "columns": [
         "columns",
