@@ -26,7 +26,7 @@ SERIAL = {
 
 
 class Fingerprint(NamedTuple):
-    """Registers that hold one of some values in every such device."""
+    """Registers that hold one of some values in every such device; where the map has a `start`, counted from 0."""
 
     table: Table
     address: int
@@ -136,11 +136,12 @@ def _identity(document: Values) -> tuple[Identity, ...]:
     if document.get("identity") is None:
         return ()
     tables = Values(document.node, {"identity": document.get("identity")}, document.report)
-    found = [_one_identity(node, document.report) for node in read_tables(tables, "identity", "[[identity]]")]
+    start = document.get("start", 0)
+    found = [_one_identity(node, start, document.report) for node in read_tables(tables, "identity", "[[identity]]")]
     return tuple(identity for identity in found if identity is not None)
 
 
-def _one_identity(node: Node, report: Report) -> Identity | None:
+def _one_identity(node: Node, start: int, report: Report) -> Identity | None:
     """The kind is that of the key that only it has."""
     table = node.table or {}
     if "server_id" in table:
@@ -149,13 +150,13 @@ def _one_identity(node: Node, report: Report) -> Identity | None:
     if "vendor" in table or "product" in table:
         values = read_table(node, DEVICE_ID, "identity", report)
         return DeviceId(values.get("vendor", ""), values.get("product", ""))
-    return _fingerprint(read_table(node, FINGERPRINT, "identity", report))
+    return _fingerprint(read_table(node, FINGERPRINT, "identity", report), start)
 
 
-def _fingerprint(values: Values) -> Fingerprint | None:
+def _fingerprint(values: Values, start: int) -> Fingerprint | None:
     place: Register | None = values.get("register")
     kind: Form | None = values.get("type")
-    if place is None or kind is None or place.number >= ADDRESSES:
+    if place is None or kind is None or start + place.number >= ADDRESSES:
         return None
     order = Order[values.get("order", "ABCD")]
-    return Fingerprint(place.table, place.number, kind, order, values.get("values", ()))
+    return Fingerprint(place.table, start + place.number, kind, order, values.get("values", ()))
