@@ -8,6 +8,7 @@
 #define STATUS_COILS 8
 #define RECORD_REFERENCE 6 /* the only reference type there is */
 #define REFERENCE_BYTES 7  /* reference type, file, record, number of registers */
+#define FILE_ANSWER_MOST 245 /* bytes behind the byte count */
 #define FIFO_MOST 31       /* registers that one answer carries */
 #define ONE_OBJECT 4       /* a code of function 43/14; the others are levels */
 #define CLEAR_LOG 0xFF00   /* the only datum but 0 of a restart */
@@ -131,7 +132,7 @@ static int read_file(ft_job *j)
         reference r = reference_at(j->pdu + at);
         if (!is_there(&r))
             return FT_ILLEGAL_ADDRESS;
-        if (end + 2 + 2 * (size_t)r.registers > FT_MAX_PDU)
+        if (end + 2 * (size_t)r.registers > FILE_ANSWER_MOST)
             return FT_ILLEGAL_VALUE;
         j->out[end] = (uint8_t)(1 + 2 * r.registers);
         j->out[end + 1] = RECORD_REFERENCE;

@@ -2,9 +2,13 @@
 
 import os
 import select
+from collections.abc import Generator
 from types import TracebackType
+from typing import TypeVar
 
-from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master
+from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master, frame
+from agent.acquire import pdu
+from agent.acquire.pdu import Ask
 from agent.acquire.port import open_port, wire_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -13,18 +17,10 @@ from agent.model import NS_PER_MS
 
 READ_BYTES = 512  # more than the longest frame
 MOST_BABBLE_NS = 500 * NS_PER_MS  # a line that never falls silent is sent on all the same
+BROADCAST = 0  # the unit of a serial line that is all of them
 BROADCAST_MS = 200  # Modbus over Serial Line V1.02, 2.4.1: the turnaround delay is 100 to 200 ms
-EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, section 7
-    1: "it does not know this function",
-    2: "it has no such register",
-    3: "it does not accept this quantity or value",
-    4: "it failed while trying",
-    5: "it has begun and will take long",
-    6: "it is busy",
-    8: "its memory has a parity error",
-    10: "the gateway has no path to it",
-    11: "the gateway heard nothing from it",
-}
+
+Result = TypeVar("Result")
 
 
 class Line:
@@ -34,6 +30,7 @@ class Line:
         wire = wire_of(bus)
         self._bus = bus
         self._quiet_ns = wire.quiet_ns
+        self._is_tcp = wire.tcp
         self._unit_at = 6 if wire.tcp else 0
         self._master = Master(TCP if wire.tcp else RTU, wire.char_ns)
 
@@ -70,6 +67,28 @@ class Line:
             raise BusError(f"{self._bus.port}: {error.strerror}") from error
         self._poll.poll(BROADCAST_MS)
 
+    def carry_out(self, steps: Generator[Ask, bytes, Result]) -> Result:
+        """Make the requests of these steps, which are thrown what goes wrong; their result."""
+        try:
+            ask = next(steps)
+            while True:
+                try:
+                    answer = self._answer_to(ask)
+                except (BusError, DeviceError) as error:
+                    ask = steps.throw(error)
+                else:
+                    ask = steps.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    def _answer_to(self, ask: Ask) -> bytes:
+        adu = frame(TCP if self._is_tcp else RTU, 0, ask.unit, ask.request)
+        if ask.unit == BROADCAST and not self._is_tcp:
+            self.tell(adu)
+            return b""
+        return self.ask(adu, pdu.answer_frame_bytes(ask.request, is_tcp=self._is_tcp))
+
     def _await_silence(self) -> None:
         """Requests begin after t3.5 without a byte; what comes until then is no answer to them."""
         until_ns = boot_ns() + MOST_BABBLE_NS
@@ -98,7 +117,7 @@ class Line:
             raise BusError(f"{where} did not answer within {self._bus.timeout_ns // NS_PER_MS} ms{self._what_came()}")
         if self._master.outcome == EXCEPTION:
             code = self._master.pdu[1]
-            raise DeviceError(f"{where} answered exception {code}: {EXCEPTIONS.get(code, 'a code of its own')}", code)
+            raise DeviceError(f"{where} answered {pdu.refusal(code)}", code)
         return self._master.pdu
 
     def _what_came(self) -> str:

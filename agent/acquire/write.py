@@ -51,6 +51,7 @@ class Change(NamedTuple):
     value: Value
     data: bytes  # the registers as they go over the wire; of a coil and of bits: the number, in two bytes
     function: int
+    file: int = 0  # the tag's address is a record of this one; 0: it is a register
 
 
 class Outcome(NamedTuple):
@@ -86,7 +87,19 @@ def encoded(name: str, unit: int, tag: Tag, value: Value, function: int = 0) -> 
     allowed = functions_for(tag.table, Form(tag.type, tag.length, tag.bits, tag.shift, tag.is_wide))
     if function and function not in allowed:
         raise RefusedError(f"{name} is written with function {' or '.join(map(str, allowed))}, not {function}")
+    if function == pdu.READ_WRITE and len(data) > 2 * pdu.MAX_READ_WRITE_REGISTERS:
+        raise RefusedError(f"{name}: function 23 writes {pdu.MAX_READ_WRITE_REGISTERS} registers at most")
+    if function == pdu.READ_WRITE and unit == BROADCAST:
+        raise RefusedError(f"{name}: function 23 reads, too, and a broadcast is not answered")
     return Change(name, unit, tag, value, data, function or allowed[0])
+
+
+def encoded_record(file: int, unit: int, tag: Tag, value: Value) -> Change:
+    """The write of one value into records of a file, from that of the tag's address on. Raises RefusedError."""
+    name = f"file:{file}:{tag.address}"
+    if unit == BROADCAST:
+        raise RefusedError(f"{name}: the records of a file are written to one unit")
+    return encoded(name, unit, tag, value)._replace(function=pdu.WRITE_FILE, file=file)
 
 
 def _exact(name: str, value: Value) -> Fraction:
@@ -175,7 +188,9 @@ def carry_out(change: Change) -> Generator[Ask, bytes, Outcome]:
 def _write(change: Change, before: bytes, old: Value | None) -> Generator[Ask, bytes, Outcome]:
     unanswered = ""
     try:
-        yield Ask(change.unit, request_of(change, before))
+        answer = yield Ask(change.unit, request_of(change, before))
+        if change.function == pdu.READ_WRITE and _is_as_asked(change, pdu.data(answer)):
+            return _compared(change, old, pdu.data(answer), unanswered)
     except NotSentError as error:
         return Outcome(FAILED, old, why=f"{error}; nothing was written")
     except BusError as error:
@@ -201,6 +216,9 @@ def held(change: Change) -> Generator[Ask, bytes, bytes]:
     """What its registers or its coil hold."""
     tag = change.tag
     quantity = 1 if tag.table is Table.COIL else registers_of(tag)
+    if change.file:
+        answer = yield Ask(change.unit, pdu.read_file((change.file, tag.address, quantity)))
+        return pdu.records(answer)[0]
     return pdu.data((yield Ask(change.unit, pdu.read(tag.table, tag.address, quantity))))
 
 
@@ -217,6 +235,10 @@ def request_of(change: Change, before: bytes) -> bytes:
         if change.function == pdu.MASK_WRITE:
             return pdu.mask_write(tag.address, _register(tag, keep), _register(tag, number << tag.shift))
         data = _register(tag, _whole(tag, before) & keep | number << tag.shift)
+    if change.function == pdu.WRITE_FILE:
+        return pdu.write_file(change.file, tag.address, data)
+    if change.function == pdu.READ_WRITE:
+        return pdu.read_write(tag.address, len(data) // 2, tag.address, data)
     if change.function == pdu.WRITE_REGISTER:
         return pdu.write_register(tag.address, data)
     return pdu.write_registers(tag.address, data)

@@ -4,13 +4,8 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Generator
-from typing import TypeVar
 
-from agent._native import codec
-from agent.acquire import pdu
 from agent.acquire.once import Line
-from agent.acquire.pdu import Ask
 from agent.acquire.port import wire_of
 from agent.acquire.write import (
     BROADCAST,
@@ -22,50 +17,58 @@ from agent.acquire.write import (
     Value,
     carry_out,
     encoded,
+    encoded_record,
     held,
     value_of,
 )
 from agent.batch.record import shortest
-from agent.cli.target import add_options, bus_of, tags_of
+from agent.cli.target import add_options, bus_of, file_of, tags_of
 from agent.cli.words import printable
 from agent.config.model import Bus, Tag
-from agent.errors import BusError, DeviceError, ExitCode, UsageError
+from agent.errors import DeviceError, ExitCode, UsageError
 
 EXIT_CODES = {DIFFERS: ExitCode.FAILURE, REFUSED: ExitCode.FAILURE, FAILED: ExitCode.UNAVAILABLE}  # else 0
-
-Result = TypeVar("Result")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
-    parser.add_argument("register", metavar="REGISTER", help="holding:100, holding:0x64, coil:5, 40101")
+    parser.add_argument("register", metavar="REGISTER", help="holding:100, coil:5, 40101, file:FILE:RECORD")
     parser.add_argument("value", metavar="VALUE", help="a number, on, off, or text")
     add_options(parser)
     parser.add_argument("--yes", action="store_true", help="write without asking")
-    parser.add_argument("--function", metavar="F", type=int, default=0, help="5 6 15 16 22 (default: the usual one)")
+    parser.add_argument("--function", metavar="F", type=int, default=0, help="5 6 15 16 22 23 (default: the usual one)")
     parser.add_argument("--broadcast", action="store_true", help="allow --unit 0: every device of the line writes")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, write, read back, say what came of it."""
-    bus = _bus(args)
-    [device] = bus.devices
-    [tag] = device.tags
-    change = encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
+    file = file_of(args.register)
+    bus = _bus(args, tags_of(args, args.register, 1))
+    change = _change(args, file, bus)
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on; add --yes to write without asking")
     with Line(bus) as line:
-        if not args.yes and not _is_wanted(line, bus, change):
+        if not args.yes and not _is_wanted(line, change):
             print("nothing was written", file=sys.stderr)
             return ExitCode.FAILURE
-        outcome = _driven(line, bus, carry_out(change))
+        outcome = line.carry_out(carry_out(change))
     _tell(args, change, outcome)
     return EXIT_CODES.get(outcome.result, ExitCode.OK)
 
 
-def _bus(args: argparse.Namespace) -> Bus:
-    bus = bus_of(args, tags_of(args, args.register, 1), broadcast=True)
+def _change(args: argparse.Namespace, file: int, bus: Bus) -> Change:
+    [device] = bus.devices
+    [tag] = device.tags
+    if not file:
+        return encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
+    if args.function:
+        raise UsageError(f"--function {args.function}: a file's records are written with function 21 alone")
+    return encoded_record(file, device.unit, tag, args.value)
+
+
+def _bus(args: argparse.Namespace, tags: tuple[Tag, ...]) -> Bus:
+    bus = bus_of(args, tags, broadcast=True)
     is_broadcast = args.unit == BROADCAST and not wire_of(bus).tcp
     if is_broadcast and not args.broadcast:
         raise UsageError(
@@ -76,44 +79,19 @@ def _bus(args: argparse.Namespace) -> Bus:
     return bus
 
 
-def _is_wanted(line: Line, bus: Bus, change: Change) -> bool:
-    print(f"unit {change.unit}, {change.name}: {_before(line, bus, change)}", file=sys.stderr)
+def _is_wanted(line: Line, change: Change) -> bool:
+    print(f"unit {change.unit}, {change.name}: {_before(line, change)}", file=sys.stderr)
     print(f"write {change.value}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _before(line: Line, bus: Bus, change: Change) -> str:
+def _before(line: Line, change: Change) -> str:
     if change.unit == BROADCAST:
         return "a broadcast, to every device of the line"
     try:
-        return f"holds {_safe(_shown(change.tag, value_of(change.tag, _driven(line, bus, held(change)))))}"
+        return f"holds {_safe(_shown(change.tag, value_of(change.tag, line.carry_out(held(change)))))}"
     except DeviceError as error:
         return f"cannot be read: {error}"
-
-
-def _driven(line: Line, bus: Bus, steps: Generator[Ask, bytes, Result]) -> Result:
-    """Make the requests of these steps on the line; their result."""
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                answer = _answer(line, bus, ask)
-            except (BusError, DeviceError) as error:
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-
-
-def _answer(line: Line, bus: Bus, ask: Ask) -> bytes:
-    is_tcp = wire_of(bus).tcp
-    frame = codec.frame(codec.TCP if is_tcp else codec.RTU, 0, ask.unit, ask.request)
-    if ask.unit == BROADCAST and not is_tcp:
-        line.tell(frame)
-        return b""
-    return line.ask(frame, pdu.answer_frame_bytes(ask.request, is_tcp=is_tcp))
 
 
 def _tell(args: argparse.Namespace, change: Change, outcome: Outcome) -> None:

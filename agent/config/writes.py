@@ -12,7 +12,7 @@ WRITE = {
     "max": Key(number()),
     "step": Key(number(1e-12, 1e12)),
     "rate": Key(duration("1 ms", "24 h")),
-    "function": Key(whole(5, 22)),
+    "function": Key(whole(5, 23)),
 }
 READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
 EXAMPLE = "{ min = 0, max = 10 }, the least and most to be written"
@@ -60,7 +60,7 @@ def functions_for(table: Table, form: Form) -> tuple[int, ...]:
         return 5, 15
     if form.type is ValueType.BITS:
         return 22, 6, 16
-    return (6, 16) if form.type is not ValueType.TEXT and form.length == 1 else (16,)
+    return (6, 16, 23) if form.type is not ValueType.TEXT and form.length == 1 else (16, 23)
 
 
 def _check_function(limits: Values, written: Register | None, form: Form | None) -> None:

@@ -322,8 +322,8 @@ def test_pymodbus_understands_every_request_there_is_a_builder_for(ask):
 
 def test_pymodbus_answers_diagnostics_and_identification(ask):
     assert 0 <= pdu.status(ask(pdu.exception_status())) <= 255
-    assert ask(pdu.loop_back(0xA537))[-2:] == b"\xa5\x37"
-    busy, count = pdu.events(ask(pdu.event_counter()))
-    assert (busy, count >= 0) == (False, True)
+    assert ask(pdu.diagnostic(pdu.Diagnostic.LOOP_BACK, 0xA537))[-2:] == b"\xa5\x37"
+    counted = pdu.events(ask(pdu.event_counter()))
+    assert (counted.is_busy, counted.completed >= 0) == (False, True)
     assert pdu.data(ask(pdu.server_id()))
     assert pdu.identification(ask(pdu.device_identification())).objects == {0: b"maker", 1: b"M1", 2: b"2"}
