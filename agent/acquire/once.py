@@ -31,6 +31,7 @@ class Line:
         self._bus = bus
         self._quiet_ns = wire.quiet_ns
         self._is_tcp = wire.tcp
+        self._transaction = 0  # of Modbus TCP
         self._unit_at = 6 if wire.tcp else 0
         self._master = Master(TCP if wire.tcp else RTU, wire.char_ns)
 
@@ -83,7 +84,8 @@ class Line:
             return result
 
     def _answer_to(self, ask: Ask) -> bytes:
-        adu = frame(TCP if self._is_tcp else RTU, 0, ask.unit, ask.request)
+        self._transaction = (self._transaction + 1) % 0x10000
+        adu = frame(TCP if self._is_tcp else RTU, self._transaction, ask.unit, ask.request)
         if ask.unit == BROADCAST and not self._is_tcp:
             self.tell(adu)
             return b""

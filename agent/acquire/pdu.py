@@ -248,11 +248,12 @@ class Identification(NamedTuple):
 
     objects: dict[int, bytes]
     following: int | None
+    level: int = Level.BASIC  # the highest that the device has
 
 
 def identification(answer: bytes) -> Identification:
     """What FC 43/14 answers."""
-    _, _, _, _, more, following, count = _whole(answer)[:7]
+    _, _, _, conformity, more, following, count = _whole(answer)[:7]
     objects: dict[int, bytes] = {}
     at = 7
     for _ in range(count):
@@ -261,7 +262,7 @@ def identification(answer: bytes) -> Identification:
             raise _malformed(answer)
         objects[number] = answer[at + 2 : at + 2 + size]
         at += 2 + size
-    return Identification(objects, following if more else None)
+    return Identification(objects, following if more else None, conformity & 0x7F)
 
 
 def _whole(answer: bytes) -> bytes:

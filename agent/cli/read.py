@@ -16,7 +16,7 @@ from agent.acquire.once import Line
 from agent.acquire.pdu import Ask
 from agent.acquire.plan import BLOCK, BlockInfo, compile_plan
 from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, shortest, text_value
-from agent.cli.target import add_options, bus_of, file_of, queue_of, queue_tags, tags_of
+from agent.cli.target import add_form, add_options, bus_of, file_of, queue_of, queue_tags, tags_of
 from agent.cli.words import printable
 from agent.config.model import MAX_REGISTERS, Bus, Config, Gateway, Store
 from agent.errors import ExitCode, UsageError
@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
     registers = "holding:100, input:0x64:8, coil:5, 40101, file:FILE:RECORD:8, fifo:ADDRESS"
     parser.add_argument("register", metavar="REGISTER[:COUNT]", help=registers)
+    add_form(parser)
     add_options(parser)
 
 

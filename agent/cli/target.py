@@ -24,14 +24,18 @@ QUEUE = re.compile(rf"fifo:{_NUMBER}")
 Parsed = TypeVar("Parsed")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what tells a device and a form of value."""
-    parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
+def add_form(parser: argparse.ArgumentParser) -> None:
+    """Declare what tells a form of value."""
     parser.add_argument("--type", metavar="T", help="u16 (registers), bool (bits), i16 u32 f32 ... string:N bits:N@K")
     parser.add_argument(
         "--order", choices=[order.name for order in Order], default="ABCD", help="of the bytes (default %(default)s)"
     )
     parser.add_argument("--base", type=int, choices=(0, 1), default=0, help="what the first register is called")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what tells a device and how it is reached."""
+    parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
     parser.add_argument("--baud", type=int, default=19200, help="bits per second (default %(default)s)")
     parser.add_argument("--parity", choices=("N", "E", "O"), default="E", help="default %(default)s")
     parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1, help="default %(default)s")

@@ -22,7 +22,7 @@ from agent.acquire.write import (
     value_of,
 )
 from agent.batch.record import shortest
-from agent.cli.target import add_options, bus_of, file_of, tags_of
+from agent.cli.target import add_form, add_options, bus_of, file_of, tags_of
 from agent.cli.words import printable
 from agent.config.model import Bus, Tag
 from agent.errors import DeviceError, ExitCode, UsageError
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
     parser.add_argument("register", metavar="REGISTER", help="holding:100, coil:5, 40101, file:FILE:RECORD")
     parser.add_argument("value", metavar="VALUE", help="a number, on, off, or text")
+    add_form(parser)
     add_options(parser)
     parser.add_argument("--yes", action="store_true", help="write without asking")
     parser.add_argument("--function", metavar="F", type=int, default=0, help="5 6 15 16 22 23 (default: the usual one)")

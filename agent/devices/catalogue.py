@@ -2,18 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from agent.config import files
 from agent.config.devices import read_devices
 from agent.config.maps import MAP, Maps
-from agent.config.model import Device, Table
+from agent.config.model import Device
 from agent.config.nodes import Node, Place
 from agent.config.registers import ADDRESSES, Form, Register, form, register
 from agent.config.report import Report
 from agent.config.tags import ORDERS
 from agent.config.values import text, unfit, whole, words
 from agent.config.walk import Key, Values, read_table, read_tables
+from agent.devices.model import DeviceId, DeviceMap, Fingerprint, Identity, Serial, ServerId
 from agent.model import Order
 
 MAX_OBJECT = 245  # bytes of one object of a device identification: Modbus Application Protocol V1.1b3, 6.21
@@ -25,50 +25,10 @@ SERIAL = {
 }
 
 
-class Fingerprint(NamedTuple):
-    """Registers that hold one of some values in every such device; where the map has a `start`, counted from 0."""
-
-    table: Table
-    address: int
-    form: Form
-    order: Order
-    values: tuple[int | str, ...]
-
-
-class DeviceId(NamedTuple):
-    """What function 43/14 answers: the texts of the objects 0 and 1 begin like this."""
-
-    vendor: str
-    product: str
-
-
-class ServerId(NamedTuple):
-    """What function 17 answers: its data begin with these bytes."""
-
-    begins: bytes
-
-
-Identity = Fingerprint | DeviceId | ServerId
-
-
-class Serial(NamedTuple):
-    """How the device leaves the factory; None: not known."""
-
-    baud: int | None = None
-    parity: str | None = None
-    stop_bits: int | None = None
-    unit: int | None = None
-
-
-class DeviceMap(NamedTuple):
-    """One model, as its map has it."""
-
-    title: str
-    sources: tuple[str, ...]
-    quirks: tuple[str, ...]
-    identity: tuple[Identity, ...]  # each alone is enough
-    serial: Serial
-    device: Device
+def shipped() -> dict[str, DeviceMap]:
+    """The maps that come with fieldtap, by name."""
+    found = {name: read_device_map(path, Report()) for name, path in files.shipped_maps().items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def read_device_map(path: str, report: Report) -> DeviceMap | None:

@@ -56,7 +56,8 @@ def test_requests_are_those_of_the_specification() -> None:
 def test_answers_are_taken_apart() -> None:
     assert pdu.data(bytes.fromhex("11 03 41 42 ff")) == b"AB\xff"
     answer = bytes.fromhex("2b 0e 01 81 ff 02 02 00 03") + b"abc" + bytes.fromhex("01 01") + b"x"
-    assert pdu.identification(answer) == ({0: b"abc", 1: b"x"}, 2)
+    assert pdu.identification(answer) == ({0: b"abc", 1: b"x"}, 2, Level.BASIC)
+    assert pdu.identification(answer[:3] + b"\x82" + answer[4:]).level == Level.REGULAR
     assert pdu.identification(answer[:4] + b"\0" + answer[5:]).following is None
     assert pdu.events(bytes.fromhex("0b ff ff 01 08")) == pdu.Events(is_busy=True, completed=264)
     assert pdu.logged(bytes.fromhex("0c 08 00 00 01 08 01 21 20 00")) == (False, 264, 289, b"\x20\x00")
