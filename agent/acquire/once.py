@@ -4,11 +4,10 @@ import os
 import select
 from collections.abc import Generator
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master, frame
-from agent.acquire import pdu
-from agent.acquire.pdu import Ask
+from agent.acquire.pdu import BROADCAST, Ask, answer_frame_bytes, refusal
 from agent.acquire.port import open_port, wire_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -17,10 +16,32 @@ from agent.model import NS_PER_MS
 
 READ_BYTES = 512  # more than the longest frame
 MOST_BABBLE_NS = 500 * NS_PER_MS  # a line that never falls silent is sent on all the same
-BROADCAST = 0  # the unit of a serial line that is all of them
 BROADCAST_MS = 200  # Modbus over Serial Line V1.02, 2.4.1: the turnaround delay is 100 to 200 ms
 
 Result = TypeVar("Result")
+
+
+class Asks(Protocol):
+    """A way to a device: a port of one's own, or an agent that has it."""
+
+    def ask(self, ask: Ask) -> bytes:
+        """The PDU that answers; empty for a broadcast. Raises DeviceError when it refuses, BusError when none comes."""
+
+
+def driven(line: Asks, steps: Generator[Ask, bytes, Result]) -> Result:
+    """Make the requests of these steps on the line; their result."""
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                answer = line.ask(ask)
+            except (BusError, DeviceError) as error:
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(answer)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 class Line:
@@ -31,9 +52,9 @@ class Line:
         self._bus = bus
         self._quiet_ns = wire.quiet_ns
         self._is_tcp = wire.tcp
-        self._transaction = 0  # of Modbus TCP
-        self._unit_at = 6 if wire.tcp else 0
-        self._master = Master(TCP if wire.tcp else RTU, wire.char_ns)
+        self._framing = TCP if wire.tcp else RTU
+        self._transaction = 0  # of Modbus TCP: a late answer bears another number
+        self._master = Master(self._framing, wire.char_ns)
 
     def __enter__(self) -> "Line":
         """Open the port. Raises BusError or NotPermittedError."""
@@ -46,50 +67,24 @@ class Line:
         """Close the port, as it was found."""
         self._port.close()
 
-    def ask(self, adu: bytes, answer_bytes: int) -> bytes:
-        """The PDU that answers the whole frame `adu`; its frame will be `answer_bytes` long unless it is an exception.
-
-        Raises DeviceError when the device refuses and BusError when nothing comes of it.
-        """
+    def ask(self, ask: Ask) -> bytes:
+        """The PDU that answers; empty for a broadcast. Raises DeviceError when it refuses, BusError when none comes."""
         try:
-            self._send(adu, answer_bytes)
+            if ask.unit == BROADCAST and not self._is_tcp:
+                self._tell(ask)
+                return b""
+            self._send(ask)
             while self._master.outcome == PENDING:
                 self._listen()
         except OSError as error:
             raise BusError(f"{self._bus.port}: {error.strerror}") from error
-        return self._answer(adu[self._unit_at])
+        return self._answer(ask.unit)
 
-    def tell(self, adu: bytes) -> None:
-        """Send what nobody answers, a broadcast, and give the devices the time to act."""
-        try:
-            self._await_silence()
-            os.write(self._port.fd, adu)
-        except OSError as error:
-            raise BusError(f"{self._bus.port}: {error.strerror}") from error
+    def _tell(self, ask: Ask) -> None:
+        """Send what nobody answers, and give the devices the time to act."""
+        self._await_silence()
+        os.write(self._port.fd, frame(self._framing, 0, ask.unit, ask.request))
         self._poll.poll(BROADCAST_MS)
-
-    def carry_out(self, steps: Generator[Ask, bytes, Result]) -> Result:
-        """Make the requests of these steps, which are thrown what goes wrong; their result."""
-        try:
-            ask = next(steps)
-            while True:
-                try:
-                    answer = self._answer_to(ask)
-                except (BusError, DeviceError) as error:
-                    ask = steps.throw(error)
-                else:
-                    ask = steps.send(answer)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-
-    def _answer_to(self, ask: Ask) -> bytes:
-        self._transaction = (self._transaction + 1) % 0x10000
-        adu = frame(TCP if self._is_tcp else RTU, self._transaction, ask.unit, ask.request)
-        if ask.unit == BROADCAST and not self._is_tcp:
-            self.tell(adu)
-            return b""
-        return self.ask(adu, pdu.answer_frame_bytes(ask.request, is_tcp=self._is_tcp))
 
     def _await_silence(self) -> None:
         """Requests begin after t3.5 without a byte; what comes until then is no answer to them."""
@@ -98,9 +93,12 @@ class Line:
             if not os.read(self._port.fd, READ_BYTES):
                 return
 
-    def _send(self, adu: bytes, answer_bytes: int) -> None:
+    def _send(self, ask: Ask) -> None:
+        self._transaction = (self._transaction + 1) % 0x10000
+        adu = frame(self._framing, self._transaction, ask.unit, ask.request)
         self._await_silence()
         os.write(self._port.fd, adu)
+        answer_bytes = answer_frame_bytes(ask.request, is_tcp=self._is_tcp)
         self._master.begin(boot_ns(), adu, answer_bytes, self._bus.timeout_ns)
 
     def _listen(self) -> None:
@@ -119,7 +117,7 @@ class Line:
             raise BusError(f"{where} did not answer within {self._bus.timeout_ns // NS_PER_MS} ms{self._what_came()}")
         if self._master.outcome == EXCEPTION:
             code = self._master.pdu[1]
-            raise DeviceError(f"{where} answered {pdu.refusal(code)}", code)
+            raise DeviceError(f"{where} answered {refusal(code)}", code)
         return self._master.pdu
 
     def _what_came(self) -> str:

@@ -25,6 +25,7 @@ MAX_RECORDS = 121  # registers of one file that one request reads: 245 bytes of 
 MAX_WRITE_RECORDS = 122  # the same to be written
 MAX_FILE, MAX_RECORD = 0xFFFF, 9999
 FILE_REFERENCE = 6  # the only reference type there is
+BROADCAST = 0  # the unit number for all devices of a serial line
 RTU_OVERHEAD, TCP_OVERHEAD = 3, 7  # unit and CRC; MBAP
 EXCEPTIONS = {  # the same, section 7
     1: "it does not know this function",
@@ -59,6 +60,23 @@ class Diagnostic(IntEnum):
     BUSY = 17
     OVERRUNS = 18
     CLEAR_OVERRUN = 20
+
+
+READING = (
+    *READ_FUNCTIONS.values(),
+    EXCEPTION_STATUS,
+    EVENT_COUNTER,
+    EVENT_LOG,
+    SERVER_ID,
+    READ_FILE,
+    READ_FIFO,
+    ENCAPSULATED,
+)
+READING_DIAGNOSTICS = [
+    which.to_bytes(2)
+    for which in Diagnostic
+    if which in (Diagnostic.LOOP_BACK, Diagnostic.REGISTER) or Diagnostic.CLEAR < which < Diagnostic.CLEAR_OVERRUN
+]
 
 
 class Level(IntEnum):
@@ -162,6 +180,15 @@ def server_id() -> bytes:
 def device_identification(level: Level = Level.BASIC, first: int = 0) -> bytes:
     """FC 43/14: the objects of a level from `first` on."""
     return bytes([ENCAPSULATED, DEVICE_IDENTIFICATION, level, first])
+
+
+def only_reads(request: bytes) -> bool:
+    """Whether these are a request's bytes, whole and within its limits, after which a device is as it was before."""
+    if not request or codec.request_length(request) != len(request):
+        return False
+    if request[0] == DIAGNOSTICS:
+        return request[1:3] in READING_DIAGNOSTICS
+    return request[0] in READING
 
 
 # --- answers ---

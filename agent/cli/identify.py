@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from agent.acquire.inquiry import COUNTERS, Inquiry
-from agent.acquire.once import Line
+from agent.acquire.once import driven
 from agent.cli.target import add_options, bus_of
+from agent.cli.ways import way_to
 from agent.cli.words import printable
 from agent.devices.catalogue import shipped
 from agent.devices.model import DeviceMap
@@ -35,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Ask, compare, print. A device that says something is no failure, whether a map fits it or not."""
     maps = shipped()
     inquiry = Inquiry(args.unit, places(maps.values()))
-    with Line(bus_of(args, ())) as line:
-        line.carry_out(inquiry.steps())
+    with way_to(bus_of(args, ())) as line:
+        driven(line, inquiry.steps())
     found = fits(maps, inquiry.traits)
     if args.json:
         print(json.dumps(_document(args, inquiry, found), allow_nan=False))

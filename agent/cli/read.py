@@ -12,13 +12,15 @@ from typing import NamedTuple
 from agent._native.codec import decode
 from agent._native.samples import Samples
 from agent.acquire import pdu
-from agent.acquire.once import Line
+from agent.acquire.once import driven
 from agent.acquire.pdu import Ask
 from agent.acquire.plan import BLOCK, BlockInfo, compile_plan
-from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, shortest, text_value
+from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, text_value
 from agent.cli.target import add_form, add_options, bus_of, file_of, queue_of, queue_tags, tags_of
+from agent.cli.ways import way_to
 from agent.cli.words import printable
 from agent.config.model import MAX_REGISTERS, Bus, Config, Gateway, Store
+from agent.digits import shortest
 from agent.errors import ExitCode, UsageError
 from agent.model import Quality, ValueType
 
@@ -59,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 def read(bus: Bus, file: int = 0) -> Iterator[Reading]:
     """Every tag of the bus, in order, in as few requests as can be; `file`: the registers are records of this one."""
     fetch = partial(_records, file) if file else _payload
-    with Line(bus) as line:
-        samples = _sampled(bus, lambda block: line.carry_out(fetch(block)))
+    with way_to(bus) as line:
+        samples = _sampled(bus, lambda block: driven(line, fetch(block)))
     yield from _readings(samples, bus, f"file:{file}" if file else "")
 
 
@@ -75,8 +77,8 @@ def _queue(args: argparse.Namespace) -> list[Reading]:
     """What waits in a queue; its registers lie in one answer and are read as one block."""
     address = queue_of(args.register)
     bus = bus_of(args, ())
-    with Line(bus) as line:
-        registers = line.carry_out(_queued(args.unit, address))
+    with way_to(bus) as line:
+        registers = driven(line, _queued(args.unit, address))
     if not registers:
         print(f"{args.register} is empty", file=sys.stderr)
         return []

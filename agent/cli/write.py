@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import math
 import sys
 
-from agent.acquire.once import Line
+from agent.acquire.once import Line, driven
+from agent.acquire.pdu import BROADCAST
 from agent.acquire.port import wire_of
 from agent.acquire.write import (
-    BROADCAST,
     DIFFERS,
     FAILED,
     REFUSED,
@@ -21,10 +20,12 @@ from agent.acquire.write import (
     held,
     value_of,
 )
-from agent.batch.record import shortest
 from agent.cli.target import add_form, add_options, bus_of, file_of, tags_of
 from agent.cli.words import printable
-from agent.config.model import Bus, Tag
+from agent.config.model import Bus
+from agent.control.client import AgentBus, owner
+from agent.control.protocol import form_facts
+from agent.digits import finite
 from agent.errors import DeviceError, ExitCode, UsageError
 
 EXIT_CODES = {DIFFERS: ExitCode.FAILURE, REFUSED: ExitCode.FAILURE, FAILED: ExitCode.UNAVAILABLE}  # else 0
@@ -43,33 +44,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, write, read back, say what came of it."""
-    file = file_of(args.register)
-    bus = _bus(args, tags_of(args, args.register, 1))
-    change = _change(args, file, bus)
+    """Ask, write, read back, say what came of it; through the running agent if one has the port."""
+    bus = _bus(args)
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on; add --yes to write without asking")
+    with owner(bus.port) as agent:
+        if agent is not None:
+            return _carried_out(args, _tag_of(agent, bus, args))
+    change = _change(bus, args)
     with Line(bus) as line:
-        if not args.yes and not _is_wanted(line, change):
-            print("nothing was written", file=sys.stderr)
-            return ExitCode.FAILURE
-        outcome = line.carry_out(carry_out(change))
-    _tell(args, change, outcome)
+        return _carried_out(args, Register(line, change))
+
+
+def _carried_out(args: argparse.Namespace, way: "Register | AgentTag") -> int:
+    if not args.yes and not _is_wanted(args, way):
+        print("nothing was written", file=sys.stderr)
+        return ExitCode.FAILURE
+    outcome = way.write()
+    _tell(args, way.name, outcome)
     return EXIT_CODES.get(outcome.result, ExitCode.OK)
 
 
-def _change(args: argparse.Namespace, file: int, bus: Bus) -> Change:
-    [device] = bus.devices
-    [tag] = device.tags
-    if not file:
-        return encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
-    if args.function:
-        raise UsageError(f"--function {args.function}: a file's records are written with function 21 alone")
-    return encoded_record(file, device.unit, tag, args.value)
-
-
-def _bus(args: argparse.Namespace, tags: tuple[Tag, ...]) -> Bus:
-    bus = bus_of(args, tags, broadcast=True)
+def _bus(args: argparse.Namespace) -> Bus:
+    bus = bus_of(args, tags_of(args, args.register, 1), broadcast=True)
     is_broadcast = args.unit == BROADCAST and not wire_of(bus).tcp
     if is_broadcast and not args.broadcast:
         raise UsageError(
@@ -80,40 +77,88 @@ def _bus(args: argparse.Namespace, tags: tuple[Tag, ...]) -> Bus:
     return bus
 
 
-def _is_wanted(line: Line, change: Change) -> bool:
-    print(f"unit {change.unit}, {change.name}: {_before(line, change)}", file=sys.stderr)
-    print(f"write {change.value}? [y/N] ", end="", file=sys.stderr, flush=True)
+class Register:
+    """A register to be written over a port of its own, with no limits but those of its type."""
+
+    def __init__(self, line: Line, change: Change) -> None:
+        self._line = line
+        self._change = change
+        self.name = change.name
+
+    def before(self) -> str:
+        """What it holds, in words."""
+        unit, tag, file = self._change.unit, self._change.tag, self._change.file
+        if unit == BROADCAST:
+            return "a broadcast, to every device of the line"
+        try:
+            return f"holds {_safe(finite(value_of(tag, driven(self._line, held(unit, tag, file)))))}"
+        except DeviceError as error:
+            return f"cannot be read: {error}"
+
+    def write(self) -> Outcome:
+        """Write it and read it back."""
+        return driven(self._line, carry_out(self._change))
+
+
+class AgentTag:
+    """A tag of the running agent that has the port, to be written within its limits."""
+
+    def __init__(self, agent: AgentBus, name: str, held_: Value | None, value: str) -> None:
+        self._agent = agent
+        self._held = held_
+        self._value = value
+        self.name = name
+
+    def before(self) -> str:
+        """What it holds, in words."""
+        return f"holds {_safe(self._held)}"
+
+    def write(self) -> Outcome:
+        """Have it written and read back."""
+        return Outcome(**self._agent.call("write", tag=self.name, value=self._value))
+
+
+def _tag_of(agent: AgentBus, bus: Bus, args: argparse.Namespace) -> AgentTag:
+    [device] = bus.devices
+    [tag] = device.tags
+    if args.function or args.broadcast:
+        raise UsageError("the running agent has the port; its configuration says how a tag is written")
+    if file_of(args.register):
+        raise UsageError("the running agent has the port, and tags are registers and coils: stop it to write a file")
+    form = form_facts(tag) if args.type else None
+    found = agent.call("tag", bus=agent.name, unit=device.unit, table=str(tag.table), address=tag.address, form=form)
+    return AgentTag(agent, found["tag"], found["value"], args.value)
+
+
+def _change(bus: Bus, args: argparse.Namespace) -> Change:
+    [device] = bus.devices
+    [tag] = device.tags
+    file = file_of(args.register)
+    if not file:
+        return encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
+    if args.function:
+        raise UsageError(f"--function {args.function}: a file's records are written with function 21 alone")
+    return encoded_record(file, device.unit, tag, args.value)
+
+
+def _is_wanted(args: argparse.Namespace, way: Register | AgentTag) -> bool:
+    print(f"unit {args.unit}, {way.name}: {way.before()}", file=sys.stderr)
+    print(f"write {args.value}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _before(line: Line, change: Change) -> str:
-    if change.unit == BROADCAST:
-        return "a broadcast, to every device of the line"
-    try:
-        return f"holds {_safe(_shown(change.tag, value_of(change.tag, line.carry_out(held(change)))))}"
-    except DeviceError as error:
-        return f"cannot be read: {error}"
-
-
-def _tell(args: argparse.Namespace, change: Change, outcome: Outcome) -> None:
-    old, new = (_shown(change.tag, value) for value in (outcome.old, outcome.new))
+def _tell(args: argparse.Namespace, name: str, outcome: Outcome) -> None:
+    old, new = finite(outcome.old), finite(outcome.new)
     if args.json:
-        facts = {"target": args.target, "unit": args.unit, "register": change.name, "value": args.value}
+        facts = {"target": args.target, "unit": args.unit, "register": name, "value": args.value}
         told = {"old": old, "new": new, "result": outcome.result, "why": outcome.why}
         print(json.dumps(facts | told, allow_nan=False))
         return
     if outcome.why:
         print(f"fieldtap: {outcome.result}: {outcome.why}", file=sys.stderr)
     if outcome.new is not None:
-        print(f"{change.name} {'?' if old is None else _safe(old)} -> {_safe(new)}")
+        print(f"{name} {'?' if old is None else _safe(old)} -> {_safe(new)}")
 
 
 def _safe(value: Value | None) -> Value | None:
     return printable(value) if isinstance(value, str) else value
-
-
-def _shown(tag: Tag, value: Value | None) -> Value | None:
-    """As short as it can be told from its neighbours; JSON has no NaN and no infinity."""
-    if not isinstance(value, float):
-        return value
-    return shortest(value, tag.type) if math.isfinite(value) else str(value)

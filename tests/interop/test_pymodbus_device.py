@@ -20,17 +20,15 @@ from pymodbus.datastore import (
 )
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
-from agent._native.codec import RTU, TCP, frame
 from agent._native.samples import Samples
 from agent.acquire import pdu
 from agent.acquire.bus import Acquisition
 from agent.acquire.inquiry import COUNTERS
 from agent.acquire.limits import Learned
 from agent.acquire.memory import Memory
-from agent.acquire.once import Line
+from agent.acquire.once import Line, driven
 from agent.acquire.plan import compile_plan
-from agent.acquire.port import wire_of
-from agent.acquire.write import encoded_record, held
+from agent.acquire.write import held
 from agent.cli import main
 from agent.config.model import Hole, Table, Tag
 from agent.errors import BusError
@@ -307,11 +305,8 @@ def test_fieldtap_write_tells_what_pymodbus_refuses(device, capsys):
 def ask(device, make_config):
     """Makes one request; the PDU that answers it."""
     [bus] = make_config(device, timeout_ns=5 * S).buses
-    is_tcp = wire_of(bus).tcp
     with Line(bus) as line:
-        yield lambda request: line.ask(
-            frame(TCP if is_tcp else RTU, 1, UNIT, request), pdu.answer_frame_bytes(request, is_tcp=is_tcp)
-        )
+        yield lambda request: line.ask(pdu.Ask(UNIT, request))
 
 
 def test_pymodbus_understands_every_request_there_is_a_builder_for(ask):
@@ -347,7 +342,7 @@ def test_pymodbus_answers_files_and_queues(ask):
 def test_records_of_another_number_than_asked_for_are_no_answer(device, make_config):
     [bus] = make_config(device, timeout_ns=S // 5).buses
     with Line(bus) as line, pytest.raises(BusError, match="did not answer"):
-        line.carry_out(held(encoded_record(4, UNIT, TAGS[0], 1)))
+        driven(line, held(UNIT, TAGS[0], 4))
 
 
 def test_fieldtap_identify_puts_together_what_pymodbus_says(device, capsys):
