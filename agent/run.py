@@ -67,10 +67,10 @@ class Gateway:
         """Work until `stop` is raised or `duration_ns` have passed, then hand over what is left and end."""
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
         log.info("%s: %d tags in %d requests on %d buses", self.name, *self.plan_size)
+        waiter = self._waiter(stop)  # first: who finds a port taken finds the agent that can be asked
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()
-        waiter = self._waiter(stop)
         try:
             while not stop.raised and (end_ns is None or boot_ns() < end_ns):
                 wake_ns = self.turn(boot_ns())
