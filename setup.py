@@ -41,7 +41,20 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "flights", "schedule", "silence", "busplan", "variant", "guard", "histogram", "mishap"],
+        *[
+            "linkloop",
+            "link",
+            "linkdetour",
+            "errand",
+            "flights",
+            "schedule",
+            "silence",
+            "busplan",
+            "variant",
+            "guard",
+            "histogram",
+            "mishap",
+        ],
         *["trace", "modbus", "crc", "decode", "ring"],
     ],
     "server": [

@@ -185,6 +185,8 @@ cdef class BusLoop:
 
 # For the door of the TCP links.
 cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NULL
+cdef int require_errand(Py_ssize_t n, object answer_bytes) except -1
+cdef int require_slot(object slot) except -1
 cdef tuple read_counts(const ft_counts *counts)
 cdef bytes trace_records(ft_trace *trace)
 cdef tuple read_histogram(const ft_histogram *histogram)

@@ -16,7 +16,6 @@ MS = 1_000_000
 S = 1_000_000_000
 U16 = 1
 GOOD, COMM_FAIL, EXCEPTION = 0, 2, 3
-REQUEST_BYTES = 12
 
 
 class Poll(NamedTuple):
@@ -140,8 +139,10 @@ class LinkRig:
         if is_stalled:
             self.stalls += 1
             self.reconnect()
-        for start in range(0, len(requests), REQUEST_BYTES):
-            self._send(requests[start : start + REQUEST_BYTES])
+        while requests:
+            size = 6 + int.from_bytes(requests[4:6])
+            self._send(requests[:size])
+            requests = requests[size:]
         self.most_under_way = max(self.most_under_way, self.link.under_way())
 
     def _send(self, adu: bytes) -> None:

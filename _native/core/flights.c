@@ -5,7 +5,6 @@
 
 #define HEAD 6                    /* transaction, protocol, length: what the length does not count */
 #define SHORTEST 9                /* an exception */
-#define READ_PDU 5                /* function, address, quantity */
 #define NO_UNIT 0xFF              /* in exceptions of gateways, whatever unit was asked */
 #define EXCESS_PADDED 1           /* lengths are too large by so much: pymodbus issue 2303 ... */
 #define EXCESS_HEADER HEAD        /* ... and 1851 */
@@ -60,17 +59,31 @@ static uint16_t next_number(ft_flights *flights)
 
 /* ---- requests ---- */
 
-size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out)
+/* A whole frame goes out under a number of its own; its PDU is looked at as long as it is under way. */
+static size_t add(ft_flights *flights, const uint8_t *request, size_t n, uint8_t *out)
 {
     uint16_t transaction = next_number(flights);
-    ft_flight *flight = &flights->flight[flights->count];
-    *flight = (ft_flight){.block = number, .transaction = transaction, .unit = block->unit,
-                          .is_second = flights->count > 0};
-    memcpy(flight->request_pdu, block->request + FT_MBAP_BYTES, READ_PDU);
-    memcpy(out, block->request, block->request_bytes);
+    flights->flight[flights->count] = (ft_flight){
+        .transaction = transaction, .unit = request[FT_MBAP_BYTES - 1], .is_second = flights->count > 0,
+        .request_pdu = request + FT_MBAP_BYTES, .request_bytes = (uint16_t)(n - FT_MBAP_BYTES)};
+    memcpy(out, request, n);
     ft_put_u16(out, transaction);
     flights->count++;
-    return block->request_bytes;
+    return n;
+}
+
+size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out)
+{
+    size_t n = add(flights, block->request, block->request_bytes, out);
+    flights->flight[flights->count - 1].block = number;
+    return n;
+}
+
+size_t ft_flights_add_errand(ft_flights *flights, ft_errand *errand, uint8_t *out)
+{
+    size_t n = add(flights, errand->request, errand->request_bytes, out);
+    flights->flight[flights->count - 1].errand = errand;
+    return n;
 }
 
 void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
@@ -93,7 +106,7 @@ static verdict judge_ours(const ft_flights *flights, uint32_t at, const uint8_t 
 {
     const ft_flight *flight = &flights->flight[at];
     size_t pdu_n = (n < whole ? n : whole) - FT_MBAP_BYTES;
-    int length = ft_answer_length(flight->request_pdu, READ_PDU, bytes + FT_MBAP_BYTES, pdu_n);
+    int length = ft_answer_length(flight->request_pdu, flight->request_bytes, bytes + FT_MBAP_BYTES, pdu_n);
     if (length == 0)
         return (verdict){PART, 0, at};
     if (length < 0 || !unit_fits(flight, bytes)) {
@@ -164,6 +177,7 @@ enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t
             flights->counts.odd_lengths += (size_t)HEAD + ft_u16(bytes + 4) != v.bytes;
             flights->hunting = 0;
             flights->from += v.bytes;
+            flights->answer_bytes = v.bytes - FT_MBAP_BYTES;
             *at = v.at;
             *pdu = bytes + FT_MBAP_BYTES;
             return FT_ARRIVED_ANSWER;

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "errand.h"
 #include "modbus.h"
 #include "plan.h"
 
@@ -33,13 +34,15 @@ typedef struct ft_flight {
     int64_t sent_ns;
     int64_t deadline_ns;
     int64_t due_ns;        /* of the block's next poll */
-    uint32_t block;
+    uint32_t block;        /* of a poll */
+    ft_errand *errand;     /* this is none, but an errand; else NULL */
+    const uint8_t *request_pdu; /* in the block or the errand */
+    uint16_t request_bytes;
     uint16_t transaction;
     uint8_t unit;
     uint8_t is_second;     /* another one was under way when it was sent */
     uint8_t is_passed;     /* one of the same unit that was sent later was answered */
     uint8_t murmured;      /* something came that bears its number and is not its answer */
-    uint8_t request_pdu[5]; /* function, address, quantity */
 } ft_flight;
 
 /* What came besides answers, since init. */
@@ -60,6 +63,7 @@ typedef struct ft_flights {
     uint8_t hunting;                   /* the frame boundary is lost */
     size_t from;                       /* heap[from .. used) has arrived and is not yet judged */
     size_t used;
+    size_t answer_bytes;               /* of the PDU that ft_flights_next() gave last */
     ft_flight_counts counts;
     uint8_t heap[FT_HEAP_BYTES];
 } ft_flights;
@@ -74,6 +78,8 @@ void ft_flights_reset(ft_flights *flights);
 /* `block` is asked for: its request, with a transaction number of its own, to `out`, which holds FT_MAX_REQUEST bytes.
  * Returns its length. There must be room for one more flight; the caller sets its times. */
 size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out);
+/* The same for an errand; `out` holds FT_MAX_TCP bytes. */
+size_t ft_flights_add_errand(ft_flights *flights, ft_errand *errand, uint8_t *out);
 /* The request has an answer, or is given up (is_lost: its answer may still come). */
 void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost);
 

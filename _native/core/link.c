@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "decode.h"
+#include "linkdetour.h"
 #include "schedule.h"
 
 #define NO_BLOCK UINT32_MAX
@@ -122,9 +123,13 @@ static void narrow(ft_link *link, const ft_flight *flight, const ft_device *devi
 
 static int is_asked(const ft_link *link, uint32_t device)
 {
-    for (uint32_t i = 0; i < link->flights.count; i++)
-        if (link->plan->blocks[link->flights.flight[i].block].device == device)
+    for (uint32_t i = 0; i < link->flights.count; i++) {
+        const ft_flight *flight = &link->flights.flight[i];
+        const ft_block *block = flight->errand ? ft_plan_block_of(link->plan, flight->unit)
+                                               : &link->plan->blocks[flight->block];
+        if (block && block->device == device)
             return 1;
+    }
     return 0;
 }
 
@@ -179,6 +184,10 @@ static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
 
 static void timed_out(ft_link *link, uint32_t at, int64_t now)
 {
+    if (link->flights.flight[at].errand) {
+        ft_linkdetour_fail(link, at, FT_ERRAND_TIMED_OUT, now);
+        return;
+    }
     ft_flight flight = land(link, at, 1, now);
     const ft_block *block = &link->plan->blocks[flight.block];
     count(link, block->device, FT_N_TIMEOUTS, 1);
@@ -220,7 +229,9 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
         bytes += taken;
         n -= taken;
         while ((arrival = ft_flights_next(&link->flights, &at, &pdu)) != FT_ARRIVED_NOTHING) {
-            if (arrival == FT_ARRIVED_ANSWER)
+            if (arrival == FT_ARRIVED_ANSWER && link->flights.flight[at].errand)
+                ft_linkdetour_end(link, at, pdu, now);
+            else if (arrival == FT_ARRIVED_ANSWER)
                 answered(link, at, pdu, now);
             else if (link->flights.count > 1)
                 narrow_for_good(link);
@@ -285,6 +296,7 @@ static size_t send(ft_link *link, uint32_t i, int64_t now, uint8_t *out)
     flight->due_ns = ft_poll_after(turn->due_ns, block->period_ns, now, &missed);
     turn->due_ns = FT_NEVER;
     link->last_device = block->device;
+    link->errands.in_row = 0;
     count(link, block->device, FT_N_OVERRUNS, is_suspect ? 0 : missed);
     count(link, block->device, FT_N_TRANSACTIONS, 1);
     count(link, block->device, FT_N_PROBES, (uint64_t)is_suspect);
@@ -299,9 +311,10 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
         return link->free_ns;
     while (link->flights.count < link->width) {
         uint32_t i = choose(link, now, &wake);
-        if (i == NO_BLOCK)
+        size_t n = ft_linkdetour_begin(link, now, i != NO_BLOCK, &wake, link->out + out->n);
+        if (n == 0 && i == NO_BLOCK)
             break;
-        out->n += send(link, i, now, link->out + out->n);
+        out->n += n > 0 ? n : send(link, i, now, link->out + out->n);
     }
     if (link->flights.count == link->width)
         wake = FT_NEVER;
@@ -313,6 +326,8 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
 int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out)
 {
     *out = (ft_link_action){0};
+    if (!link->attached)
+        ft_linkdetour_cancel(link, now);
     if (!link->attached || !link->plan)
         return FT_NEVER;
     if (n > 0)
@@ -341,11 +356,13 @@ void ft_link_free(ft_link *link)
     ft_ring_free(&link->ring);
 }
 
-/* Nothing that is under way will be answered. */
+/* No poll that is under way will be answered. */
 static void abandon(ft_link *link, int is_timeout, int64_t now)
 {
-    while (link->flights.count > 0) {
-        ft_flight flight = land(link, link->flights.count - 1, 1, now);
+    for (uint32_t at = link->flights.count; at-- > 0;) {
+        if (link->flights.flight[at].errand)
+            continue;
+        ft_flight flight = land(link, at, 1, now);
         count(link, link->plan->blocks[flight.block].device, FT_N_TIMEOUTS, (uint64_t)is_timeout);
     }
 }
@@ -391,6 +408,7 @@ void ft_link_detach(ft_link *link, int64_t now)
     if (link->rounds >= link->stall_after)
         link->stall_after = (uint32_t)ft_least(2 * link->stall_after, FT_STALL_MOST);
     abandon(link, 1, now);
+    ft_linkdetour_cancel(link, now);
     link->attached = 0;
     fail_tags(link, FT_EVERY_DEVICE, NO_BLOCK, now);
 }

@@ -9,6 +9,7 @@
  *              closed the connection on a second request before it had ever answered one
  *   devices    one that wants a gap, has not answered yet or not lately, is asked for one thing at a time; suspects as on a
  *              bus (silence.h)
+ *   errands    requests of other threads (errand.h) go ahead of polls, one of a unit at a time, each once (linkdetour.h)
  *   matching   by number, unit, function and size (flights.h); a timeout is the configured one: TCP's own repetition of a
  *              lost segment takes longer than any answer, and a late answer is told by its number
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
@@ -22,6 +23,7 @@
 
 #include "busplan.h"
 #include "counts.h"
+#include "errand.h"
 #include "flights.h"
 #include "ring.h"
 #include "silence.h"
@@ -36,6 +38,7 @@ typedef struct ft_link {
     ft_plan *plan;
     ft_ring ring;
     ft_silence silence;
+    ft_errands errands;
     ft_counts counts;
     ft_histogram lateness;   /* of polls, from when they were due */
     uint64_t late_before;    /* of flights.counts, as far as they are counted here */
@@ -58,7 +61,7 @@ typedef struct ft_link {
     uint8_t attached;
     uint8_t is_narrow;       /* the device has shown that it takes one at a time */
     uint8_t is_proven;       /* on this connection, a request behind another one was answered */
-    uint8_t out[FT_FLIGHTS_MOST * FT_MAX_REQUEST];
+    uint8_t out[FT_FLIGHTS_MOST * FT_MAX_TCP];
 } ft_link;
 
 typedef struct ft_link_action {

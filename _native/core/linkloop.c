@@ -47,6 +47,12 @@ static int listen_to(const ft_linkloop *loop, int fd, uint64_t key)
     return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
+static void tell_errands(const ft_linkloop *loop, ft_tcp *tcp)
+{
+    if (ft_errands_news(&tcp->link.errands))
+        ring_bell(loop->errand_fd);
+}
+
 /* ---- connections ---- */
 
 static void lose(ft_linkloop *loop, ft_tcp *tcp, int why)
@@ -56,6 +62,7 @@ static void lose(ft_linkloop *loop, ft_tcp *tcp, int why)
     tcp->fd = FT_NO_PORT;
     tcp->wake_ns = FT_NEVER;
     ft_link_detach(&tcp->link, now_ns());
+    tell_errands(loop, tcp);
     ring_bell(loop->supervisor_fd);
     ft_ring_notify(&tcp->link.ring, 1);
 }
@@ -109,6 +116,7 @@ static void step(ft_linkloop *loop, ft_tcp *tcp, int64_t now, size_t n)
         lose(loop, tcp, ETIMEDOUT);
     else if (action.n > 0)
         write_link(loop, tcp, &action, now);
+    tell_errands(loop, tcp);
     ft_ring_notify(&tcp->link.ring, 0);
 }
 
@@ -152,7 +160,7 @@ static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
         ft_link_detach(&tcp->link, now_ns());
         ft_ring_notify(&tcp->link.ring, 1);
     }
-    if (plan || fd != FT_NO_PORT)
+    if (plan || fd != FT_NO_PORT || ft_errands_wait(&tcp->link.errands))
         step(loop, tcp, now_ns(), 0);
 }
 
@@ -248,6 +256,19 @@ void ft_linkloop_adopt(ft_linkloop *loop, uint32_t link, ft_plan *plan)
     ring_bell(loop->mailbox_fd);
 }
 
+int ft_linkloop_offer(ft_linkloop *loop, uint32_t link, const uint8_t *request, size_t n, size_t answer_bytes,
+                      int64_t timeout_ns, int64_t deadline_ns)
+{
+    int slot = ft_errand_offer(&loop->links[link].link.errands, request, n, answer_bytes, timeout_ns, deadline_ns);
+    ring_bell(loop->mailbox_fd);
+    return slot;
+}
+
+int ft_linkloop_take_done(ft_linkloop *loop, uint32_t link, uint32_t slot, ft_errand *out)
+{
+    return ft_errand_take(&loop->links[link].link.errands, slot, out);
+}
+
 void ft_linkloop_calls(const ft_linkloop *loop, uint64_t out[FT_LINK_CALL_COUNT])
 {
     for (int i = 0; i < FT_LINK_CALL_COUNT; i++)
@@ -285,13 +306,14 @@ static int open_files(ft_linkloop *loop)
     return listen_to(loop, loop->timer_fd, TIMER_KEY) < 0 || listen_to(loop, loop->mailbox_fd, MAILBOX_KEY) < 0 ? -1 : 0;
 }
 
-ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd)
+ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd, int errand_fd)
 {
     ft_linkloop *loop = calloc(1, sizeof *loop);
     if (!loop)
         return NULL;
     loop->consumer_fd = consumer_fd;
     loop->supervisor_fd = supervisor_fd;
+    loop->errand_fd = errand_fd;
     loop->armed_ns = FT_NEVER;
     loop->links = aligned_alloc(_Alignof(ft_tcp), (link_count + 1u) * sizeof *loop->links);
     if (open_files(loop) < 0 || !loop->links) {
