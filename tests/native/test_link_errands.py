@@ -132,7 +132,7 @@ def test_those_of_one_unit_go_one_after_the_other_and_others_beside_them() -> No
 
 
 def test_a_device_that_wants_a_gap_gets_it_before_and_behind_it() -> None:
-    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS)]).run(S + MS)
+    rig = ErrandRig([Poll(period=10 * MS, gap=20 * MS)]).run(S + MS)
     became = rig.offer(write(7))
     rig.run(S + 200 * MS)
     [done] = became
@@ -159,6 +159,13 @@ def test_past_its_deadline_it_is_not_sent() -> None:
     rig.run(5 * S)
     assert [(done.end, done.sent_ns) for done in became] == [("too-late", 0)]
     assert not rig.errands
+
+
+def test_its_deadline_is_that_of_sending_it_not_of_the_answer() -> None:
+    rig = ErrandRig([Poll(period=10 * MS)], lambda sent: [(90 * MS, same(sent))]).run(S)
+    became = rig.offer(write(7), deadline=S + 10 * MS)
+    rig.run(2 * S)
+    assert [done.end for done in became] == ["answered"]
 
 
 def test_no_more_are_taken_than_there_are_slots() -> None:

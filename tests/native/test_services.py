@@ -124,7 +124,9 @@ def identified(bus, code, first=0):
             found[answer[at]] = answer[at + 2 : at + 2 + answer[at + 1]]
             at += 2 + answer[at + 1]
         assert at == len(answer)
-        first = answer[5] if answer[4] == 0xFF else None
+        more = answer[5] if answer[4] == 0xFF else None
+        assert more is None or more > first, "it goes on behind what it has told"
+        first = more
     return found, parts
 
 
