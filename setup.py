@@ -41,8 +41,8 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "linkdetour", "errand", "flights", "schedule", "silence", "busplan", "variant", "guard"],
-        *["histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
+        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"],
+        *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
     "server": [
         *["server", "job", "services", "diary", "nameplate", "requests", "bank", "signal", "simbus", "simloop"],

@@ -59,31 +59,16 @@ static uint16_t next_number(ft_flights *flights)
 
 /* ---- requests ---- */
 
-/* A whole frame goes out under a number of its own; its PDU is looked at as long as it is under way. */
-static size_t add(ft_flights *flights, const uint8_t *request, size_t n, uint8_t *out)
+ft_flight *ft_flights_add(ft_flights *flights, const uint8_t *request, size_t n, uint8_t *out)
 {
     uint16_t transaction = next_number(flights);
-    flights->flight[flights->count] = (ft_flight){
-        .transaction = transaction, .unit = request[FT_MBAP_BYTES - 1], .is_second = flights->count > 0,
-        .request_pdu = request + FT_MBAP_BYTES, .request_bytes = (uint16_t)(n - FT_MBAP_BYTES)};
+    ft_flight *flight = &flights->flight[flights->count];
+    *flight = (ft_flight){.request = request + FT_MBAP_BYTES, .request_bytes = n - FT_MBAP_BYTES,
+                          .transaction = transaction, .unit = request[FT_UNIT_AT], .behind = (uint8_t)flights->count};
     memcpy(out, request, n);
     ft_put_u16(out, transaction);
     flights->count++;
-    return n;
-}
-
-size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out)
-{
-    size_t n = add(flights, block->request, block->request_bytes, out);
-    flights->flight[flights->count - 1].block = number;
-    return n;
-}
-
-size_t ft_flights_add_errand(ft_flights *flights, ft_errand *errand, uint8_t *out)
-{
-    size_t n = add(flights, errand->request, errand->request_bytes, out);
-    flights->flight[flights->count - 1].errand = errand;
-    return n;
+    return flight;
 }
 
 void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
@@ -98,7 +83,8 @@ void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
 
 static int unit_fits(const ft_flight *flight, const uint8_t *bytes)
 {
-    return bytes[6] == flight->unit || (bytes[6] == NO_UNIT && bytes[7] > FT_EXCEPTION_BIT);
+    uint8_t unit = bytes[FT_UNIT_AT];
+    return unit == flight->unit || (unit == NO_UNIT && bytes[FT_MBAP_BYTES] > FT_EXCEPTION_BIT);
 }
 
 /* A frame that bears the number of a flight. `whole`: its length, as its header has it. */
@@ -106,10 +92,10 @@ static verdict judge_ours(const ft_flights *flights, uint32_t at, const uint8_t 
 {
     const ft_flight *flight = &flights->flight[at];
     size_t pdu_n = (n < whole ? n : whole) - FT_MBAP_BYTES;
-    int length = ft_answer_length(flight->request_pdu, flight->request_bytes, bytes + FT_MBAP_BYTES, pdu_n);
-    if (length == 0)
+    int length = ft_answer_length(flight->request, flight->request_bytes, bytes + FT_MBAP_BYTES, pdu_n);
+    if (length == 0 && n < whole)
         return (verdict){PART, 0, at};
-    if (length < 0 || !unit_fits(flight, bytes)) {
+    if (length <= 0 || !unit_fits(flight, bytes)) {
         if (flights->hunting)
             return (verdict){JUNK, 1, at};
         return (verdict){n < whole ? PART : MISFIT, whole, at};
@@ -166,7 +152,7 @@ static int pass(ft_flights *flights, verdict v)
     return v.kind == FOREIGN;
 }
 
-enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t **pdu)
+enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
 {
     while (flights->from < flights->used) {
         const uint8_t *bytes = flights->heap + flights->from;
@@ -177,9 +163,7 @@ enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t
             flights->counts.odd_lengths += (size_t)HEAD + ft_u16(bytes + 4) != v.bytes;
             flights->hunting = 0;
             flights->from += v.bytes;
-            flights->answer_bytes = v.bytes - FT_MBAP_BYTES;
-            *at = v.at;
-            *pdu = bytes + FT_MBAP_BYTES;
+            *out = (ft_arrived){v.at, bytes + FT_MBAP_BYTES, v.bytes - FT_MBAP_BYTES};
             return FT_ARRIVED_ANSWER;
         }
         if (pass(flights, v))

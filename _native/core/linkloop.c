@@ -62,13 +62,13 @@ static void lose(ft_linkloop *loop, ft_tcp *tcp, int why)
     tcp->fd = FT_NO_PORT;
     tcp->wake_ns = FT_NEVER;
     ft_link_detach(&tcp->link, now_ns());
-    tell_errands(loop, tcp);
     ring_bell(loop->supervisor_fd);
     ft_ring_notify(&tcp->link.ring, 1);
+    tell_errands(loop, tcp);
 }
 
-/* A record of the trace holds two long answers: the frames of a longer chunk are told apart by their lengths. */
-static void trace_heard(ft_tcp *tcp, int64_t now, const uint8_t *bytes, size_t n)
+/* A record of the trace holds two long frames: those of a longer chunk are told apart by their lengths. */
+static void keep_trace(ft_tcp *tcp, int64_t now, enum ft_trace_way way, const uint8_t *bytes, size_t n)
 {
     while (n > 0) {
         size_t piece = n;
@@ -76,7 +76,7 @@ static void trace_heard(ft_tcp *tcp, int64_t now, const uint8_t *bytes, size_t n
             piece = (size_t)(FT_MBAP_BYTES - 1) + ft_u16(bytes + 4);
             piece = piece < FT_TRACE_MAX_BYTES ? piece : FT_TRACE_MAX_BYTES;
         }
-        ft_trace_add(&tcp->trace, now, FT_TRACE_HEARD, bytes, piece);
+        ft_trace_add(&tcp->trace, now, way, bytes, piece);
         bytes += piece;
         n -= piece;
     }
@@ -101,7 +101,7 @@ static void write_link(ft_linkloop *loop, ft_tcp *tcp, const ft_link_action *act
     count_call(loop, FT_LINK_CALL_WRITE);
     ssize_t n = send(tcp->fd, action->bytes, action->n, MSG_NOSIGNAL);
     if (n > 0)
-        ft_trace_add(&tcp->trace, now, FT_TRACE_SENT, action->bytes, (size_t)n);
+        keep_trace(tcp, now, FT_TRACE_SENT, action->bytes, (size_t)n);
     if (n != (ssize_t)action->n)
         lose(loop, tcp, n >= 0 || errno == EAGAIN ? ETIMEDOUT : errno);
 }
@@ -116,8 +116,8 @@ static void step(ft_linkloop *loop, ft_tcp *tcp, int64_t now, size_t n)
         lose(loop, tcp, ETIMEDOUT);
     else if (action.n > 0)
         write_link(loop, tcp, &action, now);
-    tell_errands(loop, tcp);
     ft_ring_notify(&tcp->link.ring, 0);
+    tell_errands(loop, tcp);
 }
 
 static void serve_readable(ft_linkloop *loop, ft_tcp *tcp)
@@ -126,7 +126,7 @@ static void serve_readable(ft_linkloop *loop, ft_tcp *tcp)
     if (n < 0)
         return;
     int64_t now = now_ns();
-    trace_heard(tcp, now, loop->bytes, (size_t)n);
+    keep_trace(tcp, now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
     step(loop, tcp, now, (size_t)n);
 }
 
@@ -262,11 +262,6 @@ int ft_linkloop_offer(ft_linkloop *loop, uint32_t link, const uint8_t *request, 
     int slot = ft_errand_offer(&loop->links[link].link.errands, request, n, answer_bytes, timeout_ns, deadline_ns);
     ring_bell(loop->mailbox_fd);
     return slot;
-}
-
-int ft_linkloop_take_done(ft_linkloop *loop, uint32_t link, uint32_t slot, ft_errand *out)
-{
-    return ft_errand_take(&loop->links[link].link.errands, slot, out);
 }
 
 void ft_linkloop_calls(const ft_linkloop *loop, uint64_t out[FT_LINK_CALL_COUNT])

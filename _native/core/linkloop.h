@@ -1,5 +1,5 @@
-/* The loop that serves all Modbus TCP links: connections and plans come in through slots (slots.h), samples leave through
- * the links' rings. One thread, one epoll, one timer; hundreds of links. Connections are made and closed by others.
+/* The loop that serves all Modbus TCP links: connections, plans (slots.h) and errands come in through slots, samples leave
+ * through the links' rings. One thread, one epoll, one timer; hundreds of links. Connections are made and closed by others.
  */
 #ifndef FT_LINKLOOP_H
 #define FT_LINKLOOP_H
@@ -50,11 +50,9 @@ void ft_linkloop_stop(ft_linkloop *loop);
 void ft_linkloop_attach(ft_linkloop *loop, uint32_t link, int fd);
 void ft_linkloop_fail(ft_linkloop *loop, uint32_t link);
 void ft_linkloop_adopt(ft_linkloop *loop, uint32_t link, ft_plan *plan);
-
-/* Errands of one link, see errand.h. */
+/* As ft_errand_offer(); what became of it is to be taken from the link's errands. */
 int ft_linkloop_offer(ft_linkloop *loop, uint32_t link, const uint8_t *request, size_t n, size_t answer_bytes,
                       int64_t timeout_ns, int64_t deadline_ns);
-int ft_linkloop_take_done(ft_linkloop *loop, uint32_t link, uint32_t slot, ft_errand *out);
 
 /* System calls so far. */
 void ft_linkloop_calls(const ft_linkloop *loop, uint64_t out[FT_LINK_CALL_COUNT]);

@@ -30,12 +30,8 @@ class Loops:
         links = [(bus, wire) for bus, wire in pairs if wire[0]]
         self._lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung when a link's connection is
         self._lines = BusLoop([wire for _, wire in lines])
-        self._links = LinkLoop(
-            [(bus.in_flight, *wire[2:]) for bus, wire in links],
-            self._lines.fileno(),
-            self._lost,
-            self._lines.errand_fileno(),
-        )
+        bells = self._lines.fileno(), self._lost, self._lines.errand_fileno()
+        self._links = LinkLoop([(bus.in_flight, *wire[2:]) for bus, wire in links], *bells)
         self._supervisor = Supervisor(self._lines, [bus for bus, _ in lines])
         self._connector = Connector(self._links, self._lost, [bus for bus, _ in links])
         self._places = _places([wire[0] for wire in wires])
@@ -74,8 +70,7 @@ class Loops:
     def offer(self, bus: int, request: bytes, answer_bytes: int, timeout_ns: int, deadline_ns: int) -> int | None:
         """The slot where the request waits to be sent once; None: there is no room."""
         is_link, number = self._places[bus]
-        loop = self._links if is_link else self._lines
-        return loop.offer(number, request, answer_bytes, timeout_ns, deadline_ns)
+        return (self._links if is_link else self._lines).offer(number, request, answer_bytes, timeout_ns, deadline_ns)
 
     def take(self, bus: int, slot: int) -> tuple[int, bytes, int, int] | None:
         """How it ended, the answer, when it was sent and when it was done; None: not yet."""

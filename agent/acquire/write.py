@@ -89,17 +89,12 @@ def encoded(name: str, unit: int, tag: Tag, value: Value, function: int = 0) -> 
         raise RefusedError(f"{name} is written with function {' or '.join(map(str, allowed))}, not {function}")
     if function == pdu.READ_WRITE and len(data) > 2 * pdu.MAX_READ_WRITE_REGISTERS:
         raise RefusedError(f"{name}: function 23 writes {pdu.MAX_READ_WRITE_REGISTERS} registers at most")
-    if function == pdu.READ_WRITE and unit == BROADCAST:
-        raise RefusedError(f"{name}: function 23 reads, too, and a broadcast is not answered")
     return Change(name, unit, tag, value, data, function or allowed[0])
 
 
 def encoded_record(file: int, unit: int, tag: Tag, value: Value) -> Change:
     """The write of one value into records of a file, from that of the tag's address on. Raises RefusedError."""
-    name = f"file:{file}:{tag.address}"
-    if unit == BROADCAST:
-        raise RefusedError(f"{name}: the records of a file are written to one unit")
-    return encoded(name, unit, tag, value)._replace(function=pdu.WRITE_FILE, file=file)
+    return encoded(f"file:{file}:{tag.address}", unit, tag, value)._replace(function=pdu.WRITE_FILE, file=file)
 
 
 def _exact(name: str, value: Value) -> Fraction:
@@ -127,7 +122,8 @@ def _number_data(name: str, tag: Tag, value: Value) -> bytes:
     elif raw.denominator == 1:
         bits = _integer_bits(name, tag, value, raw.numerator)
     else:
-        raise RefusedError(f"{name}: {value} is no whole number of {abs(tag.scale):g}; {_neighbours(tag, raw)}")
+        steps = "" if abs(tag.scale) == 1 else f" of {abs(tag.scale):g}"
+        raise RefusedError(f"{name}: {value} is no whole number{steps}; {_neighbours(tag, raw)}")
     if tag.table is Table.COIL or tag.type is ValueType.BITS:
         return struct.pack(">H", bits)
     return codec.encode_value(tag.type, tag.order, bits)
@@ -168,9 +164,14 @@ def _text_data(name: str, tag: Tag, value: Value) -> bytes:
 # --- the steps ---
 
 
-def carry_out(change: Change) -> Generator[Ask, bytes, Outcome]:
-    """Yields requests and is sent the PDUs that answer them; BusError and DeviceError are thrown in where none does."""
-    if change.unit == BROADCAST:
+def carry_out(change: Change, *, is_tcp: bool = False) -> Generator[Ask, bytes, Outcome]:
+    """Yields requests and is sent the PDUs that answer them; BusError and DeviceError are thrown in where none does.
+
+    `is_tcp`: over Modbus TCP unit 0 is a device, which answers.
+    """
+    if change.unit == BROADCAST and not is_tcp:
+        if change.function in (pdu.READ_WRITE, pdu.WRITE_FILE):
+            return Outcome(REFUSED, why=f"function {change.function} is for one unit; nothing was written")
         yield Ask(BROADCAST, request_of(change, b""))
         return Outcome(UNVERIFIED, why="a broadcast is not answered")
     try:

@@ -107,6 +107,7 @@ REFUSALS = [
 ]
 UNFIT = [
     (holding(ValueType.U16, scale=0.1), 12.34, "t: 12.34 is no whole number of 0.1; 12.3 and 12.4 are"),
+    (holding(ValueType.U16), 1.5, "t: 1.5 is no whole number; 1 and 2 are"),
     (holding(ValueType.U16), 65536, "t: 65536 does not fit; the type holds 0 to 65535"),
     (holding(ValueType.U16), -1, "t: -1 does not fit; the type holds 0 to 65535"),
     (holding(ValueType.I16, scale=-1.0), 32769, "t: 32769 does not fit; the type holds -32767 to 32768"),
@@ -268,16 +269,9 @@ def test_a_device_that_answers_function_23_with_what_it_held_before_has_obeyed_w
     assert not device.asked
 
 
-@pytest.mark.parametrize(
-    ("tag", "unit", "value", "told"),
-    [
-        (holding(ValueType.TEXT, length=243), 1, "a", "function 23 writes 121 registers at most"),
-        (holding(ValueType.U16), 0, 7, "a broadcast is not answered"),
-    ],
-)
-def test_what_function_23_cannot_do_is_refused(tag: Tag, unit: int, value, told: str) -> None:
-    with pytest.raises(RefusedError, match=told):
-        encoded("t", unit, tag, value, 23)
+def test_function_23_writes_no_more_than_fits() -> None:
+    with pytest.raises(RefusedError, match="function 23 writes 121 registers at most"):
+        encoded("t", 1, holding(ValueType.TEXT, length=243), "a", 23)
 
 
 # --- records of files ---
@@ -300,9 +294,12 @@ def test_bits_of_a_record_leave_the_others_as_they_are() -> None:
     assert steps.send(bytes.fromhex("1404030612a4")).request == pdu.write_file(4, 100, b"\x12\xd4")
 
 
-def test_records_are_not_broadcast() -> None:
-    with pytest.raises(RefusedError, match="file:4:100: the records of a file are written to one unit"):
-        encoded_record(4, 0, BITS, 5)
+@pytest.mark.parametrize("change", [IN_ONE, encoded_record(4, 1, BITS, 5)], ids=["23", "21"])
+def test_what_is_for_one_unit_is_not_broadcast(change: Change) -> None:
+    with pytest.raises(StopIteration) as end:
+        next(carry_out(change._replace(unit=0)))
+    why = f"function {change.function} is for one unit; nothing was written"
+    assert end.value.value == Outcome("refused", why=why)
 
 
 def test_bits_whose_register_cannot_be_read_are_not_written_over_the_others() -> None:

@@ -12,6 +12,7 @@ from agent.acquire.audit import Audit
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import compile_plan
 from agent.acquire.tickets import Ticket
+from agent.acquire.write import Outcome
 from agent.acquire.writer import Writer
 from agent.clock import boot_ns
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag, Write
@@ -43,7 +44,8 @@ TAGS = (
 class Site:
     """A simulated bus, its acquisition and its writer."""
 
-    def __init__(self, port: str, folder: Path) -> None:
+    def __init__(self, port: str, folder: Path, unit: int = 7) -> None:
+        self.unit = unit
         config = self.config(port)
         self.simulator = Simulator(config)
         self.simulator.start()
@@ -56,7 +58,7 @@ class Site:
 
     def config(self, port: str) -> Config:
         protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
-        devices = (Device(name="d", unit=7, tags=TAGS),)
+        devices = (Device(name="d", unit=self.unit, tags=TAGS),)
         bus = Bus(name="b", port=port, protocol=protocol, parity="N", timeout_ns=NS_PER_S, devices=devices)
         return Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(bus,))
 
@@ -76,9 +78,7 @@ class Site:
         return [json.loads(line) for line in self.record.read_text().splitlines()]
 
 
-@pytest.fixture(
-    params=["/dev/ttyS99", "rtu+tcp://127.0.0.1:0", "tcp://127.0.0.1:0"], ids=["line", "gateway", "modbus-tcp"]
-)
+@pytest.fixture(params=["/dev/ttyS99", "rtu+tcp://127.0.0.1:0", "tcp://127.0.0.1:0"], ids=["line", "gateway", "tcp"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     made = Site(request.param, tmp_path)
     yield made
@@ -141,6 +141,16 @@ def test_the_end_of_the_agent_ends_all_tickets(site: Site) -> None:
     site.acquisition.stop()
     assert all(ticket.done for ticket in tickets)
     assert {record["result"] for record in site.recorded()} <= {"written", "differs", "failed"}
+
+
+def test_over_modbus_tcp_unit_0_is_a_device_that_is_read_back(tmp_path: Path) -> None:
+    site = Site("tcp://127.0.0.1:0", tmp_path, unit=0)
+    try:
+        assert site.write("level", 2.5).result.result == "written"
+        assert site.write("level", 4).result == Outcome("written", 2.5, 4)
+    finally:
+        site.acquisition.stop()
+        site.simulator.stop()
 
 
 # --- the record ---
