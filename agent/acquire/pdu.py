@@ -20,7 +20,6 @@ READ_FILE, WRITE_FILE, READ_WRITE, READ_FIFO, ENCAPSULATED = 20, 21, 23, 24, 43
 DEVICE_IDENTIFICATION = 14  # the encapsulated interface for it
 COIL_ON = 0xFF00
 MAX_WRITE_REGISTERS = 123
-MAX_READ_WRITE_REGISTERS = 121  # written by FC 23
 MAX_RECORDS = 121  # registers of one file that one request reads: 245 bytes of answer
 MAX_WRITE_RECORDS = 122  # the same to be written
 MAX_FILE, MAX_RECORD = 0xFFFF, 9999

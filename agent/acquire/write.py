@@ -87,8 +87,6 @@ def encoded(name: str, unit: int, tag: Tag, value: Value, function: int = 0) -> 
     allowed = functions_for(tag.table, Form(tag.type, tag.length, tag.bits, tag.shift, tag.is_wide))
     if function and function not in allowed:
         raise RefusedError(f"{name} is written with function {' or '.join(map(str, allowed))}, not {function}")
-    if function == pdu.READ_WRITE and len(data) > 2 * pdu.MAX_READ_WRITE_REGISTERS:
-        raise RefusedError(f"{name}: function 23 writes {pdu.MAX_READ_WRITE_REGISTERS} registers at most")
     return Change(name, unit, tag, value, data, function or allowed[0])
 
 

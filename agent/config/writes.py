@@ -2,7 +2,7 @@
 
 from agent.config.model import Table, Write
 from agent.config.nodes import Node, shown
-from agent.config.registers import Form, Register
+from agent.config.registers import Form, Register, registers_of
 from agent.config.values import duration, number, whole
 from agent.config.walk import Key, Values, read_table
 from agent.model import ValueType
@@ -14,6 +14,7 @@ WRITE = {
     "rate": Key(duration("1 ms", "24 h")),
     "function": Key(whole(5, 23)),
 }
+MOST_IN_ONE = 121  # registers that function 23 writes, which reads them back in the same request
 READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
 EXAMPLE = "{ min = 0, max = 10 }, the least and most to be written"
 
@@ -60,6 +61,8 @@ def functions_for(table: Table, form: Form) -> tuple[int, ...]:
         return 5, 15
     if form.type is ValueType.BITS:
         return 22, 6, 16
+    if registers_of(form) > MOST_IN_ONE:
+        return (16,)
     return (6, 16, 23) if form.type is not ValueType.TEXT and form.length == 1 else (16, 23)
 
 

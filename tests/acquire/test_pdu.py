@@ -9,6 +9,7 @@ from agent._native import codec
 from agent.acquire import pdu
 from agent.acquire.pdu import Diagnostic, Level
 from agent.config.model import Table
+from agent.config.writes import MOST_IN_ONE
 from agent.errors import MalformedError
 
 
@@ -154,5 +155,5 @@ def test_other_exceptions_are_the_devices_own() -> None:
 
 
 def test_the_longest_writes_fit_into_a_frame_and_no_longer_one_would() -> None:
-    assert 252 <= len(pdu.read_write(0, 1, 0, bytes(2 * pdu.MAX_READ_WRITE_REGISTERS))) <= 253
+    assert 252 <= len(pdu.read_write(0, 1, 0, bytes(2 * MOST_IN_ONE))) <= 253
     assert 252 <= len(pdu.write_file(1, 0, bytes(2 * pdu.MAX_WRITE_RECORDS))) <= 253

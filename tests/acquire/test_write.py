@@ -270,7 +270,7 @@ def test_a_device_that_answers_function_23_with_what_it_held_before_has_obeyed_w
 
 
 def test_function_23_writes_no_more_than_fits() -> None:
-    with pytest.raises(RefusedError, match="function 23 writes 121 registers at most"):
+    with pytest.raises(RefusedError, match="t is written with function 16, not 23"):
         encoded("t", 1, holding(ValueType.TEXT, length=243), "a", 23)
 
 
