@@ -25,7 +25,7 @@ typedef struct ft_job {
 /* Carries out one function whose request has the length that the table wants. Returns 0, or the exception. */
 typedef int (*ft_handler)(ft_job *);
 
-/* The handlers of this file's functions; NULL: it has none for it. */
+/* Who carries a function out; NULL: none of these. */
 ft_handler ft_data_handler(uint8_t function);    /* registers and coils */
 ft_handler ft_service_handler(uint8_t function); /* files, queues, diagnostics, identification */
 
