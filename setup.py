@@ -45,7 +45,10 @@ MODULES: dict[str, list[str]] = {
         *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
     "parts": ["histogram", "trace", "wishes", "unmark"],
-    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
+    "server": [
+        *["server", "job", "services", "diary", "nameplate", "requests", "bank", "signal", "simbus", "simloop"],
+        *["modbus", "crc", "encode"],
+    ],
     "filter": ["filter"],
     "columns": [
         "columns",

@@ -68,7 +68,7 @@ class Gateway:
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
         tags, requests, buses = self.plan_size
         log.info("%s: %d tags in %d requests on %d bus%s", self.name, tags, requests, buses, "" if buses == 1 else "es")
-        waiter = self._waiter(stop)  # who finds a port taken finds who has it
+        waiter = self._waiter(stop)  # first: who finds a port taken finds the agent that can be asked
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()

@@ -25,6 +25,7 @@ EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, 7
     4: "device failure",
     5: "acknowledge: it takes long",
     6: "device busy",
+    7: "negative acknowledge: not now",
     8: "memory parity error",
     10: "gateway path unavailable",
     11: "gateway target does not answer",

@@ -2,7 +2,7 @@
 
 from agent.config.model import Table, Write
 from agent.config.nodes import Node, shown
-from agent.config.registers import Form, Register, raw_span
+from agent.config.registers import Form, Register, raw_span, registers_of
 from agent.config.values import duration, number, whole
 from agent.config.walk import Key, Values, read_table
 from agent.model import ValueType
@@ -12,8 +12,9 @@ WRITE = {
     "max": Key(number()),
     "step": Key(number(1e-12, 1e12)),
     "rate": Key(duration("1 ms", "24 h")),
-    "function": Key(whole(5, 22)),
+    "function": Key(whole(5, 23)),
 }
+MOST_IN_ONE = 121  # registers that function 23 writes, which reads them back in the same request
 READ_ONLY_TABLES = (Table.INPUT, Table.DISCRETE)
 F32_MOST = 3.4028234663852886e38
 ROUNDING = 1e-9  # of decimals as floats; a step of any register is more
@@ -83,7 +84,9 @@ def functions_for(table: Table, form: Form) -> tuple[int, ...]:
         return 5, 15
     if form.type is ValueType.BITS:
         return 22, 6, 16
-    return (6, 16) if form.type is not ValueType.TEXT and form.length == 1 else (16,)
+    if registers_of(form) > MOST_IN_ONE:
+        return (16,)
+    return (6, 16, 23) if form.type is not ValueType.TEXT and form.length == 1 else (16, 23)
 
 
 def _check_function(limits: Values, written: Register | None, form: Form | None) -> None:
