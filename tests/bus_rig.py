@@ -84,9 +84,9 @@ def after(delay_ns: int) -> Answer:
     return lambda request, _: paced(answer_to(request), delay_ns)
 
 
-def paced(answer: bytes, delay_ns: int) -> list[tuple[int, bytes]]:
+def paced(answer: bytes, delay_ns: int, char_ns: int = CHAR_NS) -> list[tuple[int, bytes]]:
     ends = range(FIFO_BYTES, len(answer) + FIFO_BYTES, FIFO_BYTES)
-    return [(delay_ns + min(end, len(answer)) * CHAR_NS, answer[end - FIFO_BYTES : end]) for end in ends]
+    return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - FIFO_BYTES : end]) for end in ends]
 
 
 def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
@@ -96,9 +96,18 @@ def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
 class Rig:
     """A bus, a line and devices in virtual time. `answer(request, number)` gives (delay after the request, bytes)."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = silent, *, tcp: bool = False, ring_bits: int = 12) -> None:
-        self.char_ns = 0 if tcp else CHAR_NS
-        self.bus = VirtualBus(tcp=tcp, char_ns=self.char_ns, quiet_ns=0 if tcp else QUIET_NS, ring_bits=ring_bits)
+    def __init__(
+        self,
+        polls: list[Poll],
+        answer: Answer = silent,
+        *,
+        tcp: bool = False,
+        char_ns: int = CHAR_NS,
+        quiet_ns: int = QUIET_NS,
+        ring_bits: int = 12,
+    ) -> None:
+        self.char_ns = 0 if tcp else char_ns
+        self.bus = VirtualBus(tcp=tcp, char_ns=self.char_ns, quiet_ns=0 if tcp else quiet_ns, ring_bits=ring_bits)
         self.answer = answer
         self.now = 0
         self.sent: list[tuple[int, bytes]] = []

@@ -86,12 +86,13 @@ static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
 }
 
 /* When to look next at an answer of which n more bytes have just come: after the wire time of what is missing, or, where
- * that is too short or nothing came, when the next piece is there. */
+ * that is too short or nothing came, when the next piece is there; so too after a look at a time of our own, which does not
+ * tell how much of the next piece is on the wire already. */
 static int64_t await_rest(ft_bus *bus, int64_t now, size_t n, ft_action *out)
 {
     int64_t missing = (int64_t)ft_master_missing(&bus->master);
     int64_t rest = missing * bus->wire.char_ns;
-    bus->watching = n == 0 || missing <= FT_FIFO_CHARS || rest < FT_WORTH_SLEEPING_NS;
+    bus->watching = n == 0 || !bus->watching || missing <= FT_FIFO_CHARS || rest < FT_WORTH_SLEEPING_NS;
     bus->wake_ns = give_up_at(bus);
     if (!bus->watching)
         bus->wake_ns = ft_least(bus->wake_ns, now + rest + FT_TAIL_NS);
@@ -202,11 +203,12 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
         ft_histogram_add(&bus->lateness, now - turn->due_ns);
         count_missed(bus, block, turn, now);
     }
-    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && ft_rhythm_is_steady(&turn->rhythm);
+    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && bus->plan->devices[block->device].silent == 0
+        && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
-    bus->wake_ns = ft_master_deadline(&bus->master);
-    if (bus->predicted)
-        bus->wake_ns = ft_least(bus->wake_ns, now + turn->rhythm.expected_ns);
+    /* Where an answer is expected to be whole, nobody looks before that whether it has begun: the deadline of its first
+     * byte is for devices that have fallen silent. */
+    bus->wake_ns = bus->predicted ? now + turn->rhythm.expected_ns : ft_master_deadline(&bus->master);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->ask.request, .n = bus->ask.request_bytes,
                        .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0,
                        .send_ns = bus->predicted ? bus->wake_ns + bus->wire.quiet_ns : FT_NEVER};

@@ -159,7 +159,7 @@ static void learn(ft_bus *bus, ft_turn *turn, int64_t now)
     rhythm->relied++;
     if (bus->looks > 1)
         ft_rhythm_adjust(rhythm, took - rhythm->expected_ns);
-    else if (took <= rhythm->expected_ns + rhythm->spread_ns) /* a look that came late, for company, tells nothing */
+    else if (took <= rhythm->expected_ns + ft_rhythm_tolerance(rhythm) / 2) /* one that came late, for company, tells nothing */
         ft_rhythm_adjust(rhythm, 0);
 }
 
