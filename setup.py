@@ -32,6 +32,7 @@ MODULES: dict[str, list[str]] = {
         "silence",
         "busplan",
         "rhythm",
+        "inherit",
         "histogram",
         "mishap",
         "master",
@@ -41,7 +42,7 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "flights", "schedule", "silence", "busplan", "variant", "guard", "histogram", "mishap"],
+        *["linkloop", "link", "flights", "schedule", "silence", "busplan", "inherit", "variant", "guard", "histogram", "mishap"],
         *["trace", "modbus", "crc", "decode", "ring"],
     ],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],

@@ -155,8 +155,9 @@ cdef class VirtualBus:
             free(self.bus)
 
     def adopt(self, blocks, points, uint32_t devices, int64_t now):
-        """Run this plan (packed ft_block and ft_point records) from `now` on."""
-        ft_plan_free(ft_bus_adopt(self.bus, new_plan(blocks, points, devices), now))
+        """Run this plan (packed ft_block and ft_point records) from `now` on, or from the end of the transaction under way."""
+        ft_bus_adopt(self.bus, new_plan(blocks, points, devices), now)
+        ft_plan_free(ft_bus_take_retired(self.bus))
 
     def attach(self, int64_t now):
         """The port is there."""
@@ -335,7 +336,7 @@ cdef class BusLoop:
         return <uint32_t> number
 
     def adopt(self, line, blocks, points, uint32_t devices):
-        """Run this plan (packed ft_block and ft_point records) on the line, from the next wake-up on."""
+        """Run this plan (packed ft_block and ft_point records) on the line, from the end of the transaction under way on."""
         ft_loop_adopt(self.loop, self.line(line), new_plan(blocks, points, devices))
 
     def attach(self, line, int fd):

@@ -124,6 +124,11 @@ class Rig:
     def put(self, at: int, data: bytes) -> None:
         heapq.heappush(self.arrivals, (at, len(self.sent), data))
 
+    def adopt(self, polls: list[Poll]) -> None:
+        """Another plan from now on, as the loop hands it over."""
+        self.bus.adopt(*plan_of(polls), now=self.now)
+        self.wake = self.now
+
     def run(self, until: int) -> "Rig":
         while (event := self._next_event()) < until:
             self.now = max(self.now, event)

@@ -4,6 +4,7 @@
 
 #include "detour.h"
 #include "ending.h"
+#include "inherit.h"
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -215,6 +216,46 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
     return bus->wake_ns;
 }
 
+/* --- plans ---------------------------------------------------------------------------------------------------------- */
+
+static void retire(ft_bus *bus, ft_plan *plan)
+{
+    if (!plan)
+        return;
+    plan->next = bus->retired;
+    bus->retired = plan;
+}
+
+/* No transaction is under way: the plan that waits for that takes over. */
+static void change_plan(ft_bus *bus, int64_t now)
+{
+    if (!bus->coming)
+        return;
+    ft_plan_inherit(bus->coming, bus->plan, now);
+    retire(bus, bus->plan);
+    bus->plan = bus->coming;
+    bus->coming = NULL;
+    const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit);
+    bus->last_device = block ? block->device : FT_NO_BLOCK;
+}
+
+void ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
+{
+    retire(bus, bus->coming);
+    bus->coming = plan;
+    if (bus->current != FT_NO_BLOCK)
+        return;
+    change_plan(bus, now);
+    bus->wake_ns = now;
+}
+
+ft_plan *ft_bus_take_retired(ft_bus *bus)
+{
+    ft_plan *retired = bus->retired;
+    bus->retired = NULL;
+    return retired;
+}
+
 /* --- between transactions ---------------------------------------------------------------------------------------- */
 
 /* Bytes that nobody asked for: the line is not quiet. */
@@ -310,6 +351,7 @@ int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft
         }
         if (!conclude(bus, now, bytes, n))
             return await_rest(bus, now, n, out);
+        change_plan(bus, now);
     } else if (n) {
         stray(bus, now, bytes, n);
     }
@@ -331,28 +373,9 @@ int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits)
 void ft_bus_free(ft_bus *bus)
 {
     ft_plan_free(bus->plan);
+    ft_plan_free(bus->coming);
+    ft_plan_free(bus->retired);
     ft_ring_free(&bus->ring);
-}
-
-/* Without an answer, and not to be asked for one any more. An errand does not depend on the plan. */
-static void abandon(ft_bus *bus, int64_t now)
-{
-    if (bus->current == FT_NO_BLOCK || bus->current == FT_ON_ERRAND)
-        return;
-    ft_settle(bus, ft_master_deadline(&bus->master), now); /* its answer may come until then */
-    ft_owe(bus, bus->free_ns);
-    bus->current = FT_NO_BLOCK;
-}
-
-ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
-{
-    ft_plan *before = bus->plan;
-    abandon(bus, now);
-    bus->plan = plan;
-    for (uint32_t i = 0; i < plan->block_count; i++)
-        plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
-    bus->wake_ns = now;
-    return before;
 }
 
 void ft_bus_attach(ft_bus *bus, int64_t now)
@@ -374,6 +397,7 @@ void ft_bus_detach(ft_bus *bus, int64_t now)
     bus->attached = 0;
     bus->wake_ns = FT_NEVER;
     bus->current = FT_NO_BLOCK;
+    change_plan(bus, now);
     ft_detour_cancel(bus, now);
     ft_fail_tags(bus, FT_NO_BLOCK, FT_NO_BLOCK, now);
 }

@@ -48,6 +48,8 @@ typedef struct ft_bus {
     ft_master master;
     ft_wire wire;
     ft_plan *plan;
+    ft_plan *coming;       /* takes over at the end of the transaction; NULL: none does */
+    ft_plan *retired;      /* took over, ran and were replaced: the caller's again */
     ft_ring ring;
     ft_guard guard;
     ft_silence silence;
@@ -104,8 +106,11 @@ typedef struct ft_action {
 int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits);
 void ft_bus_free(ft_bus *bus);
 
-/* Runs `plan` from now on and returns the one before, which is the caller's again. */
-ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now);
+/* Runs `plan` from the end of the transaction under way on, or else from now on, with what is known from the one before
+ * (inherit.h). */
+void ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now);
+/* Plans that nobody runs any more, linked: the caller's again. NULL: there are none. */
+ft_plan *ft_bus_take_retired(ft_bus *bus);
 /* The port is there. What became due while it was not is polled once, at once. */
 void ft_bus_attach(ft_bus *bus, int64_t now);
 /* The port is gone (or was never there): every tag of the bus fails. */

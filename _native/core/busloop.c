@@ -38,6 +38,19 @@ static void ring_bell(int fd)
     (void)written; /* only fails when the counter is full: the bell rings already */
 }
 
+/* Plans that were replaced go to their owner, behind those that it has not taken yet. */
+static void hand_back_plans(ft_line *line)
+{
+    ft_plan *plans = ft_bus_take_retired(&line->bus);
+    ft_plan *last = plans;
+    if (!plans)
+        return;
+    while (last->next)
+        last = last->next;
+    last->next = atomic_exchange(&line->retired_plans, NULL);
+    atomic_store(&line->retired_plans, plans);
+}
+
 static void tell_errands(ft_loop *loop, ft_line *line)
 {
     if (ft_errands_news(&line->bus.errands))
@@ -132,6 +145,7 @@ static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
     line->watch = action.watch && line->fd != FT_NO_FD;
     ft_ring_notify(&line->bus.ring, 0);
     tell_errands(loop, line);
+    hand_back_plans(line);
 }
 
 static void serve_due(ft_loop *loop)
@@ -185,7 +199,7 @@ static void take_slots(ft_loop *loop, ft_line *line)
     ft_plan *plan = atomic_exchange(&line->offered_plan, NULL);
     int fd = atomic_exchange(&line->offered_fd, FT_NO_FD);
     if (plan)
-        atomic_store(&line->retired_plan, ft_bus_adopt(&line->bus, plan, now_ns()));
+        ft_bus_adopt(&line->bus, plan, now_ns());
     if (fd != FT_NO_FD) {
         line->fd = fd;
         line->unmark.seen = FT_MARK_NONE;
@@ -253,7 +267,7 @@ void ft_loop_fail(ft_loop *loop, uint32_t line)
 
 void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan)
 {
-    ft_plan_free(atomic_exchange(&loop->lines[line].retired_plan, NULL));
+    ft_plan_free(atomic_exchange(&loop->lines[line].retired_plans, NULL));
     ft_plan_free(atomic_exchange(&loop->lines[line].offered_plan, plan));
     ring_bell(loop->mailbox_fd);
 }
@@ -365,7 +379,7 @@ void ft_loop_free(ft_loop *loop)
         ft_bus_free(&loop->lines[i].bus);
         ft_trace_free(&loop->lines[i].trace);
         ft_plan_free(atomic_load(&loop->lines[i].offered_plan));
-        ft_plan_free(atomic_load(&loop->lines[i].retired_plan));
+        ft_plan_free(atomic_load(&loop->lines[i].retired_plans));
     }
     if (loop->mailbox_fd >= 0)
         close(loop->mailbox_fd);

@@ -36,7 +36,7 @@ typedef struct ft_line {
     _Atomic uint64_t damaged;          /* ... those that were marked ... */
     _Atomic uint64_t breaks;           /* ... and those of them that may have been breaks */
     _Atomic(ft_plan *) offered_plan;
-    _Atomic(ft_plan *) retired_plan;   /* to be freed by its owner */
+    _Atomic(ft_plan *) retired_plans;  /* linked, to be freed by their owner */
 } ft_line;
 
 enum ft_call { FT_CALL_POLL = 0, FT_CALL_READ, FT_CALL_WRITE, FT_CALL_COUNT };
@@ -68,7 +68,7 @@ void ft_loop_run(ft_loop *loop);
 void ft_loop_stop(ft_loop *loop);
 void ft_loop_attach(ft_loop *loop, uint32_t line, int fd);
 void ft_loop_fail(ft_loop *loop, uint32_t line);
-/* Takes the plan over; frees the one that was replaced before. */
+/* Takes the plan over; frees those that were replaced before. */
 void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan);
 /* The port to be closed and why it was lost, or FT_NO_FD. */
 int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why);

@@ -69,14 +69,16 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
 
 void ft_plan_free(ft_plan *plan)
 {
-    if (!plan)
-        return;
-    free(plan->blocks);
-    free(plan->points);
-    free(plan->turns);
-    free(plan->devices);
-    free(plan->scratch);
-    free(plan);
+    while (plan) {
+        ft_plan *next = plan->next;
+        free(plan->blocks);
+        free(plan->points);
+        free(plan->turns);
+        free(plan->devices);
+        free(plan->scratch);
+        free(plan);
+        plan = next;
+    }
 }
 
 const ft_block *ft_plan_block_of(const ft_plan *plan, uint8_t unit)

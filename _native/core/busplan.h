@@ -48,6 +48,7 @@ typedef struct ft_device {
 
 /* A plan and what was learned while it ran; one piece of memory. */
 typedef struct ft_plan {
+    struct ft_plan *next;   /* of several that nobody runs any more */
     uint32_t block_count;
     uint32_t point_count;
     uint32_t device_count;
@@ -62,6 +63,7 @@ typedef struct ft_plan {
 /* A copy of the arrays, or NULL: no memory, or (*bad >= 0) block number *bad would read or write out of bounds. */
 ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
                      uint32_t device_count, int64_t *bad);
+/* With all that are linked to it. */
 void ft_plan_free(ft_plan *plan);
 
 /* The first block that reads from this unit; NULL: none does, or there is no plan. */

@@ -158,9 +158,8 @@ static void keep_gap(ft_bus *bus, const ft_block *block, int64_t now)
 void ft_detour_end(ft_bus *bus, int64_t now, enum ft_outcome outcome)
 {
     ft_errand *errand = bus->errands.current;
-    const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit); /* anew: there may be another plan by now */
+    const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit);
     enum ft_errand_end end = FT_ERRAND_BROADCAST;
-    bus->last_device = block ? block->device : FT_NO_BLOCK;
     bus->free_ns = now + bus->wire.quiet_ns;
     ft_count_for(bus, bus->last_device, FT_N_CRC_ERRORS, bus->master.counts.crc_errors - bus->before.crc_errors);
     if (!is_broadcast(bus, errand))

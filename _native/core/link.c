@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "decode.h"
+#include "inherit.h"
 #include "schedule.h"
 
 #define NO_BLOCK UINT32_MAX
@@ -354,9 +355,8 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
     abandon(link, 0, now);
+    ft_plan_inherit(plan, before, now);
     link->plan = plan;
-    for (uint32_t i = 0; i < plan->block_count; i++)
-        plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
     return before;
 }
 

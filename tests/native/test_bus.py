@@ -291,18 +291,6 @@ def test_over_tcp_an_answer_of_another_transaction_is_not_taken() -> None:
 # --- plans and ports ---
 
 
-def test_a_new_plan_starts_at_once_and_never_gets_an_answer_of_the_old_one() -> None:
-    rig = Rig([Poll(period=10 * MS, address=1)], after(50 * MS)).run(20 * MS)
-    assert len(rig.sent) == 1
-    assert rig.samples == []
-    rig.bus.adopt(*plan_of([Poll(period=10 * MS, address=300)]), now=rig.now)
-    rig.wake = rig.now
-    rig.run(S)
-    assert rig.wrong() == []
-    assert {sample.tag for sample in rig.samples} == {1300 + at for at in range(10)}
-    assert rig.sent[1][0] < 60 * MS  # the old answer was waited for, not its whole timeout
-
-
 def test_without_a_port_every_tag_fails_once_and_nothing_is_sent() -> None:
     rig = Rig([Poll(period=100 * MS), Poll(unit=2, period=S)], QUICK).run(500 * MS)
     sent = len(rig.sent)
