@@ -78,6 +78,8 @@ cdef extern from "core/bus.h" nogil:
         ft_framing framing
         int64_t char_ns
         int64_t quiet_ns
+        int64_t switch_ns
+        int64_t least_ns
     ctypedef struct ft_bus:
         ft_ring ring
         ft_plan *plan

@@ -7,7 +7,7 @@ from typing_extensions import Buffer
 
 from agent._native.samples import Samples
 
-_Wire: TypeAlias = tuple[bool, int, int, int]
+_Wire: TypeAlias = tuple[bool, int, int, int, int, int]
 _Counters: TypeAlias = tuple[int, ...]
 _Mishap: TypeAlias = tuple[int, int, int, bytes]
 _Statistics: TypeAlias = tuple[tuple[int, ...], list[tuple[tuple[int, ...], _Mishap]]]
@@ -26,7 +26,16 @@ class Histogram:
     def counts(self) -> tuple[int, ...]: ...
 
 class VirtualBus:
-    def __new__(cls, *, tcp: bool = False, char_ns: int = 0, quiet_ns: int = 0, ring_bits: int = 10) -> VirtualBus: ...
+    def __new__(
+        cls,
+        *,
+        tcp: bool = False,
+        char_ns: int = 0,
+        quiet_ns: int = 0,
+        switch_ns: int = 0,
+        least_ns: int = 0,
+        ring_bits: int = 10,
+    ) -> VirtualBus: ...
     def adopt(self, blocks: Buffer, points: Buffer, devices: int, now: int) -> None: ...
     def attach(self, now: int) -> None: ...
     def detach(self, now: int) -> None: ...

@@ -104,10 +104,19 @@ class Rig:
         tcp: bool = False,
         char_ns: int = CHAR_NS,
         quiet_ns: int = QUIET_NS,
+        switch_ns: int = 0,
+        least_ns: int = 0,
         ring_bits: int = 12,
     ) -> None:
         self.char_ns = 0 if tcp else char_ns
-        self.bus = VirtualBus(tcp=tcp, char_ns=self.char_ns, quiet_ns=0 if tcp else quiet_ns, ring_bits=ring_bits)
+        self.bus = VirtualBus(
+            tcp=tcp,
+            char_ns=self.char_ns,
+            quiet_ns=0 if tcp else quiet_ns,
+            switch_ns=switch_ns,
+            least_ns=least_ns,
+            ring_bits=ring_bits,
+        )
         self.answer = answer
         self.now = 0
         self.sent: list[tuple[int, bytes]] = []
@@ -182,6 +191,11 @@ class Rig:
 
     def device_counts(self, device: int) -> dict[str, int]:
         return dict(zip(COUNTERS, self.bus.counters()[1][device], strict=True))
+
+    def silences(self, unit: int) -> list[int]:
+        """How long the line was silent before each request to this unit."""
+        pairs = zip(self.sent, self.heard_until, strict=True)
+        return [at - heard for (at, request), heard in pairs if request[0] == unit]
 
     def sent_to(self, unit: int) -> list[int]:
         return [at for at, request in self.sent if request[0] == unit]

@@ -321,12 +321,13 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     ft_guard_tidy(&bus->guard, now);
     uint32_t i = choose(bus, at, &bus->wake_ns);
     ft_errand *errand = ft_detour_choose(bus, now, at, i != FT_NO_BLOCK, &bus->wake_ns);
-    if (errand && at == now && looked)
-        return ft_detour_begin(bus, errand, now, out);
-    if (i != FT_NO_BLOCK && at == now && looked)
-        return send(bus, i, now, out);
-    if (i != FT_NO_BLOCK)
+    if (errand || i != FT_NO_BLOCK) {
+        /* Who is next is settled before how long it takes: else a device that needs a longer silence would never be. */
+        at = ft_most(at, ft_silent_until(bus, errand ? ft_detour_unit(bus, errand) : bus->plan->blocks[i].unit));
+        if (at == now && looked)
+            return errand ? ft_detour_begin(bus, errand, now, out) : send(bus, i, now, out);
         bus->wake_ns = at;
+    }
     if (bus->wake_ns <= now) {
         out->what = FT_LOOK;
         return now;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "counts.h"
+#include "gap.h"
 #include "histogram.h"
 #include "mishap.h"
 #include "patience.h"
@@ -31,7 +32,7 @@ typedef struct ft_turn {
 } ft_turn;
 
 typedef struct ft_device {
-    int64_t not_before_ns; /* its gap or its back-off */
+    int64_t not_before_ns; /* the silence it is configured to want, or its back-off */
     int64_t backoff_ns;    /* 0: no suspect */
     uint32_t silent;       /* polls in a row without a byte of an answer */
     uint32_t probe;        /* block that a suspect is asked for */
@@ -41,6 +42,7 @@ typedef struct ft_device {
     uint8_t is_disorderly; /* one came after */
     uint8_t must_drain;    /* what it owes can only be told from the next answer by a barrier, or by waiting */
     ft_patience patience;
+    ft_gap gap;
     ft_counts counts;
     ft_histogram answers;  /* from the request's last byte to the answer's */
     ft_mishap mishap;      /* the last one */

@@ -10,12 +10,11 @@ from agent.acquire.limits import described
 from agent.acquire.loops import Loops
 from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
-from agent.acquire.port import Wire, wire_of
+from agent.acquire.port import wire_of
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import Mishap, Spans, mishap_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, frames_of
-from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
 from agent.errors import NotSentError
@@ -78,7 +77,7 @@ class Acquisition:
         self._buses = tuple(buses)
         self._memory = memory
         self._scheduling = scheduling
-        self._loops = Loops(self._buses, [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
+        self._loops = Loops(self._buses, [(wire_of(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
         self.tickets = Tickets(self._loops, self._buses)
         self._started_ns = 0
         self.replan(buses, plan)
@@ -178,12 +177,6 @@ def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:
     if [part.name for part in plan.buses] != [bus.name for bus in buses]:
         raise ValueError(f"the plan is for other buses than {', '.join(bus.name for bus in buses)}")
     return list(zip(buses, plan.buses, strict=True))
-
-
-def _wire(bus: Bus) -> Wire:
-    """The timing of a bus; the loop knows one silence, so every request keeps the one that a change of device needs."""
-    wire = wire_of(bus)
-    return wire._replace(quiet_ns=max(wire.quiet_ns, switch_time_ns(bus)))
 
 
 def _ring_bits(part: BusPlan) -> int:

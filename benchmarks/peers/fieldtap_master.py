@@ -16,7 +16,7 @@ import time
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
 from agent.acquire.plan import BLOCK, POINT, request_adu
-from agent.acquire.port import open_port, wire_of
+from agent.acquire.port import Wire, open_port, wire_of
 from agent.config.model import Bus
 from agent.model import NS_PER_S, ValueType
 
@@ -33,7 +33,7 @@ def main() -> None:
     buses = [
         Bus(name=port, port=port, baud=baud or 115200, parity="N", timeout_ns=TIMEOUT_NS, devices=()) for port in ports
     ]
-    loop = BusLoop([(*wire_of(bus), RING_BITS) if baud else (False, 0, 0, RING_BITS) for bus in buses])
+    loop = BusLoop([(*(wire_of(bus) if baud else Wire(False, 0, 0)), RING_BITS) for bus in buses])
     for line, bus in enumerate(buses):
         loop.attach(line, open_port(bus).fd)
     threading.Thread(target=loop.run, daemon=True).start()

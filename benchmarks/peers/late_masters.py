@@ -68,7 +68,7 @@ def alternate(read: Read, seconds: float) -> Counted:
 def fieldtap(port: str, seconds: float) -> Counted:
     """Polls are told apart by block and time; a wrong one has a wrong value in any of its registers."""
     bus = Bus(name="line", port=port, baud=BAUD, parity="N", timeout_ns=int(TIMEOUT_S * NS_PER_S), devices=())
-    loop, samples = BusLoop([(False, 0, 0, RING_BITS)]), Samples()
+    loop, samples = BusLoop([(False, 0, 0, 0, 0, RING_BITS)]), Samples()
     loop.attach(0, open_port(bus).fd)
     loop.adopt(0, *always_due(bus.timeout_ns), 1)
     thread = threading.Thread(target=loop.run, daemon=True)

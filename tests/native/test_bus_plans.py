@@ -65,7 +65,7 @@ def test_the_parts_of_a_poll_that_is_cut_start_at_their_phase_but_no_later_than_
     rig.adopt(halves)
     rig.run(2 * S)
     assert [at // MS for at, _ in rig.sent] == [1, 600, 1000, 1600]
-    assert asked(rig)[1:] == ["1/3@0x10", "1/3@10x10"] + ["1/3@0x10"]
+    assert asked(rig)[1:] == ["1/3@0x10", "1/3@10x10", "1/3@0x10"]
 
 
 def test_what_a_device_owes_is_remembered() -> None:

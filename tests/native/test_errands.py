@@ -58,8 +58,10 @@ def only_reads(request: bytes, number: int) -> list[tuple[int, bytes]]:
 class ErrandRig(Rig):
     """A rig whose line is known not to echo, that offers errands and keeps what became of them."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False) -> None:
-        super().__init__(polls, answer, tcp=tcp)
+    def __init__(
+        self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False, switch_ns: int = 0, least_ns: int = 0
+    ) -> None:
+        super().__init__(polls, answer, tcp=tcp, switch_ns=switch_ns, least_ns=least_ns)
         self.open: dict[int, list[Done]] = {}
         self.all: list[list[Done]] = []
 
@@ -269,6 +271,41 @@ def test_a_broadcast_is_over_when_the_units_had_their_time_and_owes_nothing() ->
     following = sent[sent.index(done.sent_ns) + 1]
     assert following - done.sent_ns >= 8 * CHAR_NS + 150 * MS
     assert rig.counts["timeouts"] == 0
+
+
+def test_it_waits_for_the_silence_that_another_unit_needs_and_still_goes_first() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], switch_ns=20 * MS).run(S)
+    became = rig.offer(read(unit=9), size=9)
+    rig.run(2 * S)
+    assert answered(became)
+    number = [request[0] for _, request in rig.sent].index(9)
+    assert rig.sent[number][0] < S + 40 * MS
+    assert [at - heard >= 20 * MS for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)][
+        number : number + 3
+    ] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_unit_that_is_in_no_plan_gets_t35_before_and_behind_it_where_silences_have_shrunk() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], least_ns=2 * CHAR_NS).run(20 * S)
+    became = rig.offer(read(unit=9), size=9)
+    rig.run(21 * S)
+    assert answered(became)
+    number = [request[0] for _, request in rig.sent].index(9)
+    waited = [at - heard for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)]
+    assert min(waited[number : number + 2]) >= QUIET_NS > waited[number - 1] > waited[number + 2]
+
+
+def test_one_that_fails_after_a_short_silence_brings_t35_back() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], least_ns=2 * CHAR_NS).run(20 * S)
+    rig.answer = only_reads
+    rig.offer(write(), timeout=50 * MS)
+    rig.run(20 * S + 70 * MS)
+    number = [request[1] for _, request in rig.sent].index(WRITE)
+    assert min(rig.silences(1)[number + 1 :][:30]) >= QUIET_NS > rig.silences(1)[number]
 
 
 def test_an_unknown_unit_is_asked_as_well() -> None:

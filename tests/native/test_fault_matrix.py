@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "_native"
 DATA = json.loads((HERE / "data" / "fault_matrix.json").read_text())
 UNITS = (
-    "bus ending detour errand guard variant patience silence histogram mishap busplan inherit rhythm master modbus crc decode "
-    "ring simbus server requests bank signal encode"
+    "bus ending detour errand guard variant patience silence gap histogram mishap busplan inherit rhythm master modbus "
+    "crc decode ring simbus server requests bank signal encode"
 )
 SOURCES = UNITS.split()
 ALL = os.environ.get("FIELDTAP_FAULTS") == "all"
