@@ -24,6 +24,7 @@ from agent.acquire.trace import pcapng
 from agent.batch import Encoder, OpenBatch, SchemaBook, mark_historical, merge
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Config, Mqtt
+from agent.control.desk import Control
 from agent.model import NS_PER_MS, NS_PER_S, Gap
 from agent.process.filters import compile_filter
 from agent.store import Store
@@ -49,6 +50,7 @@ class Gateway:
         self.epoch = os.urandom(8)
         scheduling = Scheduling(config.gateway.loop_priority, config.gateway.loop_cpu)
         self.acquisition = Acquisition(config.buses, plan, memory, scheduling)
+        self.control = Control(config, self.acquisition)
         self.filter = compile_filter(plan.tags)
         encoder = Encoder(
             config.gateway.id, self.epoch, plan.tags, plan.groups, batching.format, batching.max_message_bytes
@@ -78,6 +80,7 @@ class Gateway:
 
     def turn(self, now_ns: int) -> int:
         """Move everything that is due one step along the flow; return when to come back at the latest."""
+        self.control.turn(now_ns)
         self.collect(now_ns)
         if self.batch.is_due(now_ns):
             self.close_batch(now_ns)
@@ -124,8 +127,8 @@ class Gateway:
 
     def end(self) -> None:
         """Stop reading, then hand over in the order of the flow: rings, open batch, broker, journal."""
-        self.acquisition.stop()
         now_ns = boot_ns()
+        self.control.stop(self.acquisition.stop(), now_ns)
         self.collect(now_ns)
         if len(self.batch):
             self.close_batch(now_ns)
@@ -171,6 +174,8 @@ class Gateway:
         waiter = select.poll()
         waiter.register(stop.fileno(), select.POLLIN)
         waiter.register(self.acquisition.fileno(), select.POLLIN)
+        for fd in self.control.start():
+            waiter.register(fd, select.POLLIN)
         if self.uplink:
             waiter.register(self.uplink.fileno(), select.POLLIN)
         return waiter

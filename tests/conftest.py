@@ -1,12 +1,21 @@
 """Every test runs, or the report's end lists it with the reason; a reason that is not the machine's is a failure."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pytest
 
 ACCEPTED = "this machine has no "  # ... python3.13: the one kind of reason for which a test may stay out
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sockets() -> Iterator[None]:
+    """Agents that tests start have their control sockets in a folder of the tests; its path must be short."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", folder)
+        yield
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -2,10 +2,11 @@
 
 import json
 import logging
-import math
 import os
 from pathlib import Path
 from typing import Any
+
+from agent.digits import finite
 
 MOST_BYTES = 1 << 20  # of the file, some 5000 writes; what was before stays in a second one of the same size
 NAME = "writes.jsonl"
@@ -22,7 +23,7 @@ class Audit:
 
     def record(self, **facts: Any) -> None:
         """Append one line. A disk that is full or gone costs the file's line, not the write and not the log's."""
-        line = json.dumps({key: _finite(fact) for key, fact in facts.items()}, allow_nan=False)
+        line = json.dumps({key: finite(fact) for key, fact in facts.items()}, allow_nan=False)
         log.info("write: %s", line)
         try:
             self._append(line.encode() + b"\n")
@@ -38,8 +39,3 @@ class Audit:
             os.write(fd, line)
         finally:
             os.close(fd)
-
-
-def _finite(fact: Any) -> Any:
-    """JSON knows no NaN and no infinity, which a device's float may well hold."""
-    return fact if not isinstance(fact, float) or math.isfinite(fact) else str(fact)

@@ -90,10 +90,10 @@ class Acquisition:
             for note in hasten(thread, self._scheduling):
                 log.log(logging.INFO if note.done else logging.WARNING, "bus loop: %s", note)
 
-    def stop(self) -> None:
-        """Stop polling and close the ports; what is in the rings can still be drained."""
+    def stop(self) -> list[Ticket]:
+        """Stop polling and close the ports; what is in the rings can still be drained. Returns the tickets it ended."""
         self._loops.stop()
-        self.tickets.cancel("the agent has stopped")
+        return self.tickets.cancel("the agent has stopped")
 
     def replan(self, buses: Sequence[Bus], plan: Plan) -> None:
         """Let the same buses, with other devices or tags, run another plan from now on, without closing a port."""

@@ -2,9 +2,12 @@
 
 import os
 import select
+from collections.abc import Generator
 from types import TracebackType
+from typing import Protocol, TypeVar
 
-from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master
+from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master, frame
+from agent.acquire.pdu import BROADCAST, Ask, answer_frame_bytes
 from agent.acquire.port import open_port, wire_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -27,6 +30,32 @@ EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, section 7
 }
 
 
+Result = TypeVar("Result")
+
+
+class Asks(Protocol):
+    """A way to a device: a port of one's own, or an agent that has it."""
+
+    def ask(self, ask: Ask) -> bytes:
+        """The PDU that answers; empty for a broadcast. Raises DeviceError when it refuses, BusError when none comes."""
+
+
+def driven(line: Asks, steps: Generator[Ask, bytes, Result]) -> Result:
+    """Make the requests of these steps on the line; their result."""
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                answer = line.ask(ask)
+            except (BusError, DeviceError) as error:
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(answer)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
 class Line:
     """One port, open within a `with` block, on which requests are made one by one."""
 
@@ -34,8 +63,9 @@ class Line:
         wire = wire_of(bus)
         self._bus = bus
         self._quiet_ns = wire.quiet_ns
-        self._unit_at = 6 if wire.tcp else 0
-        self._master = Master(TCP if wire.tcp else RTU, wire.char_ns)
+        self._is_tcp = wire.tcp
+        self._framing = TCP if wire.tcp else RTU
+        self._master = Master(self._framing, wire.char_ns)
 
     def __enter__(self) -> "Line":
         """Open the port. Raises BusError or NotPermittedError."""
@@ -48,26 +78,23 @@ class Line:
         """Close the port, as it was found."""
         self._port.close()
 
-    def ask(self, adu: bytes, answer_bytes: int) -> bytes:
-        """The PDU that answers the whole frame `adu`; its frame will be `answer_bytes` long unless it is an exception.
-
-        Raises DeviceError when the device refuses and BusError when nothing comes of it.
-        """
+    def ask(self, ask: Ask) -> bytes:
+        """The PDU that answers; empty for a broadcast. Raises DeviceError when it refuses, BusError when none comes."""
         try:
-            self._send(adu, answer_bytes)
+            if ask.unit == BROADCAST and not self._is_tcp:
+                self._tell(ask)
+                return b""
+            self._send(ask)
             while self._master.outcome == PENDING:
                 self._listen()
         except OSError as error:
             raise BusError(f"{self._bus.port}: {error.strerror}") from error
-        return self._answer(adu[self._unit_at])
+        return self._answer(ask.unit)
 
-    def tell(self, adu: bytes) -> None:
-        """Send what nobody answers, a broadcast, and give the devices the time to act."""
-        try:
-            self._await_silence()
-            os.write(self._port.fd, adu)
-        except OSError as error:
-            raise BusError(f"{self._bus.port}: {error.strerror}") from error
+    def _tell(self, ask: Ask) -> None:
+        """Send what nobody answers, and give the devices the time to act."""
+        self._await_silence()
+        os.write(self._port.fd, frame(self._framing, 0, ask.unit, ask.request))
         self._poll.poll(BROADCAST_MS)
 
     def _await_silence(self) -> None:
@@ -77,9 +104,11 @@ class Line:
             if not os.read(self._port.fd, READ_BYTES):
                 return
 
-    def _send(self, adu: bytes, answer_bytes: int) -> None:
+    def _send(self, ask: Ask) -> None:
+        adu = frame(self._framing, 0, ask.unit, ask.request)
         self._await_silence()
         os.write(self._port.fd, adu)
+        answer_bytes = answer_frame_bytes(ask.request, is_tcp=self._is_tcp)
         self._master.begin(boot_ns(), adu, answer_bytes, self._bus.timeout_ns)
 
     def _listen(self) -> None:

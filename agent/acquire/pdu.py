@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agent.config.model import Table
+from agent.config.model import MAX_BITS, MAX_REGISTERS, Table
 
 READ_FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS, MASK_WRITE = 5, 6, 15, 16, 22
@@ -15,7 +15,9 @@ EXCEPTION_STATUS, DIAGNOSTICS, EVENT_COUNTER, SERVER_ID, READ_WRITE, ENCAPSULATE
 DEVICE_IDENTIFICATION = 14  # the encapsulated interface for it
 COIL_ON = 0xFF00
 LOOP_BACK = 0  # sub-function of DIAGNOSTICS
+READING_DIAGNOSTICS = [sub.to_bytes(2) for sub in (LOOP_BACK, 2, *range(11, 19))]  # its registers and counters
 MAX_WRITE_REGISTERS = 123
+BROADCAST = 0  # the unit number for all devices of a serial line
 RTU_OVERHEAD, TCP_OVERHEAD = 3, 7  # unit and CRC; MBAP
 
 
@@ -89,6 +91,19 @@ def server_id() -> bytes:
 def device_identification(level: int = 1, first: int = 0) -> bytes:
     """FC 43/14: the objects of a level (1 basic, 2 regular, 3 extended; 4: just one) from `first` on."""
     return bytes([ENCAPSULATED, DEVICE_IDENTIFICATION, level, first])
+
+
+def only_reads(request: bytes) -> bool:
+    """Whether these are a request's bytes, whole and within its limits, after which a device is as it was before."""
+    function = request[0] if request else 0
+    if function in READ_FUNCTIONS.values():
+        most = MAX_BITS if function in (1, 2) else MAX_REGISTERS
+        return len(request) == 5 and 1 <= _quantity(request) <= most
+    if function == DIAGNOSTICS:
+        return len(request) == 5 and request[1:3] in READING_DIAGNOSTICS
+    if function == ENCAPSULATED:
+        return len(request) == 4 and request[1] == DEVICE_IDENTIFICATION
+    return request in (exception_status(), event_counter(), server_id())
 
 
 # --- answers ---

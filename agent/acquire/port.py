@@ -51,6 +51,19 @@ def is_tcp(port: str) -> bool:
     return "://" in port
 
 
+def whereabouts(port: str, kernel: Kernel = LINUX) -> str:
+    """What two names of one port have in common: the path of its node, the address of a TCP one in full."""
+    if is_tcp(port):
+        url = urlsplit(port)
+        return f"{url.scheme}://{url.hostname}:{url.port or MODBUS_TCP_PORT}"
+    if port.startswith(identity.PREFIX):
+        try:
+            port = identity.find(kernel, port)
+        except BusError:  # unplugged: its name is all there is
+            return port
+    return os.path.realpath(port)
+
+
 class Port:
     """An open port: its descriptor, exclusive and non-blocking, and what its driver granted."""
 

@@ -151,7 +151,7 @@ class Tickets:
 
     def _slot(self, line: int, queue: _Line, ask: Ask, now_ns: int) -> int | None:
         framing = codec.TCP if queue.is_tcp else codec.RTU
-        is_broadcast = ask.unit == 0 and not queue.is_tcp
+        is_broadcast = ask.unit == pdu.BROADCAST and not queue.is_tcp
         return self._loop.offer(
             line,
             codec.frame(framing, 0, ask.unit, ask.request),

@@ -13,16 +13,16 @@ from typing import NamedTuple
 from agent._native import codec
 from agent.acquire import pdu
 from agent.acquire.checks import text_order
-from agent.acquire.pdu import Ask
+from agent.acquire.pdu import BROADCAST, Ask
 from agent.config.model import Table, Tag
 from agent.config.registers import Form, registers_of
 from agent.config.writes import functions_for
+from agent.digits import shortest
 from agent.errors import BusError, DeviceError, NotSentError, RefusedError
 from agent.model import Order, ValueType
 
 Value = int | float | str | bool
 
-BROADCAST = 0
 ACKNOWLEDGE = 5  # the exception that says: it has begun and will take long
 WRITTEN, DIFFERS, UNVERIFIED, REFUSED, FAILED = "written", "differs", "unverified", "refused", "failed"
 
@@ -161,7 +161,7 @@ def carry_out(change: Change) -> Generator[Ask, bytes, Outcome]:
         yield Ask(BROADCAST, request_of(change, b""))
         return Outcome(UNVERIFIED, why="a broadcast is not answered")
     try:
-        before = yield from held(change)
+        before = yield from held(change.unit, change.tag)
         old = value_of(change.tag, before)
     except BusError as error:
         return Outcome(FAILED, why=f"{error}; nothing was written")
@@ -189,7 +189,7 @@ def _write(change: Change, before: bytes, old: Value | None) -> Generator[Ask, b
 
 def _verified(change: Change, old: Value | None, unanswered: str) -> Generator[Ask, bytes, Outcome]:
     try:
-        after = yield from held(change)
+        after = yield from held(change.unit, change.tag)
     except (BusError, DeviceError) as error:
         if unanswered:
             return Outcome(FAILED, old, why=f"{unanswered}; nor can be read back whether it has obeyed: {error}")
@@ -197,11 +197,10 @@ def _verified(change: Change, old: Value | None, unanswered: str) -> Generator[A
     return _compared(change, old, after, unanswered)
 
 
-def held(change: Change) -> Generator[Ask, bytes, bytes]:
-    """What its registers or its coil hold."""
-    tag = change.tag
+def held(unit: int, tag: Tag) -> Generator[Ask, bytes, bytes]:
+    """What the registers or the coil of a tag hold."""
     quantity = 1 if tag.table is Table.COIL else registers_of(tag)
-    return pdu.data((yield Ask(change.unit, pdu.read(tag.table, tag.address, quantity))))
+    return pdu.data((yield Ask(unit, pdu.read(tag.table, tag.address, quantity))))
 
 
 def request_of(change: Change, before: bytes) -> bytes:
@@ -250,7 +249,7 @@ def value_of(tag: Tag, data: bytes) -> Value:
         return _text(tag, data)
     if tag.type in FLOATS:
         number: float = struct.unpack(FLOATS[tag.type], _ordered(data, tag.order))[0]
-        return number * tag.scale + tag.offset
+        return shortest(number * tag.scale + tag.offset, tag.type)
     scaled = _number(tag, data) * _fraction(tag.scale) + _fraction(tag.offset)
     return scaled.numerator if scaled.denominator == 1 else float(scaled)
 

@@ -2,12 +2,10 @@
 
 import math
 import struct
-from ctypes import c_float
 
 from agent.model import ValueType
 
 RECORD = struct.Struct("=qQIIHBBI")  # ft_sample
-SAFE_DIGITS = 15  # a double keeps so many decimal digits; the 16th and 17th are where 28840 * 0.01 shows its rounding
 TEXT_LAST = 0x80000000  # in its last field: no more bytes of this text follow
 
 
@@ -28,16 +26,6 @@ def number_value(kind: ValueType, raw: int) -> int | float:
     if kind in (ValueType.I16, ValueType.I32, ValueType.I64) and raw >> 63:
         return raw - (1 << 64)
     return raw
-
-
-def shortest(value: float, kind: ValueType) -> float:
-    """For people: no more digits than tell it from its neighbours. 0.1 as f32 is not 0.10000000149."""
-    if kind is ValueType.F64 or not math.isfinite(value):
-        return value
-    if kind is ValueType.F32 and c_float(value).value == value:
-        candidates = (float(f"{value:.{digits}g}") for digits in range(1, 10))
-        return next(short for short in candidates if c_float(short).value == value)
-    return float(f"{value:.{SAFE_DIGITS}g}")
 
 
 def in_json(value: float | str | None, raw: int | bytes, kind: ValueType) -> dict[str, object]:

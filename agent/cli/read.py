@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from agent._native.codec import decode
 from agent._native.samples import Samples
-from agent.acquire.once import Line
+from agent.acquire.pdu import Ask, data
 from agent.acquire.plan import BLOCK, compile_plan
-from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, shortest, text_value
+from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, text_value
 from agent.cli.target import add_options, bus_of, tags_of
+from agent.cli.ways import way_to
 from agent.cli.words import printable
 from agent.config.model import Bus, Config, Gateway, Store, Tag
+from agent.digits import shortest
 from agent.errors import ExitCode, UsageError
 from agent.model import Quality, ValueType
 
@@ -54,11 +56,11 @@ def read(bus: Bus) -> Iterator[Reading]:
     plan = compile_plan(Config(gateway=Gateway(id="read"), mqtt=None, store=Store(), buses=(bus,)))
     [part] = plan.buses
     samples = Samples()
-    with Line(bus) as line:
+    with way_to(bus) as line:
         for block in (part.blocks[at : at + BLOCK.size] for at in range(0, len(part.blocks), BLOCK.size)):
-            *_, request_bytes, answer_bytes, _, _, _, _, request = BLOCK.unpack(block)
-            pdu = line.ask(request[:request_bytes], answer_bytes)
-            decode(block, part.points, pdu[2:], 0, samples)
+            *_, unit, function, address, quantity, _ = BLOCK.unpack(block)
+            answer = line.ask(Ask(unit, struct.pack(">BHH", function, address, quantity)))
+            decode(block, part.points, data(answer), 0, samples)
     yield from _readings(samples, [tag for device in bus.devices for tag in device.tags])
 
 

@@ -2,18 +2,12 @@
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Generator
-from typing import TypeVar
 
-from agent._native import codec
-from agent.acquire import pdu
-from agent.acquire.once import Line
-from agent.acquire.pdu import Ask
+from agent.acquire.once import Line, driven
+from agent.acquire.pdu import BROADCAST
 from agent.acquire.port import wire_of
 from agent.acquire.write import (
-    BROADCAST,
     DIFFERS,
     FAILED,
     REFUSED,
@@ -25,15 +19,15 @@ from agent.acquire.write import (
     held,
     value_of,
 )
-from agent.batch.record import shortest
 from agent.cli.target import add_options, bus_of, tags_of
 from agent.cli.words import printable
-from agent.config.model import Bus, Tag
-from agent.errors import BusError, DeviceError, ExitCode, UsageError
+from agent.config.model import Bus
+from agent.control.client import AgentBus, owner
+from agent.control.protocol import form_facts
+from agent.digits import finite
+from agent.errors import DeviceError, ExitCode, UsageError
 
 EXIT_CODES = {DIFFERS: ExitCode.FAILURE, REFUSED: ExitCode.FAILURE, FAILED: ExitCode.UNAVAILABLE}  # else 0
-
-Result = TypeVar("Result")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,19 +42,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, write, read back, say what came of it."""
+    """Ask, write, read back, say what came of it; through the running agent if one has the port."""
     bus = _bus(args)
-    [device] = bus.devices
-    [tag] = device.tags
-    change = encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on; add --yes to write without asking")
+    with owner(bus.port) as agent:
+        if agent is not None:
+            return _carried_out(args, _tag_of(agent, bus, args))
+    change = _change(bus, args)
     with Line(bus) as line:
-        if not args.yes and not _is_wanted(line, bus, change):
-            print("nothing was written", file=sys.stderr)
-            return ExitCode.FAILURE
-        outcome = _driven(line, bus, carry_out(change))
-    _tell(args, change, outcome)
+        return _carried_out(args, Register(line, change))
+
+
+def _carried_out(args: argparse.Namespace, way: "Register | AgentTag") -> int:
+    if not args.yes and not _is_wanted(args, way):
+        print("nothing was written", file=sys.stderr)
+        return ExitCode.FAILURE
+    outcome = way.write()
+    _tell(args, way.name, outcome)
     return EXIT_CODES.get(outcome.result, ExitCode.OK)
 
 
@@ -76,65 +75,81 @@ def _bus(args: argparse.Namespace) -> Bus:
     return bus
 
 
-def _is_wanted(line: Line, bus: Bus, change: Change) -> bool:
-    print(f"unit {change.unit}, {change.name}: {_before(line, bus, change)}", file=sys.stderr)
-    print(f"write {change.value}? [y/N] ", end="", file=sys.stderr, flush=True)
+class Register:
+    """A register to be written over a port of its own, with no limits but those of its type."""
+
+    def __init__(self, line: Line, change: Change) -> None:
+        self._line = line
+        self._change = change
+        self.name = change.name
+
+    def before(self) -> str:
+        """What it holds, in words."""
+        unit, tag = self._change.unit, self._change.tag
+        if unit == BROADCAST:
+            return "a broadcast, to every device of the line"
+        try:
+            return f"holds {_safe(finite(value_of(tag, driven(self._line, held(unit, tag)))))}"
+        except DeviceError as error:
+            return f"cannot be read: {error}"
+
+    def write(self) -> Outcome:
+        """Write it and read it back."""
+        return driven(self._line, carry_out(self._change))
+
+
+class AgentTag:
+    """A tag of the running agent that has the port, to be written within its limits."""
+
+    def __init__(self, agent: AgentBus, name: str, held_: Value | None, value: str) -> None:
+        self._agent = agent
+        self._held = held_
+        self._value = value
+        self.name = name
+
+    def before(self) -> str:
+        """What it holds, in words."""
+        return f"holds {_safe(self._held)}"
+
+    def write(self) -> Outcome:
+        """Have it written and read back."""
+        return Outcome(**self._agent.call("write", tag=self.name, value=self._value))
+
+
+def _tag_of(agent: AgentBus, bus: Bus, args: argparse.Namespace) -> AgentTag:
+    [device] = bus.devices
+    [tag] = device.tags
+    if args.function or args.broadcast:
+        raise UsageError("the running agent has the port; its configuration says how a tag is written")
+    form = form_facts(tag) if args.type else None
+    found = agent.call("tag", bus=agent.name, unit=device.unit, table=str(tag.table), address=tag.address, form=form)
+    return AgentTag(agent, found["tag"], found["value"], args.value)
+
+
+def _change(bus: Bus, args: argparse.Namespace) -> Change:
+    [device] = bus.devices
+    [tag] = device.tags
+    return encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
+
+
+def _is_wanted(args: argparse.Namespace, way: Register | AgentTag) -> bool:
+    print(f"unit {args.unit}, {way.name}: {way.before()}", file=sys.stderr)
+    print(f"write {args.value}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _before(line: Line, bus: Bus, change: Change) -> str:
-    if change.unit == BROADCAST:
-        return "a broadcast, to every device of the line"
-    try:
-        return f"holds {_safe(_shown(change.tag, value_of(change.tag, _driven(line, bus, held(change)))))}"
-    except DeviceError as error:
-        return f"cannot be read: {error}"
-
-
-def _driven(line: Line, bus: Bus, steps: Generator[Ask, bytes, Result]) -> Result:
-    """Make the requests of these steps on the line; their result."""
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                answer = _answer(line, bus, ask)
-            except (BusError, DeviceError) as error:
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-
-
-def _answer(line: Line, bus: Bus, ask: Ask) -> bytes:
-    is_tcp = wire_of(bus).tcp
-    frame = codec.frame(codec.TCP if is_tcp else codec.RTU, 0, ask.unit, ask.request)
-    if ask.unit == BROADCAST and not is_tcp:
-        line.tell(frame)
-        return b""
-    return line.ask(frame, pdu.answer_frame_bytes(ask.request, is_tcp=is_tcp))
-
-
-def _tell(args: argparse.Namespace, change: Change, outcome: Outcome) -> None:
-    old, new = (_shown(change.tag, value) for value in (outcome.old, outcome.new))
+def _tell(args: argparse.Namespace, name: str, outcome: Outcome) -> None:
+    old, new = finite(outcome.old), finite(outcome.new)
     if args.json:
-        facts = {"target": args.target, "unit": args.unit, "register": change.name, "value": args.value}
+        facts = {"target": args.target, "unit": args.unit, "register": name, "value": args.value}
         told = {"old": old, "new": new, "result": outcome.result, "why": outcome.why}
         print(json.dumps(facts | told, allow_nan=False))
         return
     if outcome.why:
         print(f"fieldtap: {outcome.result}: {outcome.why}", file=sys.stderr)
     if outcome.new is not None:
-        print(f"{change.name} {'?' if old is None else _safe(old)} -> {_safe(new)}")
+        print(f"{name} {'?' if old is None else _safe(old)} -> {_safe(new)}")
 
 
 def _safe(value: Value | None) -> Value | None:
     return printable(value) if isinstance(value, str) else value
-
-
-def _shown(tag: Tag, value: Value | None) -> Value | None:
-    """As short as it can be told from its neighbours; JSON has no NaN and no infinity."""
-    if not isinstance(value, float):
-        return value
-    return shortest(value, tag.type) if math.isfinite(value) else str(value)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from agent.batch import Sample, SchemaBook, UnknownSchemaError, decode, is_schema
-from agent.batch.record import shortest
 from agent.config.model import Config, Tag
+from agent.digits import shortest
 from agent.model import NS_PER_S, BatchKey, Gap
 from agent.simulate.signal import is_right
 

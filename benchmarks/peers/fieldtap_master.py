@@ -106,7 +106,12 @@ def plan(registers: int, period_ns: int = ALWAYS_DUE_NS) -> tuple[bytes, bytes]:
         registers,
         request,
     )
-    return block, b"".join(POINT.pack(at, at, 1, ValueType.U16, *PLAIN) for at in range(registers))
+    return block, u16_points(0, registers)
+
+
+def u16_points(first: int, registers: int) -> bytes:
+    """A tag for each register of a block, numbered from `first` on."""
+    return b"".join(POINT.pack(first + at, at, 1, ValueType.U16, *PLAIN) for at in range(registers))
 
 
 def cpu_s() -> float:

@@ -15,9 +15,8 @@ import time
 
 from agent._native.linkloop import LinkLoop
 from agent._native.samples import Samples
-from agent.acquire.plan import BLOCK, POINT, request_adu
-from agent.model import ValueType
-from benchmarks.peers.fieldtap_master import ALWAYS_DUE_NS, TIMEOUT_NS, cpu_s, drain
+from agent.acquire.plan import BLOCK, request_adu
+from benchmarks.peers.fieldtap_master import ALWAYS_DUE_NS, TIMEOUT_NS, cpu_s, drain, u16_points
 
 RING_BITS = 16
 UNIT, READ_HOLDING = 1, 3
@@ -78,7 +77,7 @@ def plan(blocks: int, registers: int) -> tuple[bytes, bytes]:
         times, first = (ALWAYS_DUE_NS, 0, TIMEOUT_NS, 0), number * registers
         shape = (len(request), 9 + 2 * registers, UNIT, READ_HOLDING, first, registers, request)
         packed += BLOCK.pack(*times, number, 0, first, registers, *shape)
-        points += b"".join(POINT.pack(first + at, at, 1, ValueType.U16, 0, 0, 0) for at in range(registers))
+        points += u16_points(first, registers)
     return packed, points
 
 

@@ -22,10 +22,11 @@ from pymodbus.exceptions import ModbusException
 
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
-from agent.acquire.plan import BLOCK, POINT, request_adu
+from agent.acquire.plan import BLOCK, request_adu
 from agent.acquire.port import open_port
 from agent.config.model import Bus
-from agent.model import NS_PER_S, ValueType
+from agent.model import NS_PER_S
+from benchmarks.peers.fieldtap_master import u16_points
 
 ADDRESSES = (0, 500)
 REGISTERS = 10
@@ -97,7 +98,7 @@ def always_due(timeout_ns: int) -> tuple[bytes, bytes]:
         schedule = (1, 0, timeout_ns, 0, group, 0, group * REGISTERS, REGISTERS)
         shape = (len(request), 5 + 2 * REGISTERS, UNIT, 3, address, REGISTERS)
         blocks += BLOCK.pack(*schedule, *shape, request)
-        points += b"".join(POINT.pack(address + at, at, 1, ValueType.U16, 0, 0, 0) for at in range(REGISTERS))
+        points += u16_points(address, REGISTERS)
     return blocks, points
 
 

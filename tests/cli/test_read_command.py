@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from agent._native.codec import RTU, encode_value, frame
+from agent._native.codec import encode_value
 from agent.acquire.once import Line
+from agent.acquire.pdu import Ask
 from agent.cli import main
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.model import Order, ValueType
@@ -162,7 +163,7 @@ def pdu_of(registers):
 def write_registers(path, pdu):
     device = Device(name="d", unit=7, tags=())
     with Line(Bus(name="b", port=path, parity="N", timeout_ns=2 * S, devices=(device,))) as line:
-        assert line.ask(frame(RTU, 0, 7, pdu), 8) == pdu[:5]
+        assert line.ask(Ask(7, pdu)) == pdu[:5]
 
 
 def test_a_register_that_is_no_bcd_number_is_a_failure(target, read):

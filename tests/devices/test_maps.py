@@ -48,6 +48,15 @@ def test_the_sdm630_is_never_asked_for_more_than_50_registers(with_map: Callable
     assert max(block.quantity for block in compile_plan(with_map("eastron-sdm630")).buses[0].block_info) <= 50
 
 
+def test_reading_what_ships_takes_a_quarter_of_the_requests_that_one_for_each_tag_would(
+    with_map: Callable[..., Config],
+) -> None:
+    plans = [compile_plan(with_map(name)).buses[0] for name in shipped_maps()]
+    tags = sum(len(with_map(name).buses[0].devices[0].tags) for name in shipped_maps())
+    requests = sum(len(plan.block_info) for plan in plans)
+    assert tags >= 4 * requests
+
+
 def test_a_sunspec_meter_is_read_at_once_for_all_its_powers_of_ten(with_map: Callable[..., Config]) -> None:
     [block] = compile_plan(with_map("sunspec-203")).buses[0].block_info
     assert (block.address, block.quantity) == (40072, 105)

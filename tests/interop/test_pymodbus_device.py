@@ -20,7 +20,6 @@ from pymodbus.datastore import (
 )
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
-from agent._native.codec import RTU, TCP, frame
 from agent._native.samples import Samples
 from agent.acquire import pdu
 from agent.acquire.bus import Acquisition
@@ -28,7 +27,6 @@ from agent.acquire.limits import Learned
 from agent.acquire.memory import Memory
 from agent.acquire.once import Line
 from agent.acquire.plan import compile_plan
-from agent.acquire.port import wire_of
 from agent.cli import main
 from agent.config.model import Hole, Table, Tag
 from agent.model import Order, Quality, ValueType
@@ -303,11 +301,8 @@ def test_fieldtap_write_tells_what_pymodbus_refuses(device, capsys):
 def ask(device, make_config):
     """Makes one request; the PDU that answers it."""
     [bus] = make_config(device, timeout_ns=5 * S).buses
-    is_tcp = wire_of(bus).tcp
     with Line(bus) as line:
-        yield lambda request: line.ask(
-            frame(TCP if is_tcp else RTU, 1, UNIT, request), pdu.answer_frame_bytes(request, is_tcp=is_tcp)
-        )
+        yield lambda request: line.ask(pdu.Ask(UNIT, request))
 
 
 def test_pymodbus_understands_every_request_there_is_a_builder_for(ask):
