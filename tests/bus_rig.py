@@ -37,6 +37,7 @@ class Poll(NamedTuple):
     timeout: int = 300 * MS
     gap: int = 0
     device: int | None = None
+    bounds: int = 0
 
 
 def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]:
@@ -63,6 +64,7 @@ def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]
                 poll.address,
                 poll.quantity,
                 adu,
+                poll.bounds,
             )
         )
         points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]

@@ -58,7 +58,7 @@ def read(bus: Bus) -> Iterator[Reading]:
     samples = Samples()
     with way_to(bus) as line:
         for block in (part.blocks[at : at + BLOCK.size] for at in range(0, len(part.blocks), BLOCK.size)):
-            *_, unit, function, address, quantity, _ = BLOCK.unpack(block)
+            *_, unit, function, address, quantity, _, _ = BLOCK.unpack(block)
             answer = line.ask(Ask(unit, struct.pack(">BHH", function, address, quantity)))
             decode(block, part.points, data(answer), 0, samples)
     yield from _readings(samples, [tag for device in bus.devices for tag in device.tags])

@@ -105,6 +105,7 @@ def plan(registers: int, period_ns: int = ALWAYS_DUE_NS) -> tuple[bytes, bytes]:
         0,
         registers,
         request,
+        0,
     )
     return block, u16_points(0, registers)
 

@@ -97,7 +97,7 @@ def always_due(timeout_ns: int) -> tuple[bytes, bytes]:
         request = request_adu(UNIT, 3, address, REGISTERS, is_tcp=False)
         schedule = (1, 0, timeout_ns, 0, group, 0, group * REGISTERS, REGISTERS)
         shape = (len(request), 5 + 2 * REGISTERS, UNIT, 3, address, REGISTERS)
-        blocks += BLOCK.pack(*schedule, *shape, request)
+        blocks += BLOCK.pack(*schedule, *shape, request, 0)
         points += u16_points(address, REGISTERS)
     return blocks, points
 
