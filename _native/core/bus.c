@@ -204,11 +204,10 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
         ft_histogram_add(&bus->lateness, now - turn->due_ns);
         count_missed(bus, block, turn, now);
     }
-    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && bus->plan->devices[block->device].silent == 0
-        && ft_rhythm_is_steady(&turn->rhythm);
+    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && turn->good > 0 && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
-    /* Where an answer is expected to be whole, nobody looks before that whether it has begun: the deadline of its first
-     * byte is for devices that have fallen silent. */
+    /* Where an answer is expected to be whole, nobody looks before that whether it has begun, nor whether it is an exception:
+     * that is for blocks whose last poll went wrong. */
     bus->wake_ns = bus->predicted ? now + turn->rhythm.expected_ns : ft_master_deadline(&bus->master);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->ask.request, .n = bus->ask.request_bytes,
                        .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0,

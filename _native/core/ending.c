@@ -240,6 +240,7 @@ static void refused(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t n
 {
     size_t pdu_bytes;
     uint8_t code = ft_master_pdu(&bus->master, &pdu_bytes)[1];
+    turn->good = 0;
     ft_count_for(bus, block->device, FT_N_EXCEPTIONS, 1);
     push_failed(bus, block, FT_Q_EXCEPTION, code, now);
     note_mishap(bus, block, FT_MISHAP_EXCEPTION, code, now);

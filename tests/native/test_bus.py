@@ -119,6 +119,25 @@ def test_an_exception_is_told_with_its_code_and_costs_no_timeout() -> None:
     assert len(rig.samples) == 1000
 
 
+@pytest.mark.parametrize("quantity", [1, 10, 125])
+@pytest.mark.parametrize("answered", [0, 100, 1000])
+def test_an_exception_is_handled_when_its_last_byte_is_there(quantity: int, answered: int) -> None:
+    """Only the first one after answers waits for as long as one more of these would have taken."""
+    refusal = with_crc(bytes([1, 0x83, 4]))
+    rig = Rig(
+        [Poll(period=1, quantity=quantity)],
+        lambda request, n: QUICK(request, n) if n < answered else paced(refusal, QUIET_NS),
+        ring_bits=17,
+    )
+    rig.run(100 * S if answered == 1000 else 10 * S)
+    handled = [sample.time_ns for sample in rig.samples if sample.quality == EXCEPTION][::quantity]
+    complete = [at + (8 + len(refusal)) * CHAR_NS + QUIET_NS for at, _ in rig.sent[answered:]]
+    late = [after - before for after, before in zip(handled, complete, strict=False)]
+    assert len(late) > 100
+    assert max(late[1:]) <= 1 * US
+    assert late[0] <= 2 * quantity * CHAR_NS + MS
+
+
 def test_every_unanswered_poll_fails_all_its_tags() -> None:
     rig = Rig([Poll(period=500 * MS, quantity=3)]).run(S)
     assert [(sample.tag, sample.quality) for sample in rig.samples] == [(1000 + at, COMM_FAIL) for at in (0, 1, 2)] * 2

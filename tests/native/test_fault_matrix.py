@@ -81,6 +81,29 @@ def test_no_fault_makes_a_wrong_value(run: Run, mixture: str, chunk: str) -> Non
     assert seen["ok"] > 0.5 * TRANSACTIONS
 
 
+@pytest.mark.parametrize("deaf_us", [0, 400, 1200])
+@pytest.mark.parametrize("mixture", ["late", "all"])
+def test_no_fault_makes_a_wrong_value_while_silences_are_learned(run: Run, mixture: str, deaf_us: int) -> None:
+    seen = run(f"{DATA['mixtures'][mixture]} learned=1", deaf_us=deaf_us, n=TRANSACTIONS, seed=7)
+    assert seen["wrong"] == 0
+
+
+def test_every_request_keeps_t35_unless_it_was_learned_that_less_will_do(run: Run) -> None:
+    assert run("units=3", n=20_000)["gap_violations"] == 0
+    assert run("units=3 drop=.01 crc=.01 glitch=.01 exception=.01 truncate=.01", n=20_000)["gap_violations"] == 0
+    assert run("units=3 learned=1", n=20_000)["gap_violations"] > 10_000
+
+
+def test_a_deaf_line_costs_a_handful_of_polls_and_is_read_quicker_where_it_can_be(run: Run) -> None:
+    plain, learned, deaf = (
+        run(f"set=2 units=4 {options}", **MINUTES_10) for options in ("", "learned=1", "learned=1 deaf_us=900")
+    )
+    assert learned["ok"] > 1.4 * plain["ok"]
+    assert deaf["ok"] > 1.15 * plain["ok"]
+    assert deaf["deaf"] == deaf["timeouts"] <= 4 * 10
+    assert (deaf["wrong"], learned["timeouts"]) == (0, 0)
+
+
 @pytest.mark.parametrize("case", DATA["mutants"], ids=lambda case: case["what"])
 def test_every_part_of_the_guard_is_needed(mutant: Callable[[str], Run], case: dict[str, str]) -> None:
     assert mutant(case["what"])(case["options"], n=MUTANT_TRANSACTIONS)["wrong"] > 0

@@ -93,13 +93,14 @@ static ft_plan *make_plan(int argc, char **argv)
 
 static ft_faults make_faults(int argc, char **argv)
 {
-    static const char *const NAMES[FT_FAULT_COUNT] = {
+    static const char *const NAMES[FT_FAULT_CHANCES] = {
         [FT_FAULT_DROP] = "drop", [FT_FAULT_CRC] = "crc", [FT_FAULT_TRUNCATE] = "truncate", [FT_FAULT_LATE] = "late",
         [FT_FAULT_GLITCH] = "glitch", [FT_FAULT_ECHO] = "echo", [FT_FAULT_WRONG_UNIT] = "wrong_unit",
         [FT_FAULT_EXCEPTION] = "exception", [FT_FAULT_BABBLE] = "babble", [FT_FAULT_DEAD] = "none"};
     ft_faults faults = {.late_ns = (int64_t)(number(argc, argv, "late_ms", 150) * MS),
-                        .exception_code = (uint8_t)number(argc, argv, "code", 4)};
-    for (int i = 0; i < FT_FAULT_COUNT; i++)
+                        .exception_code = (uint8_t)number(argc, argv, "code", 4),
+                        .deaf_us = (uint32_t)number(argc, argv, "deaf_us", 0)};
+    for (int i = 0; i < FT_FAULT_CHANCES; i++)
         faults.chance[i] = (uint64_t)(number(argc, argv, NAMES[i], 0) * (double)FT_ALWAYS);
     for (int unit = (int)number(argc, argv, "dead_from", FT_UNITS); unit < FT_UNITS; unit++)
         faults.dead[unit / 8] |= (uint8_t)(1 << unit % 8);
@@ -282,7 +283,10 @@ int main(int argc, char **argv)
     for (int unit = 1; unit <= (int)number(argc, argv, "units", 2); unit++)
         units[unit / 8] |= (uint8_t)(1 << unit % 8);
     ft_wire wire = {.framing = FT_RTU, .char_ns = (int64_t)(1e10 / baud),
-                    .quiet_ns = baud > 19200 ? 1750000 : (int64_t)(3.5e10 / baud)};
+                    .quiet_ns = baud > 19200 ? 1750000 : (int64_t)(3.5e10 / baud),
+                    .switch_ns = (int64_t)(number(argc, argv, "switch_ms", 0) * MS)};
+    if (number(argc, argv, "learned", 0) > 0)
+        wire.least_ns = 2 * wire.char_ns;
     l.chunk = (int)number(argc, argv, "chunk", 0);
     l.latency_ns = (int64_t)(number(argc, argv, "latency_ms", 1) * MS);
     l.flush_ns = FT_NEVER;
@@ -300,7 +304,8 @@ int main(int argc, char **argv)
     printf("{\"seconds\": %.6f, \"good\": %" PRIu64 ", \"wrong\": %" PRIu64, (double)l.now / 1e9, good, wrong);
     for (int i = 0; i < FT_N_COUNT; i++)
         printf(", \"%s\": %" PRIu64, COUNTERS[i], atomic_load(&bus.counts.n[i]));
-    printf("}\n");
+    printf(", \"deaf\": %zu", atomic_load(&devices.server.faults_applied[FT_FAULT_DEAF]));
+    printf(", \"gap_violations\": %zu}\n", atomic_load(&devices.counts[FT_COUNT_GAP_VIOLATIONS]));
     ft_bus_free(&bus);
     return 0;
 }
