@@ -90,6 +90,8 @@ cdef extern from "core/bus.h" nogil:
         ft_what what
         int watch
         int64_t slack_ns
+        int64_t send_ns
+        int patient
         const uint8_t *bytes
         size_t n
     ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
@@ -167,6 +169,7 @@ cdef extern from "core/busloop.h" nogil:
 
 cdef class VirtualBus:
     cdef ft_bus *bus
+    cdef ft_action action
 
 cdef class Histogram:
     cdef ft_histogram histogram

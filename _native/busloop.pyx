@@ -174,19 +174,23 @@ cdef class VirtualBus:
 
     def step(self, int64_t now, received=None):
         """What to do (`wait`, `look`, `send`), the request, when to step again, whether bytes matter until then."""
-        cdef ft_action action
+        cdef ft_action *action = &self.action
         cdef Py_buffer view
         cdef int64_t wake
         if received is None:
-            wake = ft_bus_step(self.bus, now, NULL, 0, &action)
+            wake = ft_bus_step(self.bus, now, NULL, 0, action)
         else:
             PyObject_GetBuffer(received, &view, PyBUF_SIMPLE)
             try:
-                wake = ft_bus_step(self.bus, now, <const uint8_t *> view.buf, <size_t> view.len, &action)
+                wake = ft_bus_step(self.bus, now, <const uint8_t *> view.buf, <size_t> view.len, action)
             finally:
                 PyBuffer_Release(&view)
         request = bytes(action.bytes[:action.n]) if action.what == FT_SEND else b""
         return ("wait", "look", "send")[<int> action.what], request, wake, bool(action.watch)
+
+    def wish(self):
+        """What the last step said for Wishes.make(), beside when to step again: slack, send, patient."""
+        return self.action.slack_ns, self.action.send_ns, bool(self.action.patient)
 
     def offer(self, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns, int64_t now):
         """Carry out `request`, a whole frame, once, before `deadline_ns` or not at all; `answer_bytes`: of the normal

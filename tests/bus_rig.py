@@ -149,6 +149,12 @@ class Rig:
         self._drain()
         return self
 
+    def step(self, now: int) -> None:
+        """One step at a time that somebody else has chosen."""
+        self.now = now
+        self._arrive()
+        self._step()
+
     def _next_event(self) -> int:
         if self.watch and self.waiting:
             return self.now
