@@ -120,8 +120,10 @@ def test_the_guard_costs_little_of_what_is_read(run: Run, mutant: Callable[[str]
 
 
 def test_late_answers_are_recognised_one_by_one(run: Run) -> None:
+    """Now and then one damages another unit's answer, which is then lost to the CRC and not to the timeout."""
     seen = run("late=.05", n=TRANSACTIONS)
-    assert seen["stale_discarded"] == seen["timeouts"] > 0
+    assert 0 < seen["timeouts"] <= seen["stale_discarded"] <= seen["timeouts"] + seen["crc_errors"]
+    assert seen["crc_errors"] < 0.005 * seen["stale_discarded"]
 
 
 def test_a_line_that_echoes_damaged_requests_counts_collisions(run: Run) -> None:

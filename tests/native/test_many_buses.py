@@ -1,4 +1,4 @@
-"""Many buses served by one thread, in virtual time: wake-ups for each transaction, and what each bus loses by sharing them.
+"""Many buses served by one thread, in virtual time: wake-ups for each transaction, and what sharing them costs.
 
 A host on which nothing takes time: on a real one buses that become due while another is served share its wake-up too.
 """
