@@ -43,8 +43,8 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "flights", "schedule", "silence", "busplan", "inherit", "variant", "guard", "histogram"],
-        *["mishap", "trace", "modbus", "crc", "decode", "ring"],
+        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "inherit"],
+        *["variant", "guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
     "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
     "filter": ["filter"],

@@ -162,7 +162,6 @@ cdef extern from "core/busloop.h" nogil:
     int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
     int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes,
                       int64_t timeout_ns, int64_t deadline_ns)
-    int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out)
     void ft_loop_calls(const ft_loop *loop, uint64_t *out)
     size_t ft_loop_waiting(ft_loop *loop)
     size_t ft_loop_drain(ft_loop *loop, ft_sample *out, size_t max)
@@ -195,3 +194,5 @@ cdef tuple read_counts(const ft_counts *counts)
 cdef bytes trace_records(ft_trace *trace)
 cdef tuple read_histogram(const ft_histogram *histogram)
 cdef tuple read_mishap(const ft_mishap *mishap)
+cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1
+cdef tuple take_errand(ft_errands *errands, object slot)

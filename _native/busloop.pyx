@@ -125,18 +125,24 @@ cdef class Histogram:
         return read_histogram(&self.histogram)
 
 
-cdef int require_errand(Py_ssize_t n, object answer_bytes) except -1:
-    if not SHORTEST_FRAME <= n <= FT_MAX_TCP:
+cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1:
+    if not least <= n <= FT_MAX_TCP:
         raise ValueError(f"{n} bytes are not a frame")
     if not 0 <= answer_bytes <= FT_MAX_TCP:
         raise ValueError(f"no answer has {answer_bytes} bytes")
     return 0
 
 
-cdef int require_slot(object slot) except -1:
+cdef tuple take_errand(ft_errands *errands, object slot):
+    """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
+    None: it is not done.
+    """
+    cdef ft_errand done
     if not 0 <= slot < FT_ERRANDS:
         raise IndexError(f"slot {slot} of {<int> FT_ERRANDS}")
-    return 0
+    if not ft_errand_take(errands, <uint32_t> slot, &done):
+        return None
+    return <int> done.end, bytes(done.pdu[:done.pdu_bytes]), done.sent_ns, done.done_ns
 
 
 cdef class VirtualBus:
@@ -198,7 +204,7 @@ cdef class VirtualBus:
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
         cdef int slot
-        require_errand(len(request), answer_bytes)
+        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
         slot = ft_errand_offer(&self.bus.errands, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         ft_bus_nudge(self.bus, now)
         return None if slot < 0 else slot
@@ -207,11 +213,7 @@ cdef class VirtualBus:
         """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
         None: it is not done.
         """
-        cdef ft_errand done
-        require_slot(slot)
-        if not ft_errand_take(&self.bus.errands, <uint32_t> slot, &done):
-            return None
-        return <int> done.end, bytes(done.pdu[:done.pdu_bytes]), done.sent_ns, done.done_ns
+        return take_errand(&self.bus.errands, slot)
 
     def drain(self, Samples into):
         """Append all samples; returns how many."""
@@ -378,7 +380,7 @@ cdef class BusLoop:
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
         cdef int slot
-        require_errand(len(request), answer_bytes)
+        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
         slot = ft_loop_offer(self.loop, self.line(line), frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         return None if slot < 0 else slot
 
@@ -386,11 +388,7 @@ cdef class BusLoop:
         """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
         None: it is not done.
         """
-        cdef ft_errand done
-        require_slot(slot)
-        if not ft_loop_take_done(self.loop, self.line(line), <uint32_t> slot, &done):
-            return None
-        return <int> done.end, bytes(done.pdu[:done.pdu_bytes]), done.sent_ns, done.done_ns
+        return take_errand(&self.loop.lines[self.line(line)].bus.errands, slot)
 
     def errand_fileno(self):
         """An eventfd, readable when errands are done; who reads it then takes them."""

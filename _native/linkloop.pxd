@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from agent._native.busloop cimport ft_counts, ft_histogram, ft_plan, ft_ring, ft_trace
+from agent._native.busloop cimport ft_counts, ft_errands, ft_histogram, ft_plan, ft_ring, ft_trace
 from agent._native.samples cimport ft_sample
 
 cdef extern from "core/flights.h" nogil:
@@ -19,6 +19,7 @@ cdef extern from "core/flights.h" nogil:
 cdef extern from "core/link.h" nogil:
     ctypedef struct ft_link:
         ft_flights flights
+        ft_errands errands
         ft_plan *plan
         ft_ring ring
         ft_counts counts
@@ -48,7 +49,7 @@ cdef extern from "core/linkloop.h" nogil:
     ctypedef struct ft_linkloop:
         ft_tcp *links
         uint32_t link_count
-    ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd)
+    ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd, int errand_fd)
     int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
     void ft_linkloop_free(ft_linkloop *loop)
     int ft_linkloop_run(ft_linkloop *loop)
@@ -56,6 +57,8 @@ cdef extern from "core/linkloop.h" nogil:
     void ft_linkloop_attach(ft_linkloop *loop, uint32_t link, int fd)
     void ft_linkloop_fail(ft_linkloop *loop, uint32_t link)
     void ft_linkloop_adopt(ft_linkloop *loop, uint32_t link, ft_plan *plan)
+    int ft_linkloop_offer(ft_linkloop *loop, uint32_t link, const uint8_t *request, size_t n, size_t answer_bytes,
+                          int64_t timeout_ns, int64_t deadline_ns)
     int ft_slots_take_lost(ft_slots *slots, int *why)
     void ft_linkloop_calls(const ft_linkloop *loop, uint64_t *out)
     size_t ft_linkloop_waiting(ft_linkloop *loop)

@@ -4,8 +4,9 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from agent._native.busloop cimport ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop, new_plan
-from agent._native.busloop cimport read_counts, read_histogram, read_mishap, trace_records
+from agent._native.busloop cimport FT_MAX_TCP, ft_errand_offer, ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop
+from agent._native.busloop cimport new_plan, read_counts, read_histogram, read_mishap, require_errand, take_errand
+from agent._native.busloop cimport trace_records
 from agent._native.samples cimport Samples
 
 cdef extern from "<stdlib.h>" nogil:
@@ -14,6 +15,7 @@ cdef extern from "<stdlib.h>" nogil:
 MOST_IN_FLIGHT = <int> FT_FLIGHTS_MOST
 cdef enum:
     CACHE_LINE = 64  # the ring in an ft_link is aligned to it
+    SHORTEST_FRAME = 8  # header, function
 
 
 cdef uint32_t checked_width(object width) except 0:
@@ -84,6 +86,22 @@ cdef class VirtualLink:
         requests = bytes(action.bytes[:action.n]) if action.n else b""
         return requests, wake, bool(action.is_stalled)
 
+    def offer(self, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns):
+        """Carry out `request`, a whole frame, with the next step, once, before `deadline_ns` or not at all. Returns the number
+        of its slot, or None: all are taken.
+        """
+        cdef const uint8_t *frame = <const uint8_t *> <const char *> request
+        cdef int slot
+        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
+        slot = ft_errand_offer(&self.link.errands, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
+        return None if slot < 0 else slot
+
+    def take(self, slot):
+        """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
+        None: it is not done.
+        """
+        return take_errand(&self.link.errands, slot)
+
     def drain(self, Samples into):
         """Append all samples; returns how many."""
         cdef size_t waiting = ft_ring_fill(&self.link.ring)
@@ -117,9 +135,9 @@ cdef class VirtualLink:
 cdef class LinkLoop:
     """All Modbus TCP links of an agent, served by the one thread that calls run()."""
 
-    def __cinit__(self, links, int consumer, int supervisor):
+    def __cinit__(self, links, int consumer, int supervisor, int errand):
         cdef uint32_t width
-        self.loop = ft_linkloop_new(<uint32_t> len(links), consumer, supervisor)
+        self.loop = ft_linkloop_new(<uint32_t> len(links), consumer, supervisor, errand)
         if self.loop == NULL:
             raise MemoryError("no memory or file descriptors for the loop of the TCP links")
         for number, (in_flight, quiet_ns, ring_bits) in enumerate(links):
@@ -127,8 +145,10 @@ cdef class LinkLoop:
             if ft_linkloop_link(self.loop, <uint32_t> number, width, quiet_ns, <uint32_t> ring_bits) < 0:
                 raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
 
-    def __init__(self, links, consumer, supervisor):
-        """One link for each (in_flight, quiet_ns, ring_bits); eventfds to ring: samples wait, a connection is lost."""
+    def __init__(self, links, consumer, supervisor, errand):
+        """One link for each (in_flight, quiet_ns, ring_bits); eventfds to ring: samples wait, a connection is lost, errands are
+        done.
+        """
 
     def __dealloc__(self):
         ft_linkloop_free(self.loop)
@@ -155,6 +175,23 @@ cdef class LinkLoop:
         cdef int why = 0
         cdef int fd = ft_slots_take_lost(&self.loop.links[self.link(link)].slots, &why)
         return None if fd == FT_NO_PORT else (fd, why)
+
+    def offer(self, link, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns):
+        """Carry out `request`, a whole frame, once, before `deadline_ns` or not at all. Its own bytes tell how long the answer is,
+        so `answer_bytes` only has to be one that can be. Returns the number of its slot, or None: all are taken.
+        """
+        cdef const uint8_t *frame = <const uint8_t *> <const char *> request
+        cdef uint32_t number = self.link(link)
+        cdef int slot
+        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
+        slot = ft_linkloop_offer(self.loop, number, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
+        return None if slot < 0 else slot
+
+    def take(self, link, slot):
+        """How the errand of this slot ended: number in ENDS, answer's PDU, when it was sent (0: it was not), when it was done.
+        None: it is not done.
+        """
+        return take_errand(&self.loop.links[self.link(link)].link.errands, slot)
 
     def run(self):
         """Serve all links until stop(), without the GIL, all signals blocked. For a thread of its own. Raises OSError."""

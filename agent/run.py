@@ -66,7 +66,8 @@ class Gateway:
     def run(self, stop: "StopSignal", duration_ns: int | None = None) -> None:
         """Work until `stop` is raised or `duration_ns` have passed, then hand over what is left and end."""
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
-        log.info("%s: %d tags in %d requests on %d buses", self.name, *self.plan_size)
+        tags, requests, buses = self.plan_size
+        log.info("%s: %d tags in %d requests on %d bus%s", self.name, tags, requests, buses, "" if buses == 1 else "es")
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()
@@ -158,7 +159,8 @@ class Gateway:
 
     def _tell_end(self) -> None:
         left = self.store.stats()
-        log.info("%s: ended, %d batches wait in the store", self.name, left.pending_batches)
+        waiting = "1 batch waits" if left.pending_batches == 1 else f"{left.pending_batches} batches wait"
+        log.info("%s: ended, %s in the store", self.name, waiting)
         if left.lost_samples:
             why = left.alarm or "it is full"
             log.error("%s: %d samples are lost: no broker took them, nor the store: %s", self.name, self.lost, why)

@@ -16,7 +16,7 @@ MS = 1_000_000
 S = 1_000_000_000
 U16 = 1
 GOOD, COMM_FAIL, EXCEPTION = 0, 2, 3
-REQUEST_BYTES = 12
+READS = (1, 2, 3, 4)
 
 
 class Poll(NamedTuple):
@@ -41,7 +41,8 @@ class Request(NamedTuple):
     unit: int
     function: int
     address: int
-    quantity: int
+    quantity: int  # of a write, the value
+    pdu: bytes = b""
 
 
 Answer = Callable[[Request], list[tuple[int, bytes]]]
@@ -61,6 +62,14 @@ def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
 
 def frame(transaction: int, unit: int, pdu: bytes, excess: int = 0) -> bytes:
     return struct.pack(">HHHB", transaction, 0, len(pdu) + 1 + excess, unit) + pdu
+
+
+def frames_in(data: bytes) -> Iterator[bytes]:
+    """Whole frames, one by one."""
+    while data:
+        size = 6 + struct.unpack_from(">H", data, 4)[0]
+        yield data[:size]
+        data = data[size:]
 
 
 def value(tag: int, number: int) -> int:
@@ -140,15 +149,15 @@ class LinkRig:
         if is_stalled:
             self.stalls += 1
             self.reconnect()
-        for start in range(0, len(requests), REQUEST_BYTES):
-            self._send(requests[start : start + REQUEST_BYTES])
+        for adu in frames_in(requests):
+            self._send(adu)
         self.most_under_way = max(self.most_under_way, self.link.under_way())
 
     def _send(self, adu: bytes) -> None:
-        transaction, _, _, unit, function, address, quantity = struct.unpack(">HHHBBHH", adu)
-        request = Request(self.now, len(self.sent), transaction, unit, function, address, quantity)
+        transaction, _, _, unit, function, address, quantity = struct.unpack(">HHHBBHH", adu[:12].ljust(12, b"\0"))
+        request = Request(self.now, len(self.sent), transaction, unit, function, address, quantity, adu[7:])
         self.sent.append(request)
-        for at in range(quantity):
+        for at in range(quantity if function in READS else 0):
             self._asked[1000 * unit + address + at] = request.number
         for delay, data in self.answer(request):
             self.put(self.now + delay, data)

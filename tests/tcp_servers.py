@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 
-REQUEST_BYTES = 12
+READ, WRITE = 3, 6
 
 
 def answer_to(request: bytes) -> bytes:
@@ -44,6 +44,10 @@ class Server:
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """End all connections."""
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_RDWR)
@@ -61,9 +65,10 @@ class Connection:
         waiting = b""
         while received := self.socket.recv(4096):
             waiting += received
-            whole = len(waiting) // REQUEST_BYTES * REQUEST_BYTES
-            batch = [waiting[at : at + REQUEST_BYTES] for at in range(0, whole, REQUEST_BYTES)]
-            waiting = waiting[whole:]
+            batch = []
+            while len(waiting) >= 6 and len(waiting) >= (size := 6 + struct.unpack_from(">H", waiting, 4)[0]):
+                batch.append(waiting[:size])
+                waiting = waiting[size:]
             self.most_at_once = max(self.most_at_once, len(batch))
             if batch:
                 yield batch
@@ -115,3 +120,74 @@ def mute_after(answers: int) -> Callable[[Connection], None]:
             left -= 1
 
     return serve
+
+
+# --- servers that are written to ---
+
+
+class Registers:
+    """What units hold: each register its own address, until it is written."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[int, int], int] = {}
+
+    def answer(self, request: bytes) -> bytes:
+        """Obeys, and answers."""
+        *_, unit, function, address, word = struct.unpack(">HHHBBHH", request)
+        if function == WRITE:
+            self.held[unit, address] = word
+            return request
+        data = b"".join(struct.pack(">H", self.held.get((unit, address + at), address + at)) for at in range(word))
+        return answer_to(request)[: -len(data)] + data
+
+
+def is_write(request: bytes) -> bool:
+    return request[7] == WRITE
+
+
+class Writable:
+    """Serves registers; `deal(registers, batch)` says what to send for requests that came together, None: hang up."""
+
+    def __init__(self, deal: Callable[[Registers, list[bytes]], bytes | None]) -> None:
+        self.registers = Registers()
+        self.deal = deal
+        self.writes: list[bytes] = []  # that were sent to it, without their numbers
+
+    def __call__(self, connection: Connection) -> None:
+        for batch in connection.batches():
+            self.writes += [request[6:] for request in batch if is_write(request)]
+            answer = self.deal(self.registers, batch)
+            if answer is None:
+                return
+            connection.send(answer)
+
+
+def obeys(registers: Registers, batch: list[bytes]) -> bytes:
+    return b"".join(map(registers.answer, batch))
+
+
+def obeys_backwards(registers: Registers, batch: list[bytes]) -> bytes:
+    return obeys(registers, batch[::-1])
+
+
+def obeys_after_reading(registers: Registers, batch: list[bytes]) -> bytes:
+    return obeys(registers, sorted(batch, key=is_write))
+
+
+def says_everything_twice(registers: Registers, batch: list[bytes]) -> bytes:
+    return b"".join(2 * registers.answer(request) for request in batch)
+
+
+def obeys_without_a_word(registers: Registers, batch: list[bytes]) -> bytes:
+    answers = [(request, registers.answer(request)) for request in batch]
+    return b"".join(answer for request, answer in answers if not is_write(request))
+
+
+def ignores_writes(registers: Registers, batch: list[bytes]) -> bytes:
+    return obeys(registers, [request for request in batch if not is_write(request)])
+
+
+def obeys_and_hangs_up(registers: Registers, batch: list[bytes]) -> bytes | None:
+    """On a write; nobody is told that it has obeyed."""
+    answer = obeys(registers, batch)
+    return None if any(map(is_write, batch)) else answer

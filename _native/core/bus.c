@@ -27,6 +27,9 @@
 /* A device that left so many loop-backs unanswered does not know them. */
 #define FT_MUTE_AFTER 2u
 #define FT_BARRIER_BYTES 8 /* unit, function, sub-function, data, CRC; the answer is the same */
+/* Bytes that lie there so long after the deadline came while this whole process slept (stopped, starved, swapped out):
+ * nobody knows when, and their values would get the time of the awakening. */
+#define FT_OVERSLEPT_NS (500 * NS_PER_MS)
 
 /* --- within a transaction ---------------------------------------------------------------------------------------- */
 
@@ -349,8 +352,11 @@ int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft
             out->what = FT_LOOK;
             return now;
         }
-        if (!conclude(bus, now, bytes, n))
+        int overslept = n && now - FT_OVERSLEPT_NS > ft_most(ft_master_deadline(&bus->master), bus->wake_ns);
+        if (!conclude(bus, now, bytes, overslept ? 0 : n))
             return await_rest(bus, now, n, out);
+        if (overslept)
+            stray(bus, now, bytes, n);
         change_plan(bus, now);
     } else if (n) {
         stray(bus, now, bytes, n);

@@ -89,7 +89,6 @@ typedef struct ft_bus {
     ft_errands errands;
 } ft_bus;
 
-#define FT_NO_BLOCK UINT32_MAX
 #define FT_ON_ERRAND (UINT32_MAX - 1)
 
 enum ft_what {

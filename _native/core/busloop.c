@@ -286,11 +286,6 @@ int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n
     return slot;
 }
 
-int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out)
-{
-    return ft_errand_take(&loop->lines[line].bus.errands, slot, out);
-}
-
 void ft_loop_mark(ft_loop *loop, uint32_t line, int on)
 {
     atomic_store_explicit(&loop->lines[line].marked, on, memory_order_relaxed);

@@ -80,7 +80,6 @@ void ft_loop_marks(const ft_loop *loop, uint32_t line, uint64_t out[3]);
 /* Errands of one line, see errand.h. */
 int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes, int64_t timeout_ns,
                   int64_t deadline_ns);
-int ft_loop_take_done(ft_loop *loop, uint32_t line, uint32_t slot, ft_errand *out);
 
 /* System calls so far. */
 void ft_loop_calls(const ft_loop *loop, uint64_t out[FT_CALL_COUNT]);

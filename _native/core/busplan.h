@@ -13,6 +13,8 @@
 #include "rhythm.h"
 #include "sample.h"
 
+#define FT_NO_BLOCK UINT32_MAX /* and no device */
+
 /* So many registers or bits beyond a block's ends the plan reads anyway, with other blocks. */
 typedef struct ft_spare {
     int32_t before;

@@ -1,15 +1,13 @@
 /* When an errand may go, its beginning and its end. */
 #include "detour.h"
 
-#include <string.h>
-
 #include "ending.h"
 
 #define BROADCAST_UNIT 0
 
 static size_t unit_at(const ft_bus *bus)
 {
-    return bus->wire.framing == FT_TCP ? FT_MBAP_BYTES - 1 : 0;
+    return bus->wire.framing == FT_TCP ? FT_UNIT_AT : 0;
 }
 
 uint8_t ft_detour_unit(const ft_bus *bus, const ft_errand *errand)
@@ -60,27 +58,19 @@ static int64_t ready_at(const ft_bus *bus, const ft_errand *errand)
     return may_be_echo ? FT_NEVER : ft_most(gap_until, guarded_until(bus, errand));
 }
 
-static void drop_late(ft_bus *bus, int64_t now)
-{
-    ft_errands *errands = &bus->errands;
-    for (uint32_t i = 0; i < FT_ERRANDS; i++)
-        if (ft_errand_waits(&errands->slots[i]) && now >= errands->slots[i].deadline_ns)
-            ft_errand_finish(errands, &errands->slots[i], FT_ERRAND_TOO_LATE, now);
-}
-
 ft_errand *ft_detour_choose(ft_bus *bus, int64_t now, int64_t at, int polls_wait, int64_t *wake_ns)
 {
     ft_errands *errands = &bus->errands;
     ft_errand *chosen = NULL;
     if (!ft_errands_wait(errands))
         return NULL;
-    drop_late(bus, now);
+    *wake_ns = ft_least(*wake_ns, ft_errands_expire(errands, now));
     for (uint32_t i = 0; i < FT_ERRANDS; i++) {
         ft_errand *errand = ft_errand_next_of_unit(errands, i, unit_at(bus));
         if (!errand)
             continue;
         int64_t ready = ready_at(bus, errand);
-        *wake_ns = ft_least(*wake_ns, ft_least(ft_most(at, ready), errand->deadline_ns));
+        *wake_ns = ft_least(*wake_ns, ft_most(at, ready));
         if (ready <= at && (!chosen || ft_errand_is_older(errand, chosen)))
             chosen = errand;
     }
@@ -97,8 +87,7 @@ int64_t ft_detour_begin(ft_bus *bus, ft_errand *errand, int64_t now, ft_action *
     if (bus->wire.framing == FT_TCP)
         ft_put_u16(errand->request, ++bus->transaction);
     bus->errands.current = errand;
-    bus->errands.in_row++;
-    errand->sent_ns = now;
+    ft_errand_begin(&bus->errands, errand, now);
     bus->current = FT_ON_ERRAND;
     bus->last_device = block ? block->device : FT_NO_BLOCK;
     bus->timeout_ns = errand->timeout_ns;
@@ -148,9 +137,7 @@ static enum ft_errand_end succeeded(ft_bus *bus, ft_errand *errand, enum ft_outc
         return doubted(bus, device, now);
     ft_guard_answered(&bus->guard, bus->ask.shape.unit);
     ft_count_for(bus, bus->last_device, outcome == FT_ANSWERED ? FT_N_OK : FT_N_EXCEPTIONS, 1);
-    memcpy(errand->pdu, pdu, pdu_bytes);
-    errand->pdu_bytes = (uint16_t)pdu_bytes;
-    return outcome == FT_ANSWERED ? FT_ERRAND_ANSWERED : FT_ERRAND_REFUSED;
+    return ft_errand_keep(errand, pdu, pdu_bytes);
 }
 
 /* A suspect that has said nothing stays one. */
@@ -181,7 +168,5 @@ void ft_detour_cancel(ft_bus *bus, int64_t now)
     ft_errands *errands = &bus->errands;
     if (errands->current)
         ft_errand_finish(errands, errands->current, FT_ERRAND_LOST, now);
-    for (uint32_t i = 0; i < FT_ERRANDS && ft_errands_wait(errands); i++)
-        if (ft_errand_waits(&errands->slots[i]))
-            ft_errand_finish(errands, &errands->slots[i], FT_ERRAND_NO_PORT, now);
+    ft_errands_cancel(errands, now);
 }

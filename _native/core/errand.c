@@ -50,18 +50,37 @@ int ft_errand_is_older(const ft_errand *errand, const ft_errand *other)
     return (int32_t)(errand->number - other->number) < 0;
 }
 
+static int goes_first(const ft_errand *other, const ft_errand *errand, size_t unit_at)
+{
+    int state = state_of(other);
+    if (state != FT_ERRAND_UNDER_WAY && !(state == FT_ERRAND_OFFERED && ft_errand_is_older(other, errand)))
+        return 0;
+    return other->request[unit_at] == errand->request[unit_at];
+}
+
 ft_errand *ft_errand_next_of_unit(ft_errands *errands, uint32_t i, size_t unit_at)
 {
     ft_errand *errand = &errands->slots[i];
     if (!ft_errand_waits(errand))
         return NULL;
-    for (uint32_t j = 0; j < FT_ERRANDS; j++) {
-        const ft_errand *other = &errands->slots[j];
-        if (ft_errand_waits(other) && other->request[unit_at] == errand->request[unit_at]
-            && ft_errand_is_older(other, errand))
+    for (uint32_t j = 0; j < FT_ERRANDS; j++)
+        if (goes_first(&errands->slots[j], errand, unit_at))
             return NULL;
-    }
     return errand;
+}
+
+void ft_errand_begin(ft_errands *errands, ft_errand *errand, int64_t now)
+{
+    errands->in_row++;
+    errand->sent_ns = now;
+    atomic_store_explicit(&errand->state, FT_ERRAND_UNDER_WAY, memory_order_relaxed); /* the bus's own note */
+}
+
+enum ft_errand_end ft_errand_keep(ft_errand *errand, const uint8_t *pdu, size_t n)
+{
+    memcpy(errand->pdu, pdu, n);
+    errand->pdu_bytes = (uint16_t)n;
+    return pdu[0] > FT_EXCEPTION_BIT ? FT_ERRAND_REFUSED : FT_ERRAND_ANSWERED;
 }
 
 void ft_errand_finish(ft_errands *errands, ft_errand *errand, enum ft_errand_end end, int64_t now)
@@ -73,6 +92,28 @@ void ft_errand_finish(ft_errands *errands, ft_errand *errand, enum ft_errand_end
     errands->finished++;
     atomic_fetch_sub(&errands->offered, 1);
     atomic_store_explicit(&errand->state, FT_ERRAND_DONE, memory_order_release);
+}
+
+int64_t ft_errands_expire(ft_errands *errands, int64_t now)
+{
+    int64_t next = FT_NEVER;
+    for (uint32_t i = 0; i < FT_ERRANDS && ft_errands_wait(errands); i++) {
+        ft_errand *errand = &errands->slots[i];
+        if (!ft_errand_waits(errand))
+            continue;
+        if (now >= errand->deadline_ns)
+            ft_errand_finish(errands, errand, FT_ERRAND_TOO_LATE, now);
+        else
+            next = ft_least(next, errand->deadline_ns);
+    }
+    return next;
+}
+
+void ft_errands_cancel(ft_errands *errands, int64_t now)
+{
+    for (uint32_t i = 0; i < FT_ERRANDS && ft_errands_wait(errands); i++)
+        if (ft_errand_waits(&errands->slots[i]))
+            ft_errand_finish(errands, &errands->slots[i], FT_ERRAND_NO_PORT, now);
 }
 
 int ft_errands_news(ft_errands *errands)

@@ -3,9 +3,9 @@
  * An errand is a request that somebody makes once, beside the plan: a write, or a read on demand. One thread offers and
  * takes back, the bus's thread carries out; a slot belongs to one of them at a time:
  *
- *   FREE --offer--> OFFERED --the bus--> DONE --take--> FREE
+ *   FREE --offer--> OFFERED --the bus--> UNDER_WAY --the bus--> DONE --take--> FREE
  *
- * Those of one unit are carried out in the order they were offered.
+ * Those of one unit are carried out one by one, in the order they were offered.
  */
 #ifndef FT_ERRAND_H
 #define FT_ERRAND_H
@@ -15,11 +15,12 @@
 #include <stdint.h>
 
 #include "modbus.h"
+#include "ns.h"
 
 #define FT_ERRANDS 8        /* of one bus: two bursts; who has more keeps them until there is room */
 #define FT_ERRANDS_IN_ROW 4 /* then a poll that is due goes first */
 
-enum ft_errand_state { FT_ERRAND_FREE = 0, FT_ERRAND_OFFERED, FT_ERRAND_DONE };
+enum ft_errand_state { FT_ERRAND_FREE = 0, FT_ERRAND_OFFERED, FT_ERRAND_UNDER_WAY, FT_ERRAND_DONE };
 
 enum ft_errand_end {
     FT_ERRAND_ANSWERED = 0,
@@ -55,10 +56,10 @@ typedef struct ft_errand {
 
 typedef struct ft_errands {
     ft_errand slots[FT_ERRANDS];
-    _Atomic uint32_t offered; /* slots that wait for the bus */
+    _Atomic uint32_t offered; /* slots that wait for the bus or are under way */
     uint32_t count;           /* ever offered; the offering thread's */
     /* the bus's */
-    ft_errand *current;       /* being carried out, or NULL */
+    ft_errand *current;       /* of a bus, which carries out one at a time: that one, or NULL */
     uint32_t in_row;          /* since the last poll */
     uint32_t finished;        /* since ft_errands_news() */
 } ft_errands;
@@ -80,9 +81,17 @@ static inline int ft_errands_wait(const ft_errands *errands)
 
 int ft_errand_waits(const ft_errand *errand);
 int ft_errand_is_older(const ft_errand *errand, const ft_errand *other);
-/* The offered one in slot i if it is the oldest of its unit, whose number stands at `unit_at` in the request; else NULL. */
+/* The offered one in slot i if it is the next of its unit, whose number stands at `unit_at` in the request; else NULL. */
 ft_errand *ft_errand_next_of_unit(ft_errands *errands, uint32_t i, size_t unit_at);
+/* Its request goes out now. */
+void ft_errand_begin(ft_errands *errands, ft_errand *errand, int64_t now);
+/* Keeps the PDU that answers it, and tells how it ends by that: answered or refused. */
+enum ft_errand_end ft_errand_keep(ft_errand *errand, const uint8_t *pdu, size_t n);
 void ft_errand_finish(ft_errands *errands, ft_errand *errand, enum ft_errand_end end, int64_t now);
+/* Those that wait and are past their deadlines end. The first deadline of the others, or FT_NEVER. */
+int64_t ft_errands_expire(ft_errands *errands, int64_t now);
+/* There is no port: those that wait end. */
+void ft_errands_cancel(ft_errands *errands, int64_t now);
 /* Whether some were finished since the last call. */
 int ft_errands_news(ft_errands *errands);
 

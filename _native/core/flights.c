@@ -5,7 +5,6 @@
 
 #define HEAD 6                    /* transaction, protocol, length: what the length does not count */
 #define SHORTEST 9                /* an exception */
-#define READ_PDU 5                /* function, address, quantity */
 #define NO_UNIT 0xFF              /* in exceptions of gateways, whatever unit was asked */
 #define EXCESS_PADDED 1           /* lengths are too large by so much: pymodbus issue 2303 ... */
 #define EXCESS_HEADER HEAD        /* ... and 1851 */
@@ -60,17 +59,16 @@ static uint16_t next_number(ft_flights *flights)
 
 /* ---- requests ---- */
 
-size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out)
+ft_flight *ft_flights_add(ft_flights *flights, const uint8_t *request, size_t n, uint8_t *out)
 {
     uint16_t transaction = next_number(flights);
     ft_flight *flight = &flights->flight[flights->count];
-    *flight = (ft_flight){.block = number, .transaction = transaction, .unit = block->unit,
-                          .is_second = flights->count > 0};
-    memcpy(flight->request_pdu, block->request + FT_MBAP_BYTES, READ_PDU);
-    memcpy(out, block->request, block->request_bytes);
+    *flight = (ft_flight){.request = request + FT_MBAP_BYTES, .request_bytes = n - FT_MBAP_BYTES,
+                          .transaction = transaction, .unit = request[FT_UNIT_AT], .behind = (uint8_t)flights->count};
+    memcpy(out, request, n);
     ft_put_u16(out, transaction);
     flights->count++;
-    return block->request_bytes;
+    return flight;
 }
 
 void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
@@ -85,7 +83,8 @@ void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
 
 static int unit_fits(const ft_flight *flight, const uint8_t *bytes)
 {
-    return bytes[6] == flight->unit || (bytes[6] == NO_UNIT && bytes[7] > FT_EXCEPTION_BIT);
+    uint8_t unit = bytes[FT_UNIT_AT];
+    return unit == flight->unit || (unit == NO_UNIT && bytes[FT_MBAP_BYTES] > FT_EXCEPTION_BIT);
 }
 
 /* A frame that bears the number of a flight. `whole`: its length, as its header has it. */
@@ -93,10 +92,10 @@ static verdict judge_ours(const ft_flights *flights, uint32_t at, const uint8_t 
 {
     const ft_flight *flight = &flights->flight[at];
     size_t pdu_n = (n < whole ? n : whole) - FT_MBAP_BYTES;
-    int length = ft_answer_length(flight->request_pdu, READ_PDU, bytes + FT_MBAP_BYTES, pdu_n);
-    if (length == 0)
+    int length = ft_answer_length(flight->request, flight->request_bytes, bytes + FT_MBAP_BYTES, pdu_n);
+    if (length == 0 && n < whole)
         return (verdict){PART, 0, at};
-    if (length < 0 || !unit_fits(flight, bytes)) {
+    if (length <= 0 || !unit_fits(flight, bytes)) {
         if (flights->hunting)
             return (verdict){JUNK, 1, at};
         return (verdict){n < whole ? PART : MISFIT, whole, at};
@@ -153,7 +152,7 @@ static int pass(ft_flights *flights, verdict v)
     return v.kind == FOREIGN;
 }
 
-enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t **pdu)
+enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
 {
     while (flights->from < flights->used) {
         const uint8_t *bytes = flights->heap + flights->from;
@@ -164,8 +163,7 @@ enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t
             flights->counts.odd_lengths += (size_t)HEAD + ft_u16(bytes + 4) != v.bytes;
             flights->hunting = 0;
             flights->from += v.bytes;
-            *at = v.at;
-            *pdu = bytes + FT_MBAP_BYTES;
+            *out = (ft_arrived){v.at, bytes + FT_MBAP_BYTES, v.bytes - FT_MBAP_BYTES};
             return FT_ARRIVED_ANSWER;
         }
         if (pass(flights, v))

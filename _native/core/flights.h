@@ -20,8 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "modbus.h"
-#include "plan.h"
+#include "errand.h"
 
 #define FT_FLIGHTS_MOST 16 /* the most requests that the protocol's guide lets a server take at once */
 /* Numbers of the last requests without an answer; older ones are 60000 requests away. */
@@ -33,13 +32,15 @@ typedef struct ft_flight {
     int64_t sent_ns;
     int64_t deadline_ns;
     int64_t due_ns;        /* of the block's next poll */
-    uint32_t block;
+    ft_errand *errand;     /* NULL: it is a poll */
+    const uint8_t *request; /* its PDU, where it was given to ft_flights_add() */
+    size_t request_bytes;
+    uint32_t block;        /* of an errand, the first of its unit, or FT_NO_BLOCK */
     uint16_t transaction;
     uint8_t unit;
-    uint8_t is_second;     /* another one was under way when it was sent */
+    uint8_t behind;        /* so many others were under way when it was sent */
     uint8_t is_passed;     /* one of the same unit that was sent later was answered */
     uint8_t murmured;      /* something came that bears its number and is not its answer */
-    uint8_t request_pdu[5]; /* function, address, quantity */
 } ft_flight;
 
 /* What came besides answers, since init. */
@@ -66,22 +67,29 @@ typedef struct ft_flights {
 
 enum ft_arrival { FT_ARRIVED_NOTHING = 0, FT_ARRIVED_ANSWER, FT_ARRIVED_FOREIGN };
 
+/* The PDU that answers flight `at`; it is there until bytes are taken in. */
+typedef struct ft_arrived {
+    uint32_t at;
+    const uint8_t *pdu;
+    size_t pdu_bytes;
+} ft_arrived;
+
 /* No request is under way. */
 void ft_flights_init(ft_flights *flights);
 /* A new connection: forget bytes and requests under way; counters and the transaction number go on. */
 void ft_flights_reset(ft_flights *flights);
 
-/* `block` is asked for: its request, with a transaction number of its own, to `out`, which holds FT_MAX_REQUEST bytes.
- * Returns its length. There must be room for one more flight; the caller sets its times. */
-size_t ft_flights_add(ft_flights *flights, uint32_t number, const ft_block *block, uint8_t *out);
+/* `request`, a whole frame of n bytes that stays where it is, is sent: it goes to `out` with a transaction number of its
+ * own. The new flight, for which there must be room; the caller says what it is for, and sets its times. */
+ft_flight *ft_flights_add(ft_flights *flights, const uint8_t *request, size_t n, uint8_t *out);
 /* The request has an answer, or is given up (is_lost: its answer may still come). */
 void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost);
 
 /* Takes bytes in, as many as there is room for; returns how many. Judge them all before the next ones. */
 size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n);
-/* The next thing that has arrived whole. ANSWER: to flight *at, *pdu until the next call of take; the flight is the
- * caller's to remove. FOREIGN: a frame that nobody asked for. NOTHING: more bytes are needed. */
-enum ft_arrival ft_flights_next(ft_flights *flights, uint32_t *at, const uint8_t **pdu);
+/* The next thing that has arrived whole. ANSWER: *out, whose flight is the caller's to remove. FOREIGN: a frame that nobody
+ * asked for. NOTHING: more bytes are needed. */
+enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out);
 /* Whether an answer has begun to arrive and is not complete. */
 int ft_flights_half(const ft_flights *flights);
 

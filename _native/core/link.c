@@ -4,9 +4,10 @@
 
 #include "decode.h"
 #include "inherit.h"
+#include "linkdetour.h"
 #include "schedule.h"
+#include "width.h"
 
-#define NO_BLOCK UINT32_MAX
 #define EXCEPTION_BYTES (FT_MBAP_BYTES + FT_EXCEPTION_PDU)
 
 /* ---- counters and samples ---- */
@@ -64,107 +65,81 @@ static void note_mishap(ft_link *link, uint32_t device, enum ft_mishap_kind kind
     ft_mishap_note(&link->plan->devices[device].mishap, &seen);
 }
 
-/* ---- how many at once ---- */
-
-static void set_width(ft_link *link, uint32_t width)
-{
-    link->width = width;
-    atomic_store_explicit(&link->shown_width, width, memory_order_relaxed);
-}
-
-static void narrow_for_good(ft_link *link)
-{
-    link->is_narrow = 1;
-    link->most = 1;
-    set_width(link, 1);
-}
-
-/* Requests of this unit that were sent earlier and are not answered yet: they are lost, or the unit keeps no order. */
-static void pass(ft_link *link, uint32_t at)
-{
-    ft_flight *flights = link->flights.flight;
-    for (uint32_t i = 0; i < at; i++)
-        flights[i].is_passed |= flights[i].unit == flights[at].unit;
-}
-
-static void learn_width(ft_link *link, uint32_t at)
-{
-    link->is_proven |= link->flights.flight[at].is_second;
-    pass(link, at);
-    if (link->flights.flight[at].is_passed) {
-        narrow_for_good(link);
-        return;
-    }
-    if (++link->good % link->widen_after == 0 && !link->is_narrow && link->most < link->wanted)
-        link->most = (uint32_t)ft_least(2 * link->most, link->wanted);
-    if (link->width < link->most)
-        set_width(link, link->most);
-}
-
-/* A device that lives did not answer a request that was sent behind another one: it does not take so many. Those that
- * were lost together are one lesson. */
-static void narrow(ft_link *link, const ft_flight *flight, const ft_device *device, int64_t now)
-{
-    if (!flight->is_second || device->silent > 0 || flight->sent_ns < link->narrowed_ns)
-        return;
-    if (!link->is_proven) {
-        narrow_for_good(link);
-        return;
-    }
-    link->narrowed_ns = now;
-    link->good = 0;
-    link->widen_after = (uint32_t)ft_least(2 * (int64_t)link->widen_after, FT_WIDEN_MOST);
-    link->most = link->most > 1 ? link->most / 2 : 1;
-    if (link->width > link->most)
-        set_width(link, link->most);
-}
-
 /* ---- the end of a transaction ---- */
 
-static int is_asked(const ft_link *link, uint32_t device)
+static uint32_t device_of(const ft_link *link, uint32_t block)
 {
-    for (uint32_t i = 0; i < link->flights.count; i++)
-        if (link->plan->blocks[link->flights.flight[i].block].device == device)
+    return block == FT_NO_BLOCK ? FT_NO_BLOCK : link->plan->blocks[block].device;
+}
+
+/* Whether polls of this device are under way, or anything at all. */
+static int is_asked(const ft_link *link, uint32_t device, int by_polls)
+{
+    for (uint32_t i = 0; i < link->flights.count; i++) {
+        const ft_flight *flight = &link->flights.flight[i];
+        if (device_of(link, flight->block) == device && !(by_polls && flight->errand))
             return 1;
+    }
     return 0;
 }
 
-/* Takes the flight out; its block is due again on its grid. */
+/* Takes the flight out. A poll is due again on its grid, and its device gets its gap. */
 static ft_flight land(ft_link *link, uint32_t at, int is_lost, int64_t now)
 {
     ft_flight flight = link->flights.flight[at];
-    const ft_block *block = &link->plan->blocks[flight.block];
-    ft_device *device = &link->plan->devices[block->device];
-    link->plan->turns[flight.block].due_ns = flight.due_ns;
-    device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
+    if (!flight.errand)
+        link->plan->turns[flight.block].due_ns = flight.due_ns;
+    if (flight.block != FT_NO_BLOCK) {
+        const ft_block *block = &link->plan->blocks[flight.block];
+        ft_device *device = &link->plan->devices[block->device];
+        device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
+    }
     link->free_ns = now + link->quiet_ns;
-    count_busy(link, block->device, flight.sent_ns, now);
+    count_busy(link, device_of(link, flight.block), flight.sent_ns, now);
     ft_flights_remove(&link->flights, at, is_lost);
     return flight;
 }
 
-static void answered(ft_link *link, uint32_t at, const uint8_t *pdu, int64_t now)
+/* An errand does not wait for the pause that a suspect is given; it is over. */
+static void heard_from(ft_link *link, const ft_block *block, int64_t now)
+{
+    ft_device *device = &link->plan->devices[block->device];
+    if (!ft_silence_breaks(device))
+        return;
+    device->not_before_ns = now + block->gap_ns;
+    ft_polls_catch_up(link->plan, block->device, now);
+}
+
+static void poll_answered(ft_link *link, const ft_flight *flight, const uint8_t *pdu, int64_t now)
 {
     ft_plan *plan = link->plan;
-    learn_width(link, at);
-    ft_flight flight = land(link, at, 0, now);
-    const ft_block *block = &plan->blocks[flight.block];
-    ft_turn *turn = &plan->turns[flight.block];
+    const ft_block *block = &plan->blocks[flight->block];
+    ft_turn *turn = &plan->turns[flight->block];
     int is_refused = pdu[0] > FT_EXCEPTION_BIT;
     turn->known |= !is_refused;
     ft_turn_refused(turn, is_refused ? pdu[1] : 0, now);
-    if (ft_silence_breaks(&plan->devices[block->device]))
-        ft_polls_catch_up(plan, block->device, now);
     if (is_refused) {
-        count(link, block->device, FT_N_EXCEPTIONS, 1);
         note_mishap(link, block->device, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
         push_failed(link, block, FT_Q_EXCEPTION, pdu[1], now);
     } else {
-        count(link, block->device, FT_N_OK, 1);
-        ft_histogram_add(&plan->devices[block->device].answers, now - flight.sent_ns);
+        ft_histogram_add(&plan->devices[block->device].answers, now - flight->sent_ns);
         size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
         (void)ft_ring_push(&link->ring, plan->scratch, n);
     }
+}
+
+static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
+{
+    int is_refused = answer->pdu[0] > FT_EXCEPTION_BIT;
+    ft_width_learn(link, answer->at);
+    ft_flight flight = land(link, answer->at, 0, now);
+    count(link, device_of(link, flight.block), is_refused ? FT_N_EXCEPTIONS : FT_N_OK, 1);
+    if (flight.block != FT_NO_BLOCK)
+        heard_from(link, &link->plan->blocks[flight.block], now);
+    if (flight.errand)
+        ft_errand_finish(&link->errands, flight.errand, ft_errand_keep(flight.errand, answer->pdu, answer->pdu_bytes), now);
+    else
+        poll_answered(link, &flight, answer->pdu, now);
 }
 
 /* Requests that were sent together fall silent together: that is one silence. */
@@ -174,23 +149,32 @@ static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
     int64_t cost_ns = (now - flight->sent_ns) / link->width; /* the others go on meanwhile */
     if (flight->murmured)
         ft_silence_murmurs(&link->plan->devices[number], now);
-    else if (!is_asked(link, number) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
+    else if (!is_asked(link, number, 1) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
         fail_tags(link, number, flight->block, now);
 }
 
-static void timed_out(ft_link *link, uint32_t at, int64_t now)
+static void poll_timed_out(ft_link *link, const ft_flight *flight, int64_t now)
 {
-    ft_flight flight = land(link, at, 1, now);
-    const ft_block *block = &link->plan->blocks[flight.block];
-    count(link, block->device, FT_N_TIMEOUTS, 1);
+    const ft_block *block = &link->plan->blocks[flight->block];
     push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    note_mishap(link, block->device, flight.murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
-    narrow(link, &flight, &link->plan->devices[block->device], now);
-    fell_silent(link, &flight, now);
-    if (link->heard_ns < flight.sent_ns && flight.sent_ns >= link->round_ns) {
+    note_mishap(link, block->device, flight->murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
+    ft_width_narrow(link, flight, &link->plan->devices[block->device], now);
+    fell_silent(link, flight, now);
+    if (link->heard_ns < flight->sent_ns && flight->sent_ns >= link->round_ns) {
         link->rounds++;
         link->round_ns = now;
     }
+}
+
+/* A device may leave unanswered what it does not know: the silence after an errand tells nothing of device or connection. */
+static void timed_out(ft_link *link, uint32_t at, int64_t now)
+{
+    ft_flight flight = land(link, at, 1, now);
+    count(link, device_of(link, flight.block), FT_N_TIMEOUTS, 1);
+    if (flight.errand)
+        ft_errand_finish(&link->errands, flight.errand, FT_ERRAND_TIMED_OUT, now);
+    else
+        poll_timed_out(link, &flight, now);
 }
 
 /* 1: an answer stopped in its middle. */
@@ -210,8 +194,7 @@ static int expire(ft_link *link, int64_t now)
 
 static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
 {
-    const uint8_t *pdu;
-    uint32_t at;
+    ft_arrived arrived;
     enum ft_arrival arrival;
     link->heard_ns = now;
     link->rounds = 0;
@@ -220,17 +203,24 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
         size_t taken = ft_flights_take(&link->flights, bytes, n);
         bytes += taken;
         n -= taken;
-        while ((arrival = ft_flights_next(&link->flights, &at, &pdu)) != FT_ARRIVED_NOTHING) {
+        while ((arrival = ft_flights_next(&link->flights, &arrived)) != FT_ARRIVED_NOTHING) {
             if (arrival == FT_ARRIVED_ANSWER)
-                answered(link, at, pdu, now);
+                answered(link, &arrived, now);
             else if (link->flights.count > 1)
-                narrow_for_good(link);
+                ft_width_one(link);
         }
     }
     count_noise(link);
 }
 
 /* ---- requests ---- */
+
+int ft_link_may_ask(const ft_link *link, const ft_block *block)
+{
+    const ft_device *device = &link->plan->devices[block->device];
+    int takes_one = !device->alive || device->silent > 0 || block->gap_ns > 0;
+    return !takes_one || !is_asked(link, block->device, 0);
+}
 
 static int64_t ready_at(const ft_link *link, uint32_t i)
 {
@@ -239,17 +229,16 @@ static int64_t ready_at(const ft_link *link, uint32_t i)
     const ft_turn *turn = &plan->turns[i];
     const ft_device *device = &plan->devices[block->device];
     int64_t at = ft_most(turn->due_ns, ft_most(turn->not_before_ns, device->not_before_ns));
-    int takes_one = !device->alive || device->silent > 0 || block->gap_ns > 0;
-    if ((device->backoff_ns > 0 && i != device->probe) || (takes_one && is_asked(link, block->device)))
+    if ((device->backoff_ns > 0 && i != device->probe) || !ft_link_may_ask(link, block))
         return FT_NEVER;
     return ft_most(at, ft_silence_ready(&link->silence, device, block->timeout_ns / link->width));
 }
 
-/* The most urgent block that is ready now, or NO_BLOCK and when the first one will be. */
+/* The most urgent block that is ready now, or FT_NO_BLOCK and when the first one will be. */
 static uint32_t choose(const ft_link *link, int64_t now, int64_t *first_ready)
 {
     const ft_plan *plan = link->plan;
-    uint32_t chosen = NO_BLOCK;
+    uint32_t chosen = FT_NO_BLOCK;
     int64_t earliest = FT_NEVER;
     *first_ready = FT_NEVER;
     for (uint32_t i = 0; i < plan->block_count; i++) {
@@ -272,24 +261,59 @@ static uint32_t choose(const ft_link *link, int64_t now, int64_t *first_ready)
     return chosen;
 }
 
-static size_t send(ft_link *link, uint32_t i, int64_t now, uint8_t *out)
+/* The rest is the caller's to say: what the flight is for, and its deadline. */
+static ft_flight *send(ft_link *link, uint32_t block, const uint8_t *request, size_t n, int64_t now, ft_link_action *out)
+{
+    ft_flight *flight = ft_flights_add(&link->flights, request, n, link->out + out->n);
+    flight->block = block;
+    flight->sent_ns = now;
+    out->n += n;
+    link->last_device = device_of(link, block);
+    count(link, link->last_device, FT_N_TRANSACTIONS, 1);
+    return flight;
+}
+
+static void send_poll(ft_link *link, uint32_t i, int64_t now, ft_link_action *out)
 {
     const ft_block *block = &link->plan->blocks[i];
     ft_turn *turn = &link->plan->turns[i];
     int is_suspect = link->plan->devices[block->device].backoff_ns > 0;
     uint64_t missed;
-    size_t bytes = ft_flights_add(&link->flights, i, block, out);
-    ft_flight *flight = &link->flights.flight[link->flights.count - 1];
+    ft_flight *flight = send(link, i, block->request, block->request_bytes, now, out);
     ft_histogram_add(&link->lateness, now - turn->due_ns);
-    flight->sent_ns = now;
     flight->deadline_ns = now + block->timeout_ns;
     flight->due_ns = ft_poll_after(turn->due_ns, block->period_ns, now, &missed);
     turn->due_ns = FT_NEVER;
-    link->last_device = block->device;
+    link->errands.in_row = 0;
     count(link, block->device, FT_N_OVERRUNS, is_suspect ? 0 : missed);
-    count(link, block->device, FT_N_TRANSACTIONS, 1);
     count(link, block->device, FT_N_PROBES, (uint64_t)is_suspect);
-    return bytes;
+}
+
+static void send_errand(ft_link *link, ft_errand *errand, int64_t now, ft_link_action *out)
+{
+    uint32_t block = ft_linkdetour_block(link->plan, errand->request[FT_UNIT_AT]);
+    ft_flight *flight = send(link, block, errand->request, errand->request_bytes, now, out);
+    flight->errand = errand;
+    flight->deadline_ns = now + errand->timeout_ns;
+    ft_errand_begin(&link->errands, errand, now);
+}
+
+/* 1: one more request went out; 0: none may, until *wake_ns or something ends. */
+static int send_next(ft_link *link, int64_t now, int64_t *wake_ns, ft_link_action *out)
+{
+    uint32_t i = choose(link, now, wake_ns);
+    ft_errand *errand = ft_linkdetour_choose(link, now, i != FT_NO_BLOCK, wake_ns);
+    if (!errand && i == FT_NO_BLOCK)
+        return 0;
+    if (link->flights.count >= ft_linkdetour_places(link, errand)) {
+        *wake_ns = FT_NEVER;
+        return 0;
+    }
+    if (errand)
+        send_errand(link, errand, now, out);
+    else
+        send_poll(link, i, now, out);
+    return 1;
 }
 
 static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
@@ -298,12 +322,8 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
     out->bytes = link->out;
     if (now < link->free_ns)
         return link->free_ns;
-    while (link->flights.count < link->width) {
-        uint32_t i = choose(link, now, &wake);
-        if (i == NO_BLOCK)
-            break;
-        out->n += send(link, i, now, link->out + out->n);
-    }
+    while (link->flights.count < link->width && send_next(link, now, &wake, out))
+        ;
     if (link->flights.count == link->width)
         wake = FT_NEVER;
     for (uint32_t at = 0; at < link->flights.count; at++)
@@ -314,12 +334,15 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
 int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out)
 {
     *out = (ft_link_action){0};
-    if (!link->attached || !link->plan)
+    if (!link->attached || !link->plan) {
+        ft_errands_cancel(&link->errands, now);
         return FT_NEVER;
+    }
     if (n > 0)
         hear(link, now, bytes, n);
     out->is_stalled = expire(link, now) || link->rounds >= link->stall_after;
-    return out->is_stalled ? FT_NEVER : fill(link, now, out);
+    int64_t wake = ft_errands_expire(&link->errands, now);
+    return out->is_stalled ? FT_NEVER : ft_least(wake, fill(link, now, out));
 }
 
 /* ---- life ---- */
@@ -331,8 +354,7 @@ int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_
     link->wanted = quiet_ns > 0 ? 1 : width;
     link->quiet_ns = quiet_ns;
     link->stall_after = FT_STALL_AFTER;
-    link->widen_after = FT_WIDEN_AFTER;
-    set_width(link, 1);
+    ft_width_begin(link);
     return ft_ring_init(&link->ring, ring_bits);
 }
 
@@ -342,21 +364,35 @@ void ft_link_free(ft_link *link)
     ft_ring_free(&link->ring);
 }
 
-/* Nothing that is under way will be answered. */
-static void abandon(ft_link *link, int is_timeout, int64_t now)
+/* No poll that is under way will be answered. */
+static void abandon_polls(ft_link *link, int is_timeout, int64_t now)
+{
+    for (uint32_t at = link->flights.count; at-- > 0;) {
+        if (link->flights.flight[at].errand)
+            continue;
+        ft_flight flight = land(link, at, 1, now);
+        count(link, device_of(link, flight.block), FT_N_TIMEOUTS, (uint64_t)is_timeout);
+    }
+}
+
+static void lose_errands(ft_link *link, int64_t now)
 {
     while (link->flights.count > 0) {
         ft_flight flight = land(link, link->flights.count - 1, 1, now);
-        count(link, link->plan->blocks[flight.block].device, FT_N_TIMEOUTS, (uint64_t)is_timeout);
+        count(link, device_of(link, flight.block), FT_N_TIMEOUTS, 1);
+        ft_errand_finish(&link->errands, flight.errand, FT_ERRAND_LOST, now);
     }
+    ft_errands_cancel(&link->errands, now);
 }
 
 ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
-    abandon(link, 0, now);
+    abandon_polls(link, 0, now);
     ft_plan_inherit(plan, before, now);
     link->plan = plan;
+    for (uint32_t at = 0; at < link->flights.count; at++) /* errands do not depend on the plan */
+        link->flights.flight[at].block = ft_linkdetour_block(plan, link->flights.flight[at].unit);
     return before;
 }
 
@@ -364,13 +400,10 @@ void ft_link_attach(ft_link *link, int64_t now)
 {
     ft_flights_reset(&link->flights);
     link->attached = 1;
-    link->is_proven = 0;
-    link->most = link->is_narrow ? 1 : link->wanted;
-    link->widen_after = FT_WIDEN_AFTER;
     link->silence = (ft_silence){0};
     link->rounds = 0;
     link->round_ns = now;
-    set_width(link, 1);
+    ft_width_begin(link);
     if (!link->plan)
         return;
     for (uint32_t i = 0; i < link->plan->device_count; i++)
@@ -378,19 +411,14 @@ void ft_link_attach(ft_link *link, int64_t now)
     ft_polls_catch_up(link->plan, FT_EVERY_DEVICE, now);
 }
 
-/* Whether the device closed the connection because of a second request. */
-static int was_too_much(const ft_link *link)
-{
-    return !link->is_proven && link->flights.count > 0 && link->flights.flight[link->flights.count - 1].is_second;
-}
-
 void ft_link_detach(ft_link *link, int64_t now)
 {
-    if (was_too_much(link) && link->rounds == 0)
-        narrow_for_good(link);
+    if (link->rounds == 0)
+        ft_width_closed(link);
     if (link->rounds >= link->stall_after)
         link->stall_after = (uint32_t)ft_least(2 * link->stall_after, FT_STALL_MOST);
-    abandon(link, 1, now);
+    abandon_polls(link, 1, now);
+    lose_errands(link, now);
     link->attached = 0;
-    fail_tags(link, FT_EVERY_DEVICE, NO_BLOCK, now);
+    fail_tags(link, FT_EVERY_DEVICE, FT_NO_BLOCK, now);
 }

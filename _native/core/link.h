@@ -11,6 +11,7 @@
  *              bus (silence.h)
  *   matching   by number, unit, function and size (flights.h); a timeout is the configured one: TCP's own repetition of a
  *              lost segment takes longer than any answer, and a late answer is told by its number
+ *   errands    go ahead of polls, into the first place that is free, in turn with polls that are due (linkdetour.h)
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
  *              are doubled until something comes), and one on which an answer stopped in its middle. A new connection is a reason to ask suspects at once.
  *
@@ -22,6 +23,7 @@
 
 #include "busplan.h"
 #include "counts.h"
+#include "errand.h"
 #include "flights.h"
 #include "ring.h"
 #include "silence.h"
@@ -51,14 +53,15 @@ typedef struct ft_link {
     uint32_t wanted;         /* the configured width */
     uint32_t most;           /* what this connection may have */
     uint32_t width;          /* what it has */
+    uint32_t proven;         /* on this connection, one that made it so many was answered */
     uint32_t good;           /* answers since it was narrowed */
     uint32_t widen_after;    /* so many of them */
     int64_t narrowed_ns;
     _Atomic uint32_t shown_width; /* the same for other threads */
     uint8_t attached;
     uint8_t is_narrow;       /* the device has shown that it takes one at a time */
-    uint8_t is_proven;       /* on this connection, a request behind another one was answered */
-    uint8_t out[FT_FLIGHTS_MOST * FT_MAX_REQUEST];
+    ft_errands errands;
+    uint8_t out[FT_FLIGHTS_MOST * FT_MAX_REQUEST + FT_ERRANDS * FT_MAX_TCP];
 } ft_link;
 
 typedef struct ft_link_action {
@@ -76,11 +79,14 @@ void ft_link_free(ft_link *link);
 ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now);
 /* There is a new connection. What became due while there was none is polled once, at once. */
 void ft_link_attach(ft_link *link, int64_t now);
-/* The connection is gone (or was never there): every tag of the link fails. */
+/* The connection is gone (or was never there): every tag of the link fails, and every errand ends. */
 void ft_link_detach(ft_link *link, int64_t now);
 
 /* The bytes that came until `now`, if any. Returns when it wants to be called again at the latest, FT_NEVER if only bytes
  * or attach matter. */
 int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out);
+
+/* For linkdetour.c: whether the device that the block reads takes one more request now. */
+int ft_link_may_ask(const ft_link *link, const ft_block *block);
 
 #endif

@@ -47,6 +47,12 @@ static int listen_to(const ft_linkloop *loop, int fd, uint64_t key)
     return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
+static void tell_errands(const ft_linkloop *loop, ft_tcp *tcp)
+{
+    if (ft_errands_news(&tcp->link.errands))
+        ring_bell(loop->errand_fd);
+}
+
 /* ---- connections ---- */
 
 static void lose(ft_linkloop *loop, ft_tcp *tcp, int why)
@@ -58,10 +64,11 @@ static void lose(ft_linkloop *loop, ft_tcp *tcp, int why)
     ft_link_detach(&tcp->link, now_ns());
     ring_bell(loop->supervisor_fd);
     ft_ring_notify(&tcp->link.ring, 1);
+    tell_errands(loop, tcp);
 }
 
-/* A record of the trace holds two long answers: the frames of a longer chunk are told apart by their lengths. */
-static void trace_heard(ft_tcp *tcp, int64_t now, const uint8_t *bytes, size_t n)
+/* A record of the trace holds two long frames: those of a longer chunk are told apart by their lengths. */
+static void keep_trace(ft_tcp *tcp, int64_t now, enum ft_trace_way way, const uint8_t *bytes, size_t n)
 {
     while (n > 0) {
         size_t piece = n;
@@ -69,7 +76,7 @@ static void trace_heard(ft_tcp *tcp, int64_t now, const uint8_t *bytes, size_t n
             piece = (size_t)(FT_MBAP_BYTES - 1) + ft_u16(bytes + 4);
             piece = piece < FT_TRACE_MAX_BYTES ? piece : FT_TRACE_MAX_BYTES;
         }
-        ft_trace_add(&tcp->trace, now, FT_TRACE_HEARD, bytes, piece);
+        ft_trace_add(&tcp->trace, now, way, bytes, piece);
         bytes += piece;
         n -= piece;
     }
@@ -94,7 +101,7 @@ static void write_link(ft_linkloop *loop, ft_tcp *tcp, const ft_link_action *act
     count_call(loop, FT_LINK_CALL_WRITE);
     ssize_t n = send(tcp->fd, action->bytes, action->n, MSG_NOSIGNAL);
     if (n > 0)
-        ft_trace_add(&tcp->trace, now, FT_TRACE_SENT, action->bytes, (size_t)n);
+        keep_trace(tcp, now, FT_TRACE_SENT, action->bytes, (size_t)n);
     if (n != (ssize_t)action->n)
         lose(loop, tcp, n >= 0 || errno == EAGAIN ? ETIMEDOUT : errno);
 }
@@ -110,6 +117,7 @@ static void step(ft_linkloop *loop, ft_tcp *tcp, int64_t now, size_t n)
     else if (action.n > 0)
         write_link(loop, tcp, &action, now);
     ft_ring_notify(&tcp->link.ring, 0);
+    tell_errands(loop, tcp);
 }
 
 static void serve_readable(ft_linkloop *loop, ft_tcp *tcp)
@@ -118,7 +126,7 @@ static void serve_readable(ft_linkloop *loop, ft_tcp *tcp)
     if (n < 0)
         return;
     int64_t now = now_ns();
-    trace_heard(tcp, now, loop->bytes, (size_t)n);
+    keep_trace(tcp, now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
     step(loop, tcp, now, (size_t)n);
 }
 
@@ -152,7 +160,7 @@ static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
         ft_link_detach(&tcp->link, now_ns());
         ft_ring_notify(&tcp->link.ring, 1);
     }
-    if (plan || fd != FT_NO_PORT)
+    if (plan || fd != FT_NO_PORT || ft_errands_wait(&tcp->link.errands))
         step(loop, tcp, now_ns(), 0);
 }
 
@@ -248,6 +256,14 @@ void ft_linkloop_adopt(ft_linkloop *loop, uint32_t link, ft_plan *plan)
     ring_bell(loop->mailbox_fd);
 }
 
+int ft_linkloop_offer(ft_linkloop *loop, uint32_t link, const uint8_t *request, size_t n, size_t answer_bytes,
+                      int64_t timeout_ns, int64_t deadline_ns)
+{
+    int slot = ft_errand_offer(&loop->links[link].link.errands, request, n, answer_bytes, timeout_ns, deadline_ns);
+    ring_bell(loop->mailbox_fd);
+    return slot;
+}
+
 void ft_linkloop_calls(const ft_linkloop *loop, uint64_t out[FT_LINK_CALL_COUNT])
 {
     for (int i = 0; i < FT_LINK_CALL_COUNT; i++)
@@ -285,13 +301,14 @@ static int open_files(ft_linkloop *loop)
     return listen_to(loop, loop->timer_fd, TIMER_KEY) < 0 || listen_to(loop, loop->mailbox_fd, MAILBOX_KEY) < 0 ? -1 : 0;
 }
 
-ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd)
+ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd, int errand_fd)
 {
     ft_linkloop *loop = calloc(1, sizeof *loop);
     if (!loop)
         return NULL;
     loop->consumer_fd = consumer_fd;
     loop->supervisor_fd = supervisor_fd;
+    loop->errand_fd = errand_fd;
     loop->armed_ns = FT_NEVER;
     loop->links = aligned_alloc(_Alignof(ft_tcp), (link_count + 1u) * sizeof *loop->links);
     if (open_files(loop) < 0 || !loop->links) {

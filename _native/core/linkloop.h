@@ -1,5 +1,5 @@
-/* The loop that serves all Modbus TCP links: connections and plans come in through slots (slots.h), samples leave through
- * the links' rings. One thread, one epoll, one timer; hundreds of links. Connections are made and closed by others.
+/* The loop that serves all Modbus TCP links: connections, plans (slots.h) and errands come in through slots, samples leave
+ * through the links' rings. One thread, one epoll, one timer; hundreds of links. Connections are made and closed by others.
  */
 #ifndef FT_LINKLOOP_H
 #define FT_LINKLOOP_H
@@ -29,14 +29,15 @@ typedef struct ft_linkloop {
     int mailbox_fd;      /* eventfd: something is in a slot */
     int consumer_fd;     /* eventfd: samples wait, see ring.h; not owned */
     int supervisor_fd;   /* eventfd: a connection was lost; not owned */
+    int errand_fd;       /* eventfd: errands are done; not owned */
     int64_t armed_ns;    /* when the timer goes off, or FT_NEVER */
     _Atomic int stop;
     _Atomic uint64_t calls[FT_LINK_CALL_COUNT];
     uint8_t bytes[FT_LINK_READ_BYTES];
 } ft_linkloop;
 
-/* NULL: no memory or no file descriptors. The two bells outlive the loop. Links are then initialised one by one. */
-ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd);
+/* NULL: no memory or no file descriptors. The three bells outlive the loop. Links are then initialised one by one. */
+ft_linkloop *ft_linkloop_new(uint32_t link_count, int consumer_fd, int supervisor_fd, int errand_fd);
 int ft_linkloop_link(ft_linkloop *loop, uint32_t link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits);
 void ft_linkloop_free(ft_linkloop *loop);
 
@@ -49,6 +50,9 @@ void ft_linkloop_stop(ft_linkloop *loop);
 void ft_linkloop_attach(ft_linkloop *loop, uint32_t link, int fd);
 void ft_linkloop_fail(ft_linkloop *loop, uint32_t link);
 void ft_linkloop_adopt(ft_linkloop *loop, uint32_t link, ft_plan *plan);
+/* As ft_errand_offer(); what became of it is to be taken from the link's errands. */
+int ft_linkloop_offer(ft_linkloop *loop, uint32_t link, const uint8_t *request, size_t n, size_t answer_bytes,
+                      int64_t timeout_ns, int64_t deadline_ns);
 
 /* System calls so far. */
 void ft_linkloop_calls(const ft_linkloop *loop, uint64_t out[FT_LINK_CALL_COUNT]);

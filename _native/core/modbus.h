@@ -12,6 +12,7 @@ enum ft_framing { FT_RTU = 0, FT_TCP };
 #define FT_MAX_RTU 256      /* unit, PDU, CRC */
 #define FT_MAX_TCP 260      /* MBAP header, PDU */
 #define FT_MBAP_BYTES 7     /* transaction, protocol, length, unit */
+#define FT_UNIT_AT 6        /* in a TCP frame */
 #define FT_CRC_BYTES 2
 #define FT_EXCEPTION_BIT 0x80u
 #define FT_EXCEPTION_PDU 2  /* function with the exception bit, code */

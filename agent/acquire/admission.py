@@ -94,7 +94,7 @@ def _shorter(settings: Bus, bus: BusPlan, longest: BlockInfo, fastest: BlockInfo
         if line.transaction_ns(longest.table, quantity, gap_ns) <= fastest.period_ns
     ]
     if not fits:
-        return f'; every = "{_rounded_up(longest.transaction_ns)}" can be kept'
+        return f'; nothing below every = "{_rounded_up(longest.transaction_ns)}" can be'
     key = "max_bits" if longest.table in BIT_TABLES else "max_registers"
     return f"; {key} = {fits[-1]} for device '{longest.device}' makes its reads short enough"
 

@@ -8,6 +8,9 @@ is known, the other parts being read meanwhile. What that tells is kept to from 
     two neighbours      what lies between them cannot be read through
     three and more      it was too much: reads are no longer than the longest part that was answered
 
+A device that starts up may refuse everything for a while. So before anything is learned for good, the part that was
+found is asked for once more: a device that answers it now has only had a bad time. A missing tag needs no such care.
+
 Silence tells the last of a long read, while others are answered. Any other failure passes, and tells nothing.
 """
 
@@ -63,13 +66,22 @@ class _Search:
         self.narrowing = Narrowing(len(self.units))
         self.answered = 0  # most registers or bits of it that were read at once
 
+    @property
+    def tells_at_once(self) -> bool:
+        """Whether what was found needs no second look: a missing tag is asked for again and again anyway."""
+        return not self.is_silent and len(self._asked) == 1
+
+    @property
+    def _asked(self) -> Part:
+        return self.narrowing.found or self.narrowing.asked
+
     def asked(self) -> Block:
         """The part whose fate is to be told."""
-        return self._block(*self.narrowing.asked)
+        return self._block(*self._asked)
 
     def parts(self) -> list[Block]:
         """The reads that take its place: the part that is asked for, and what is before and behind it."""
-        first, end = self.narrowing.asked
+        first, end = self._asked
         cuts = ((0, first), (first, end), (end, len(self.units)))
         return [self._block(*cut)._replace(is_apart=True) for cut in cuts if cut[0] < cut[1]]
 
@@ -157,21 +169,31 @@ class Learner:
         if not answered and not self._fails_for_good(asked, outcome):
             return False
         self._failed.clear()
+        if found := search.narrowing.found:
+            return self._forget() if answered else self._conclude(search, found)
         search.tell(answered=answered)
         return self._step(search)
 
     def _step(self, search: _Search) -> bool:
-        """Ask for the next part, or draw the conclusion."""
+        """Ask for the next part, or once more for the one that was found."""
         found = search.narrowing.found
-        if found is None:
-            kept = [block for block in self.reads if not tags_of(block) <= tags_of(search.block)]
-            return self._run([*kept, *search.parts()])
+        if found and search.tells_at_once:
+            return self._conclude(search, found)
+        kept = [block for block in self.reads if not tags_of(block) <= tags_of(search.block)]
+        return self._run([*kept, *search.parts()])
+
+    def _conclude(self, search: _Search, found: Part) -> bool:
         self._search = None
         learned = lesson(self.learned, search, found)
         if learned == self.learned:
             self._given_up.add(tags_of(search.block))
         self.learned = learned
         return self._run(self._replan(learned))
+
+    def _forget(self) -> bool:
+        """The device can do it after all: go on with what was known before."""
+        self._search = None
+        return self._run(self._replan(self.learned))
 
     def _found_again(self, block: Block) -> bool:
         """A tag that was missing is answered: an update has brought it."""

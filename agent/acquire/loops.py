@@ -30,8 +30,8 @@ class Loops:
         links = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if wire.tcp]
         self._lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung when a link's connection is
         self._lines = BusLoop([(*wire, bits) for _, wire, bits in lines])
-        widths = [(bus.in_flight, wire.switch_ns, bits) for bus, wire, bits in links]
-        self._links = LinkLoop(widths, self._lines.fileno(), self._lost)
+        bells = self._lines.fileno(), self._lost, self._lines.errand_fileno()
+        self._links = LinkLoop([(bus.in_flight, wire.switch_ns, bits) for bus, wire, bits in links], *bells)
         self._supervisor = Supervisor(self._lines, [bus for bus, *_ in lines])
         self._connector = Connector(self._links, self._lost, [bus for bus, *_ in links])
         self._places = _places([wire.tcp for wire, _ in wires])
@@ -67,17 +67,15 @@ class Loops:
         is_link, number = self._places[bus]
         (self._links if is_link else self._lines).adopt(number, blocks, points, devices)
 
-    def takes_errands(self, bus: int) -> bool:
-        """Whether requests can be offered to it; links have no slots for them."""
-        return not self._places[bus][0]
-
     def offer(self, bus: int, request: bytes, answer_bytes: int, timeout_ns: int, deadline_ns: int) -> int | None:
         """The slot where the request waits to be sent once; None: there is no room."""
-        return self._lines.offer(self._places[bus][1], request, answer_bytes, timeout_ns, deadline_ns)
+        is_link, number = self._places[bus]
+        return (self._links if is_link else self._lines).offer(number, request, answer_bytes, timeout_ns, deadline_ns)
 
     def take(self, bus: int, slot: int) -> tuple[int, bytes, int, int] | None:
         """How it ended, the answer, when it was sent and when it was done; None: not yet."""
-        return self._lines.take(self._places[bus][1], slot)
+        is_link, number = self._places[bus]
+        return (self._links if is_link else self._lines).take(number, slot)
 
     def errand_fileno(self) -> int:
         """An eventfd, readable when some are done."""

@@ -141,4 +141,5 @@ class Line:
             "a part": counts["truncated"],
         }
         words = ", ".join(word for word, times in seen.items() if times) or "baud rate or parity may differ"
-        return f"; {self._master.heard} bytes were heard: {words}"
+        heard = self._master.heard
+        return f"; {heard} byte{'s were' if heard > 1 else ' was'} heard: {words}"

@@ -114,7 +114,8 @@ def _number_data(name: str, tag: Tag, value: Value) -> bytes:
     elif raw.denominator == 1:
         bits = _integer_bits(name, tag, value, raw.numerator)
     else:
-        raise RefusedError(f"{name}: {value} is no whole number of {abs(tag.scale):g}; {_neighbours(tag, raw)}")
+        steps = "" if abs(tag.scale) == 1 else f" of {abs(tag.scale):g}"
+        raise RefusedError(f"{name}: {value} is no whole number{steps}; {_neighbours(tag, raw)}")
     if tag.table is Table.COIL or tag.type is ValueType.BITS:
         return struct.pack(">H", bits)
     return codec.encode_value(tag.type, tag.order, bits)
@@ -155,9 +156,12 @@ def _text_data(name: str, tag: Tag, value: Value) -> bytes:
 # --- the steps ---
 
 
-def carry_out(change: Change) -> Generator[Ask, bytes, Outcome]:
-    """Yields requests and is sent the PDUs that answer them; BusError and DeviceError are thrown in where none does."""
-    if change.unit == BROADCAST:
+def carry_out(change: Change, *, is_tcp: bool = False) -> Generator[Ask, bytes, Outcome]:
+    """Yields requests and is sent the PDUs that answer them; BusError and DeviceError are thrown in where none does.
+
+    `is_tcp`: over Modbus TCP unit 0 is a device, which answers.
+    """
+    if change.unit == BROADCAST and not is_tcp:
         yield Ask(BROADCAST, request_of(change, b""))
         return Outcome(UNVERIFIED, why="a broadcast is not answered")
     try:

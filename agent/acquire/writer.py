@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from agent.acquire.audit import Audit
+from agent.acquire.port import wire_of
 from agent.acquire.tickets import Steps, Ticket
 from agent.acquire.write import REFUSED, Change, Outcome, Value, carry_out, change_of
 from agent.config.model import Config, Tag
@@ -21,6 +22,7 @@ class Submits(Protocol):
 
 class _Place(NamedTuple):
     bus: str
+    is_tcp: bool
     unit: int
     tag: Tag
 
@@ -30,7 +32,7 @@ class Writer:
 
     def __init__(self, config: Config, acquisition: Submits, audit: Audit, wall_s: Callable[[], float]) -> None:
         self._places = {
-            f"{bus.name}/{device.name}/{tag.name}": _Place(bus.name, device.unit, tag)
+            f"{bus.name}/{device.name}/{tag.name}": _Place(bus.name, wire_of(bus).tcp, device.unit, tag)
             for bus in config.buses
             for device in bus.devices
             for tag in device.tags
@@ -46,7 +48,8 @@ class Writer:
             place = self._place(name)
             change = change_of(name, place.unit, place.tag, value)
             self._check_rate(change, now_ns)
-            ticket = self._acquisition.submit(place.bus, self._audited(change, who))
+            steps = carry_out(change, is_tcp=place.is_tcp)
+            ticket = self._acquisition.submit(place.bus, self._audited(change, who, steps))
         except FieldtapError as error:
             self._record(name, value, who, Outcome(REFUSED, why=str(error)))
             raise
@@ -67,8 +70,8 @@ class Writer:
                 f"it allows one in {rate_ns / NS_PER_S:g} s"
             )
 
-    def _audited(self, change: Change, who: str) -> Steps:
-        outcome = yield from carry_out(change)
+    def _audited(self, change: Change, who: str, steps: Steps) -> Steps:
+        outcome = yield from steps
         self._record(change.name, change.value, who, outcome)
         return outcome
 

@@ -8,9 +8,11 @@ from typing import Any
 from agent.acquire.admission import overloads
 from agent.acquire.plan import Plan, compile_plan
 from agent.cli import planview
+from agent.cli.words import counted
 from agent.config import check_config
 from agent.config.model import Config
-from agent.config.report import Remark
+from agent.config.report import Remark, Report
+from agent.devices.catalogue import read_device_map
 from agent.devices.lint import is_device_map, lint
 from agent.errors import ExitCode
 
@@ -44,13 +46,21 @@ def _check_map(path: str, *, as_json: bool) -> int:
         print(json.dumps({"valid": not remarks, "mistakes": [_remark(remark) for remark in remarks]}))
     else:
         _talk(remarks, [])
+        if not remarks:
+            print(_good_map(path))
     return ExitCode.CONFIG if remarks else ExitCode.OK
+
+
+def _good_map(path: str) -> str:
+    """A good map by its title, so that somebody who checks one sees that it was read."""
+    found = read_device_map(path, Report())
+    return f"{found.title}: {counted(len(found.device.tags), 'tag')}, nothing to remark" if found else ""
 
 
 def _talk(mistakes: list[Remark], warnings: list[Remark | str]) -> None:
     lines = [*map(str, mistakes), *(f"warning: {warning}" for warning in warnings)]
     if mistakes:
-        lines.append(f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}")
+        lines.append(counted(len(mistakes), "mistake"))
     for line in lines:
         print(line, file=sys.stderr)
 

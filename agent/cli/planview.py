@@ -4,6 +4,7 @@ from typing import Any
 
 from agent.acquire.admission import MOST_UTILISATION, percent, slowdown
 from agent.acquire.plan import BlockInfo, BusPlan
+from agent.cli.words import counted
 from agent.config.model import Bus
 from agent.model import NS_PER_MS, NS_PER_S
 
@@ -71,7 +72,7 @@ def _totals(bus: BusPlan) -> list[str]:
     tags = sum(len(info.tags) for info in bus.block_info)
     cycle_ms = sum(info.transaction_ns for info in bus.block_info) / NS_PER_MS
     totals = (
-        f"  {tags} tags in {len(bus.block_info)} requests per cycle of {cycle_ms:.0f} ms, "
+        f"  {counted(tags, 'tag')} in {counted(len(bus.block_info), 'request')} per cycle of {cycle_ms:.0f} ms, "
         f"{_requests_per_s(bus):.4g} requests/s, {100 * bus.utilisation:.1f} % utilisation, "
         f"{bus.samples_per_s:.4g} samples/s"
     )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.files import save
+from agent.cli.files import expect_to_save, save
 from agent.cli.words import seconds
 from agent.errors import ExitCode, StoreError
 from agent.model import NS_PER_S
@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         level=logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
+    if args.summary:
+        expect_to_save(args.summary, "the summary")
     config = load_config(str(args.config))
     memory = Memory(config.store.path)
     plan = compile_plan(config, memory.recall(config.buses))
@@ -54,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
         if args.pcap:
             signal.signal(signal.SIGUSR1, lambda *_: _save_if_possible(args.pcap, gateway))
         gateway.run(stop, None if args.duration is None else int(args.duration * NS_PER_S))
-    if args.pcap:
-        save(args.pcap, gateway.capture(), "the capture")
     document = summary.as_json(gateway.summary())
     if args.summary:
         save(args.summary, f"{document}\n".encode(), "the summary")
     if args.json:
         print(document)
+    if args.pcap:
+        save(args.pcap, gateway.capture(), "the capture")
     if gateway.lost:
         return ExitCode.IO_ERROR
     return ExitCode.INTERRUPTED if stop.raised == signal.SIGINT else ExitCode.OK

@@ -1,4 +1,4 @@
-"""One word of the command line in, the checked value out; one text of a device in, what a terminal may be shown out."""
+"""One word of the command line in, the checked value out; what there is in, how a terminal may be told of it out."""
 
 from argparse import ArgumentTypeError
 
@@ -19,3 +19,8 @@ def seconds(word: str) -> float:
 def printable(text: str) -> str:
     """Text of a device may hold anything; what would steer the terminal is escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 tag`, `2 tags`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

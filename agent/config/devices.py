@@ -39,6 +39,7 @@ def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]
         once(values, "name", names, "device name")
         once(values, "unit", units, "unit")
         _check_unit(values, is_tcp=is_tcp)
+        _check_start(values, own=node)
         devices.append(_device(values, from_map))
     return tuple(devices)
 
@@ -70,6 +71,17 @@ def _check_unit(values: Values, *, is_tcp: bool) -> None:
         values.warn("unit", f"unit is {unit}; the standard reserves 248 to 255")
 
 
+def _check_start(values: Values, own: Node) -> None:
+    """A map that moves shows other registers' values where a device has put them elsewhere."""
+    if values.written("start") and "start" not in (own.table or {}):
+        start = values.get("start")
+        values.warn(
+            "device",
+            f"where the registers of this map begin differs from device to device, and {start} is only usual; "
+            f"write start = {start} when `fieldtap read` has shown it (docs/DEVICE_MAPS.md, SunSpec)",
+        )
+
+
 def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
     seen: dict[str, Place] = {}
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
@@ -83,14 +95,19 @@ def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
         from_map=from_map,
     )
     tags: list[Tag] = []
+    of_map: list[Tag] = []  # whose table is in another file than the device's
     for node in nodes:
         values = read_table(node, TAG, "[[bus.device.tag]]", device.report)
         once(values, "name", seen, "tag name")
         tag = read_tag(values, of_device)
         if tag:
-            _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
+            if tag.name in from_map and values.node.place.file != device.place("max_registers").file:
+                of_map.append(tag)
+            else:
+                _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
             _check_holes(values, tag, device.get("holes", ()))
             tags.append(tag)
+    _check_size_of_map(device, of_map)
     return tuple(tags)
 
 
@@ -131,6 +148,15 @@ def _check_size(values: Values, tag: Tag, max_registers: int) -> None:
     elif tag.scale_address is not None and span_of(tag) > max_registers:
         message = f"the tag and its scale_register span {span_of(tag)} registers, which must be read at once; "
         values.mistake("scale_register", message + f"the device's max_registers is {max_registers}")
+
+
+def _check_size_of_map(device: Values, tags: list[Tag]) -> None:
+    """The same of a map's tags, said once and where the limit stands: the map is right."""
+    most = device.get("max_registers", MAX_REGISTERS)
+    longest = max(tags, key=span_of, default=None)
+    if longest and span_of(longest) > most:
+        needs = f"tag {quoted(longest.name)} of the device map needs {span_of(longest)} registers in one answer"
+        device.mistake("max_registers", f"max_registers is {most}; {needs}")
 
 
 def _check_holes(values: Values, tag: Tag, holes: tuple[Hole, ...]) -> None:

@@ -141,8 +141,9 @@ def _address(values: Values, key: str, base: int, length: int) -> int | None:
     if address < 0:
         values.mistake(key, f"with base = 1 the first {written.table} register is 1")
     elif address + length > ADDRESSES:
-        message = f"{length} at address {address} would end beyond the last address, {ADDRESSES - 1}"
-        values.mistake(key, message)
+        last = f"the last address is {ADDRESSES - 1}"
+        reach = f"{length} registers from {address} on reach beyond it" if length > 1 else f"this one is {address}"
+        values.mistake(key, f"{last}; {reach}")
     return address
 
 

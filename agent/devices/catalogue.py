@@ -1,6 +1,7 @@
 """A device map's path in; its tags, its limits and how such a device is recognised out."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,8 +75,8 @@ class DeviceMap(NamedTuple):
 def read_device_map(path: str, report: Report) -> DeviceMap | None:
     """The map at `path`; what is wrong goes to `report`. None when it cannot be read at all."""
     path = str(Path(path))  # as it is called in remarks of the configuration
-    device = _device(path, report)
-    document = files.read_map(path, report) if device else None
+    document = files.read_map(path, report)
+    device = _device(path, (document.table or {}) if document else {}, report)
     if document is None or device is None:
         return None
     values = read_table(document, MAP, "the device map", report)
@@ -90,11 +91,12 @@ def read_device_map(path: str, report: Report) -> DeviceMap | None:
     )
 
 
-def _device(path: str, report: Report) -> Device | None:
+def _device(path: str, document: Mapping[str, Node], report: Report) -> Device | None:
     """The map as a configuration would use it."""
     here = Place(path)
     table = {"name": Node("map", here, here), "unit": Node(1, here, here)}
     table["device"] = Node(f"./{Path(path).name}", here, here)
+    table |= {"start": document["start"]} if "start" in document else {}  # a configuration says it, too
     bus = Values(Node({}, here, here), {"device": Node([Node(table, here, here)], here, here)}, report)
     devices = read_devices(bus, Maps(report), is_tcp=False)
     return devices[0] if devices else None

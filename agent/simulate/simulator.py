@@ -44,7 +44,7 @@ class Simulator:
         self._native = {bus.name: self._simulated(bus, seed + number) for number, bus in enumerate(config.buses)}
         self._open = ExitStack()
         self._error: OSError | None = None
-        self._check_fault_buses()
+        self._check_faults()
 
     def start(self) -> None:
         """Open all ports and serve; `paths` is filled when this returns. Raises BusError."""
@@ -84,10 +84,15 @@ class Simulator:
         except OSError as error:
             self._error = error
 
-    def _check_fault_buses(self) -> None:
+    def _check_faults(self) -> None:
         for fault in self._faults:
             if fault.bus is not None and fault.bus not in self._native:
                 raise UsageError(f"--fault {fault.bus}={fault.kind}: no such bus; there are {', '.join(self._native)}")
+            buses = [bus for bus in self._buses if fault.bus in (None, bus.name)]
+            units = sorted({device.unit for bus in buses for device in bus.devices})
+            if fault.kind == "dead" and fault.argument not in units:
+                listed = ", ".join(map(str, units))
+                raise UsageError(f"--fault dead:{fault.argument}: no device has that unit; there are {listed}")
 
     def _simulated(self, bus: Bus, seed: int) -> SimulatedBus:
         if bus.protocol not in ("modbus-rtu", "modbus-tcp"):

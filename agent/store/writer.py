@@ -1,5 +1,6 @@
 """Records in, on the medium together with the state of the account; and whether the medium takes anything at all."""
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +17,13 @@ MIN_PAGES = 16  # a ring smaller than this could not hold one batch beside its r
 COMMIT_BYTES = 1 << 20  # payload in one commit, so that its pages are built in bounded memory
 CURSOR_LAG_NS = 10 * NS_PER_S  # acknowledgements of stored batches are written at most this often
 RETRY_NS = 10 * NS_PER_S  # between attempts to use a medium that failed
+NOT_OURS = "let this user write there, or give [store] another path"
+REMEDIES = {
+    errno.EACCES: NOT_OURS,
+    errno.EPERM: NOT_OURS,
+    errno.EROFS: "mount it for writing, or give [store] another path",
+    errno.ENOSPC: "make room, or journal_bytes smaller",
+}
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +151,12 @@ class Writer:
 
     def fail(self, error: OSError, now_ns: int) -> None:
         """The medium does not work."""
+        why = str(error) or type(error).__name__
+        remedy = REMEDIES.get(error.errno or 0)
+        why += f"; {remedy}" if remedy else ""
         if not self.alarm:
-            log.error("the store at %s cannot be written, working in memory: %s", self._directory, error)
-        self.alarm = str(error) or type(error).__name__
+            log.error("the store at %s cannot be written, working in memory: %s", self._directory, why)
+        self.alarm = why
         self.retry_ns = now_ns + RETRY_NS
 
     def _heal(self) -> None:

@@ -28,7 +28,7 @@ class Peer:
     def __init__(self, in_flight: int, port: int) -> None:
         self.in_flight = in_flight
         self.bell = os.eventfd(0, os.EFD_NONBLOCK)
-        self.loop = LinkLoop([(in_flight, 0, RING_BITS)], self.bell, os.eventfd(0))
+        self.loop = LinkLoop([(in_flight, 0, RING_BITS)], self.bell, os.eventfd(0), os.eventfd(0))
         self.link = socket.create_connection(("127.0.0.1", port))
         self.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.link.setblocking(False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tcp_servers
 from layouts import Sample, records
 from wire import with_crc
 
@@ -174,6 +175,19 @@ def run() -> Iterator[Callable[..., Running]]:
     yield start
     for running in started:
         running.acquisition.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., tcp_servers.Server]]:
+    started: list[tcp_servers.Server] = []
+
+    def start(serve: Callable[[Any], None], port: int = 0) -> tcp_servers.Server:
+        started.append(tcp_servers.Server(serve, port))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
 
 
 @pytest.fixture

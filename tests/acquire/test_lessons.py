@@ -290,6 +290,26 @@ def test_noise_that_spoils_long_answers_now_and_then_teaches_nothing(world: Call
     assert (of.plans, of.learned) == (1, NOTHING)
 
 
+NOT_READY = Mind(gone(*range(100)))
+
+
+@pytest.mark.parametrize("tags", [TEN, APART, registers(*range(100))], ids=["ten", "apart", "hundred"])
+@pytest.mark.parametrize("up_s", [0, 10.4])
+@pytest.mark.parametrize("refusing_s", [0.6 + 0.9 * i for i in range(20)])
+def test_a_device_that_refuses_everything_while_it_starts_has_no_limits_afterwards(
+    world: Callable[..., World], tags: list[Tag], up_s: float, refusing_s: float
+) -> None:
+    of = world(tags, Mind())
+    of.run(up_s)
+    of.minds[1] = NOT_READY
+    of.run(refusing_s)
+    of.minds[1] = Mind()
+    of.run(150)
+    assert of.learned == NOTHING
+    assert of.good() == set(range(len(tags)))
+    assert of.reads() == world(tags, Mind()).reads()
+
+
 def test_a_tag_that_an_update_brings_is_read_like_the_others_again(world: Callable[..., World]) -> None:
     of = world(TEN, Mind(gone(13)))
     of.run(60)

@@ -30,19 +30,6 @@ BYTES_A_LINK = 160 * 1024
 
 
 @pytest.fixture
-def server() -> Iterator[Callable[..., tcp_servers.Server]]:
-    started: list[tcp_servers.Server] = []
-
-    def start(serve: Callable[[Any], None], port: int = 0) -> tcp_servers.Server:
-        started.append(tcp_servers.Server(serve, port))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
-
-
-@pytest.fixture
 def link_to(bus_on: Callable) -> Callable:
     """A bus of 16 reads that cannot be merged: each has a device of its own name, all are one unit."""
 

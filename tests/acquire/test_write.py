@@ -106,6 +106,7 @@ REFUSALS = [
 ]
 UNFIT = [
     (holding(ValueType.U16, scale=0.1), 12.34, "t: 12.34 is no whole number of 0.1; 12.3 and 12.4 are"),
+    (holding(ValueType.U16), 1.5, "t: 1.5 is no whole number; 1 and 2 are"),
     (holding(ValueType.U16), 65536, "t: 65536 does not fit; the type holds 0 to 65535"),
     (holding(ValueType.U16), -1, "t: -1 does not fit; the type holds 0 to 65535"),
     (holding(ValueType.I16, scale=-1.0), 32769, "t: 32769 does not fit; the type holds -32767 to 32768"),

@@ -12,10 +12,11 @@ from agent.acquire.audit import Audit
 from agent.acquire.bus import Acquisition
 from agent.acquire.plan import compile_plan
 from agent.acquire.tickets import Ticket
+from agent.acquire.write import Outcome
 from agent.acquire.writer import Writer
 from agent.clock import boot_ns
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag, Write
-from agent.errors import NotSentError, RefusedError
+from agent.errors import RefusedError
 from agent.model import NS_PER_S, ValueType
 from agent.simulate.simulator import Simulator
 
@@ -43,7 +44,8 @@ TAGS = (
 class Site:
     """A simulated bus, its acquisition and its writer."""
 
-    def __init__(self, port: str, folder: Path) -> None:
+    def __init__(self, port: str, folder: Path, unit: int = 7) -> None:
+        self.unit = unit
         config = self.config(port)
         self.simulator = Simulator(config)
         self.simulator.start()
@@ -56,7 +58,7 @@ class Site:
 
     def config(self, port: str) -> Config:
         protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
-        devices = (Device(name="d", unit=7, tags=TAGS),)
+        devices = (Device(name="d", unit=self.unit, tags=TAGS),)
         bus = Bus(name="b", port=port, protocol=protocol, parity="N", timeout_ns=NS_PER_S, devices=devices)
         return Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(bus,))
 
@@ -76,7 +78,7 @@ class Site:
         return [json.loads(line) for line in self.record.read_text().splitlines()]
 
 
-@pytest.fixture(params=["/dev/ttyS99", "rtu+tcp://127.0.0.1:0"], ids=["line", "gateway"])
+@pytest.fixture(params=["/dev/ttyS99", "rtu+tcp://127.0.0.1:0", "tcp://127.0.0.1:0"], ids=["line", "gateway", "tcp"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     made = Site(request.param, tmp_path)
     yield made
@@ -141,12 +143,11 @@ def test_the_end_of_the_agent_ends_all_tickets(site: Site) -> None:
     assert {record["result"] for record in site.recorded()} <= {"written", "differs", "failed"}
 
 
-def test_over_modbus_tcp_the_agent_says_that_it_does_not_write_and_what_does(tmp_path: Path) -> None:
-    site = Site("tcp://127.0.0.1:0", tmp_path)
+def test_over_modbus_tcp_unit_0_is_a_device_that_is_read_back(tmp_path: Path) -> None:
+    site = Site("tcp://127.0.0.1:0", tmp_path, unit=0)
     try:
-        with pytest.raises(NotSentError, match=r"bus b: .*; `fieldtap write tcp://127.0.0.1:\d+` does"):
-            site.write("level", 1)
-        assert [record["result"] for record in site.recorded()] == ["refused"]
+        assert site.write("level", 2.5).result.result == "written"
+        assert site.write("level", 4).result == Outcome("written", 2.5, 4)
     finally:
         site.acquisition.stop()
         site.simulator.stop()

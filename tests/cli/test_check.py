@@ -31,6 +31,15 @@ def test_a_good_configuration_prints_its_bus_plan(fieldtap: Callable, example: s
     )
 
 
+def test_one_tag_in_one_request_is_no_plural(fieldtap: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        'schema = 1\n[[bus]]\nname = "b"\nport = "/dev/x"\n[[bus.device]]\nname = "d"\nunit = 1\n'
+        '[[bus.device.tag]]\nname = "t"\nregister = "holding:0"\ntype = "u16"\n'
+    )
+    assert "  1 tag in 1 request per cycle of" in fieldtap("check", str(path)).out
+
+
 def test_as_json_the_plan_is_one_document(fieldtap: Callable, example: str) -> None:
     said = fieldtap("check", example, "--json")
     document = json.loads(said.out)

@@ -23,7 +23,7 @@ register = "holding:100"
 type = "f32"
 """
 
-WAITS = ": ended, 1 batches wait in the store"
+WAITS = ": ended, 1 batch waits in the store"
 
 
 @pytest.fixture
@@ -53,3 +53,25 @@ def test_samples_that_neither_broker_nor_store_took_end_in_an_io_error(run: Call
     assert "File exists" in said
     store = json.loads((tmp_path / "summary.json").read_text())["store"]
     assert (store["lost_samples"], store["pending_batches"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("no-such-folder/summary.json", "No such file or directory"), ("", "Is a directory")]
+)
+def test_a_summary_that_cannot_be_written_is_told_before_the_run_and_not_after_it(
+    fieldtap: Callable, tmp_path: Path, name: str, why: str
+) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(CONFIG.format(store=tmp_path / "store"))
+    done = fieldtap("run", str(path), "--summary", str(tmp_path / name))
+    assert (done.code, done.err) == (74, f"fieldtap: {tmp_path / name}: cannot write the summary: {why}\n")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_capture_that_cannot_be_written_does_not_cost_the_summary(fieldtap: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(CONFIG.format(store=tmp_path / "store"))
+    summary, capture = tmp_path / "summary.json", tmp_path / "no-such-folder" / "bus.pcapng"
+    done = fieldtap("run", str(path), "--duration", "0", "--summary", str(summary), "--pcap", str(capture))
+    assert done.code == 74
+    assert "rs485" in json.loads(summary.read_text())["buses"]

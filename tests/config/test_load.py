@@ -271,6 +271,7 @@ def test_passwords_do_not_show_in_logs(loaded: Loaded, valid: str) -> None:
     assert "hush" not in repr(config)
 
 
+SUNSPEC = '[[bus.device]]\nname = "inverter"\nunit = 9\ndevice = "sunspec-103"\n'
 WARNED = {
     "heartbeat not longer than every": (
         '[[bus]]\nname = "b"\nport = "/dev/b"\n[[bus.device]]\nname = "d"\nunit = 1\n'
@@ -299,6 +300,10 @@ WARNED = {
         '[[bus]]\nname = "rs485"\n[[bus.device]]\nname = "pump"\n' + tag_text(heartbeat='"1s"'),
         "every sample is sent anyway",
     ),
+    "a map that moves": (
+        '[[bus]]\nname = "rs485"\n' + SUNSPEC,
+        "write start = 40070 when `fieldtap read` has shown it",
+    ),
 }
 
 
@@ -310,6 +315,10 @@ def test_what_works_but_not_as_one_may_think_is_a_warning(
     assert len(warnings) == 1
     assert words in warnings[0]
     assert "conf.d/a.toml:" in warnings[0]
+
+
+def test_a_map_that_moves_is_no_matter_once_it_is_said_where_it_is(loaded: Loaded, valid: str) -> None:
+    assert not loaded(valid, a=f'[[bus]]\nname = "rs485"\n{SUNSPEC}start = 40070\n').warnings
 
 
 def test_the_folder_of_the_store_is_relative_to_the_file_that_names_it(

@@ -38,6 +38,11 @@ def test_check_knows_a_map_from_a_configuration(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.endswith("\n13 mistakes\n")
     assert main(["check", fine, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"valid": True, "mistakes": []}
+    assert main(["check", fine]) == 0
+    assert capsys.readouterr() == (
+        "XY-MD01, XY-MD02 (SHT20), temperature and humidity sensors: 3 tags, nothing to remark\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,16 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 
 from agent._native.samples import Samples
 from agent.acquire import pdu
+from agent.acquire.audit import Audit
 from agent.acquire.bus import Acquisition
 from agent.acquire.limits import Learned
 from agent.acquire.memory import Memory
 from agent.acquire.once import Line
 from agent.acquire.plan import compile_plan
+from agent.acquire.writer import Writer
 from agent.cli import main
-from agent.config.model import Hole, Table, Tag
+from agent.clock import boot_ns
+from agent.config.model import Hole, Table, Tag, Write
 from agent.model import Order, Quality, ValueType
 
 S = 1_000_000_000
@@ -295,6 +298,65 @@ def test_fieldtap_write_tells_what_pymodbus_refuses(device, capsys):
     where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
     assert main(["write", device, *where, "holding:5000", "1", "--yes"]) == 1
     assert "refused: " in capsys.readouterr().err
+
+
+WRITABLE = (
+    Tag(name="word", table=Table.HOLDING, address=30, type=ValueType.U16, every_ns=S // 50, write=Write(min=0, max=9)),
+    Tag(
+        name="real",
+        table=Table.HOLDING,
+        address=40,
+        type=ValueType.F32,
+        length=2,
+        every_ns=S // 50,
+        write=Write(min=-9, max=9),
+    ),
+    Tag(
+        name="bits",
+        table=Table.HOLDING,
+        address=50,
+        type=ValueType.BITS,
+        bits=3,
+        shift=4,
+        every_ns=S // 50,
+        write=Write(min=0, max=7, function=22),
+    ),
+    Tag(name="coil", table=Table.COIL, address=60, type=ValueType.BOOL, every_ns=S // 50, write=Write(min=0, max=1)),
+    Tag(
+        name="coils",
+        table=Table.COIL,
+        address=70,
+        type=ValueType.BOOL,
+        every_ns=S // 50,
+        write=Write(min=0, max=1, function=15),
+    ),
+)
+
+
+def test_the_agent_writes_tags_between_its_polls_and_pymodbus_holds_them(device, make_config, tmp_path):
+    config = make_config(device, WRITABLE, timeout_ns=5 * S)
+    acquisition = Acquisition(config.buses, compile_plan(config))
+    writer = Writer(config, acquisition, Audit(tmp_path), time.time)
+    acquisition.start()
+    try:
+        until = time.monotonic() + DEADLINE_S
+        while acquisition.stats()["bus"].counts.ok < 10 and time.monotonic() < until:
+            acquisition.drain(Samples())
+            select.select([acquisition.fileno()], [], [], 0.05)
+        wanted = {"word": 7, "real": -0.5, "bits": 5, "coil": 1, "coils": 1}
+        tickets = {tag: writer.write(f"bus/device/{tag}", value, "anna", boot_ns()) for tag, value in wanted.items()}
+        while not all(ticket.done for ticket in tickets.values()) and time.monotonic() < until:
+            select.select([acquisition.tickets.fileno()], [], [], 0.05)
+            acquisition.tickets.turn(boot_ns())
+    finally:
+        acquisition.stop()
+    outcomes = {tag: ticket.result for tag, ticket in tickets.items()}
+    assert {tag: (outcome.result, outcome.new) for tag, outcome in outcomes.items()} == {
+        tag: ("written", value) for tag, value in wanted.items()
+    }
+    assert outcomes["word"].old == HOLDING[30]
+    counts = acquisition.stats()["bus"].counts
+    assert (counts.timeouts, counts.exceptions) == (0, 0)
 
 
 @pytest.fixture

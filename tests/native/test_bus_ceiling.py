@@ -40,7 +40,7 @@ def share_and_looks(baud: int, registers: int, late: dict[int, int]) -> tuple[fl
 
 
 @pytest.mark.parametrize("registers", [10, 60, 125])
-@pytest.mark.parametrize("baud", [9600, 19200, 115200, 921600])
+@pytest.mark.parametrize("baud", [1200, 9600, 19200, 115200, 921600])
 @pytest.mark.parametrize("late", [{}, {50: 3 * MS}, {13: 3 * MS}], ids=["steady", "a hiccup in 50", "a hiccup in 13"])
 def test_a_line_is_used_to_its_ceiling_with_one_look_an_answer(baud: int, registers: int, late: dict[int, int]) -> None:
     """One look before each request, one for its answer; few too early, and two more where there was a hiccup."""

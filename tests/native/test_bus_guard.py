@@ -17,6 +17,7 @@ from bus_rig import (
     Poll,
     Rig,
     S,
+    after,
     answer_to,
     asked,
     only,
@@ -191,6 +192,16 @@ def test_what_is_glued_to_an_answer_changes_nothing(first: bytes, behind: bytes)
     ).run(S)
     assert rig.counts["ok"] == 20
     assert rig.wrong() == []
+
+
+@pytest.mark.parametrize(("asleep_ns", "taken"), [(700 * MS, True), (900 * MS, False), (600 * S, False)])
+def test_an_answer_that_came_while_the_process_slept_is_a_late_one(asleep_ns: int, taken: bool) -> None:
+    rig = Rig([Poll(quantity=2)], after(10 * MS)).run(5 * MS)
+    rig.now = asleep_ns  # its deadline is at 300 ms
+    rig.run(asleep_ns + 50 * MS)
+    assert rig.counts["stale_discarded"] == rig.counts["timeouts"] == (not taken)
+    assert [sample.quality for sample in rig.samples[:2]] == [GOOD if taken else COMM_FAIL] * 2
+    assert rig.run(asleep_ns + 2 * S).counts["timeouts"] == (not taken)
 
 
 def test_a_late_answer_in_an_idle_line_is_recognised_and_makes_the_timeouts_longer() -> None:

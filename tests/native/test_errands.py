@@ -3,26 +3,19 @@
 import itertools
 import random
 import struct
-from typing import NamedTuple
 
 import pytest
 from bus_rig import CHAR_NS, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
+from errands import Done, Offers, answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
-from agent._native.busloop import ENDS, ERRANDS, ERRANDS_IN_ROW
+from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
 
 READ, WRITE_COIL, WRITE, WRITE_MANY, MASK = 3, 5, 6, 16, 22
 MIRRORED = (WRITE_COIL, WRITE, MASK)
 NO_SUCH_REGISTER = 2
-
-
-class Done(NamedTuple):
-    end: str
-    pdu: bytes
-    sent_ns: int
-    done_ns: int
 
 
 def write(value: int = 1, unit: int = 1, register: int = 500) -> bytes:
@@ -55,44 +48,26 @@ def only_reads(request: bytes, number: int) -> list[tuple[int, bytes]]:
     return device(request, number) if request[1] == READ else []
 
 
-class ErrandRig(Rig):
+class ErrandRig(Offers, Rig):
     """A rig whose line is known not to echo, that offers errands and keeps what became of them."""
 
     def __init__(
         self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False, switch_ns: int = 0, least_ns: int = 0
     ) -> None:
         super().__init__(polls, answer, tcp=tcp, switch_ns=switch_ns, least_ns=least_ns)
-        self.open: dict[int, list[Done]] = {}
-        self.all: list[list[Done]] = []
 
     def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 1000 * S, size: int = 8) -> list[Done]:
-        """The list will hold what became of it, once."""
-        slot = self.bus.offer(request, size, timeout, deadline, self.now)
-        assert slot is not None
-        self.wake = self.now
-        self.open[slot] = []
-        self.all.append(self.open[slot])
-        return self.open[slot]
+        return self.keep(self.bus.offer(request, size, timeout, deadline, self.now))
 
     def _step(self) -> None:
         super()._step()
         self.collect()
 
     def collect(self) -> None:
-        for slot, became in list(self.open.items()):
-            done = self.bus.take(slot)
-            if done is not None:
-                became.append(Done(ENDS[done[0]], *done[1:]))
-                del self.open[slot]
+        self.take_done(self.bus.take)
 
     def sent_of(self, function: int) -> list[int]:
         return [at for at, request in self.sent if request[1] == function]
-
-
-def answered(became: list[Done]) -> bytes:
-    [done] = became
-    assert done.end == "answered"
-    return done.pdu
 
 
 # --- when ---

@@ -294,6 +294,12 @@ def test_a_fault_of_an_unknown_bus_is_refused(make_config, make_bus, device):
         Simulator(make_config(make_bus("a", device), make_bus("b", device)), faults=["c=drop:1"])
 
 
+@pytest.mark.parametrize("spec", ["dead:9", "a=dead:9"])
+def test_a_dead_unit_that_no_device_has_is_refused(make_config, make_bus, device, spec):
+    with pytest.raises(UsageError, match="--fault dead:9: no device has that unit; there are 7"):
+        Simulator(make_config(make_bus("a", device)), faults=[spec])
+
+
 def test_a_protocol_that_cannot_be_played_is_refused(make_config, make_bus, device):
     with pytest.raises(ConfigError, match="bus a: this version cannot simulate protocol stream"):
         Simulator(make_config(make_bus("a", device, protocol="stream")))

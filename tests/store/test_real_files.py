@@ -45,6 +45,25 @@ def test_a_directory_that_cannot_be_made_means_memory_with_an_alarm(kit, tmp_pat
     store.close(4 * S)
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "let this user write there, or give [store] another path"),
+        (errno.EROFS, "mount it for writing"),
+        (errno.ENOSPC, "make room, or journal_bytes smaller"),
+    ],
+)
+def test_an_alarm_says_what_to_do(kit, tmp_path, monkeypatch, number, remedy):
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("agent.store.fs.RealFileSystem.open", refuse)
+    store = kit.open_real(tmp_path)
+    assert os.strerror(number) in store.stats().alarm
+    assert remedy in store.stats().alarm
+    store.close(S)
+
+
 def test_a_second_agent_on_the_same_directory_works_in_memory_until_the_first_is_gone(kit, tmp_path):
     first = kit.open_real(tmp_path)
     second = kit.open_real(tmp_path, 2)

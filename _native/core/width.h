@@ -1,0 +1,18 @@
+/* Answers and silences on a connection in, how many requests may be under way on it at once out. Part of link.c's machine. */
+#ifndef FT_WIDTH_H
+#define FT_WIDTH_H
+
+#include "link.h"
+
+/* A new connection. */
+void ft_width_begin(ft_link *link);
+/* Flight `at` was answered. */
+void ft_width_learn(ft_link *link, uint32_t at);
+/* A poll of this device was not. */
+void ft_width_narrow(ft_link *link, const ft_flight *flight, const ft_device *device, int64_t now);
+/* The device has shown that it takes one at a time. */
+void ft_width_one(ft_link *link);
+/* The connection is lost: that may have been because of a second request. */
+void ft_width_closed(ft_link *link);
+
+#endif
