@@ -200,10 +200,14 @@ class Rig:
     def device_counts(self, device: int) -> dict[str, int]:
         return dict(zip(COUNTERS, self.bus.counters()[1][device], strict=True))
 
+    @property
+    def waited(self) -> list[int]:
+        """How long the line was silent before each request."""
+        return [at - heard for (at, _), heard in zip(self.sent, self.heard_until, strict=True)]
+
     def silences(self, unit: int) -> list[int]:
-        """How long the line was silent before each request to this unit."""
-        pairs = zip(self.sent, self.heard_until, strict=True)
-        return [at - heard for (at, request), heard in pairs if request[0] == unit]
+        """The same before those to one unit."""
+        return [wait for (_, request), wait in zip(self.sent, self.waited, strict=True) if request[0] == unit]
 
     def sent_to(self, unit: int) -> list[int]:
         return [at for at, request in self.sent if request[0] == unit]

@@ -19,11 +19,10 @@ def switching(polls: list[Poll], answer: Answer = QUICK) -> Rig:
 def test_only_a_request_to_another_unit_waits_for_the_longer_silence() -> None:
     rig = switching([Poll(unit=1, period=S), Poll(unit=1, period=S, address=50), Poll(unit=2, period=S)]).run(10 * S)
     units = [request[0] for _, request in rig.sent]
-    waited = [at - heard for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)]
     for number in range(1, len(units)):
         is_other = units[number] != units[number - 1]
-        assert waited[number] >= (SWITCH_NS if is_other else QUIET_NS)
-        assert is_other or waited[number] < 2 * QUIET_NS
+        assert rig.waited[number] >= (SWITCH_NS if is_other else QUIET_NS)
+        assert is_other or rig.waited[number] < 2 * QUIET_NS
     assert units.count(2) == 10
 
 

@@ -1,7 +1,5 @@
 """A new plan for a bus that runs: what is under way is finished, what is known of devices and polls is kept."""
 
-import itertools
-
 import pytest
 from bus_rig import MS, QUICK, QUIET_NS, Poll, Rig, S, after, answer_to, asked, only, paced
 from hypothesis import given, settings
@@ -151,7 +149,6 @@ def test_silences_are_kept_when_plans_change_in_every_millisecond() -> None:
     for number in range(500):
         rig.run(rig.now + MS)
         rig.adopt([Poll(period=1, address=number % 7)])
-    pairs = itertools.pairwise(zip(rig.sent, rig.heard_until, strict=True))
-    assert all(sent - heard >= QUIET_NS for _, ((sent, _), heard) in pairs)
+    assert min(rig.waited) >= QUIET_NS
     assert len(rig.good()) == 10 * rig.counts["ok"] > 500
     assert rig.counts["timeouts"] == 0
