@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "decode.h"
+#include "inherit.h"
 #include "linkdetour.h"
 #include "schedule.h"
 #include "width.h"
@@ -412,13 +413,11 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
     abandon_polls(link, 0, now);
-    ft_plan_inherit(plan, before);
+    ft_plan_inherit(plan, before, now);
     link->plan = plan;
     atomic_store_explicit(&link->shown_plan, plan, memory_order_release);
     for (uint32_t at = 0; at < link->flights.count; at++) /* errands do not depend on the plan */
         link->flights.flight[at].block = ft_linkdetour_block(plan, link->flights.flight[at].unit);
-    for (uint32_t i = 0; i < plan->block_count; i++)
-        plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
     return before;
 }
 
