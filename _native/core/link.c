@@ -161,11 +161,8 @@ static void note_failure(ft_link *link, const ft_flight *flight, int64_t now)
     const ft_block *block = &link->plan->blocks[flight->block];
     const uint8_t *part;
     size_t n = ft_flights_part(&link->flights, flight->transaction, &part);
-    if (n > 0)
-        note_mishap(link, block, FT_MISHAP_PIECE, 0, part, n, now);
-    else
-        note_mishap(link, block, flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE, 0, flight->murmur,
-                    flight->murmured, now);
+    enum ft_mishap_kind kind = n > 0 ? FT_MISHAP_PIECE : flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE;
+    note_mishap(link, block, kind, 0, n > 0 ? part : flight->murmur, n > 0 ? n : flight->murmured, now);
 }
 
 static void poll_timed_out(ft_link *link, const ft_flight *flight, int64_t now)
