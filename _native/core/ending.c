@@ -53,6 +53,9 @@ void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
     const ft_ask *ask = &bus->ask;
     bus->master.pause_ns = longest_pause_ns(bus);
     ft_master_begin(&bus->master, now, request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
+    ft_count_for(bus, bus->last_device, FT_N_BUSY_NS, (uint64_t)ft_most(0, ft_silent_until(bus, ask->shape.unit) - bus->free_ns));
+    bus->silence_ns = now - bus->ended_ns;
+    bus->last_unit = ask->shape.unit;
     bus->sent_ns = now;
     bus->pause_ns = 0;
     bus->late_bytes = 0;
@@ -62,6 +65,7 @@ void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
     bus->before = bus->master.counts;
     bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
     ft_count_for(bus, bus->last_device, FT_N_TRANSACTIONS, 1);
+    ft_count_for(bus, bus->last_device, FT_N_BYTES_SENT, ask->request_bytes);
 }
 
 void ft_forgive(ft_bus *bus, ft_shape shape, ft_device *device)
@@ -106,6 +110,45 @@ int64_t ft_quiet_ns(const ft_bus *bus)
     return ft_most(bus->wire.quiet_ns, ft_pieces_quiet(&bus->pieces));
 }
 
+/* Silences shrink only while every device of the plan answers, and between those alone: what is not asked cannot tell what
+ * it needs. */
+static int may_shrink(const ft_bus *bus, const ft_block *block)
+{
+    if (bus->wire.least_ns == 0 || !block || !ft_plan_block_of(bus->plan, bus->last_unit))
+        return 0;
+    for (uint32_t i = 0; i < bus->plan->device_count; i++)
+        if (!bus->plan->devices[i].alive)
+            return 0;
+    return 1;
+}
+
+int64_t ft_silent_until(const ft_bus *bus, uint8_t unit)
+{
+    const ft_block *block = bus->wire.least_ns ? ft_plan_block_of(bus->plan, unit) : NULL;
+    int64_t silence = bus->wire.quiet_ns;
+    if (may_shrink(bus, block))
+        silence = ft_gap_silence(&bus->plan->devices[block->device].gap, silence);
+    if (unit != bus->last_unit)
+        silence = ft_most(silence, bus->wire.switch_ns);
+    return bus->ended_ns + silence;
+}
+
+void ft_release_line(ft_bus *bus, int64_t now)
+{
+    bus->ended_ns = now;
+    bus->free_ns = now + (bus->wire.least_ns ? bus->wire.least_ns : bus->wire.quiet_ns);
+}
+
+void ft_judge_silence(const ft_bus *bus, ft_device *device, int is_understood)
+{
+    if (bus->wire.least_ns == 0)
+        return;
+    if (is_understood)
+        ft_gap_accepted(&device->gap, bus->silence_ns, bus->wire.quiet_ns, bus->wire.least_ns);
+    else
+        ft_gap_refused(&device->gap, bus->silence_ns, bus->wire.quiet_ns);
+}
+
 void ft_settle(ft_bus *bus, int64_t until, int64_t now)
 {
     bus->settling = 1;
@@ -143,6 +186,7 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     ft_owed late;
     if (bus->current != FT_NO_BLOCK)
         asked = bus->ask.shape;
+    ft_count_for(bus, bus->last_device, FT_N_BYTES_HEARD, n);
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
         const ft_block *block = ft_plan_block_of(bus->plan, late.shape.unit);
         ft_count_for(bus, block ? block->device : FT_NO_BLOCK, FT_N_STALE, 1);
@@ -181,14 +225,26 @@ static void learn(ft_bus *bus, ft_turn *turn, int64_t now)
     rhythm->relied++;
     if (bus->looks > 1)
         ft_rhythm_adjust(rhythm, took - rhythm->expected_ns);
-    else if (took <= rhythm->expected_ns + rhythm->spread_ns) /* a look that came late, for company, tells nothing */
+    else if (took <= rhythm->expected_ns + ft_rhythm_tolerance(rhythm) / 2) /* one that came late, for company, tells nothing */
         ft_rhythm_adjust(rhythm, 0);
+}
+
+/* Time that an answer took beyond that was the host's, which stood still. */
+static int64_t most_ns(const ft_bus *bus)
+{
+    return 2 * bus->timeout_ns;
+}
+
+/* How long the device, the adapter and the host took: the round trip without the wire time of request and answer. */
+static int64_t turnaround_ns(const ft_bus *bus, int64_t now)
+{
+    int64_t wire_ns = ((int64_t)bus->ask.request_bytes + bus->ask.shape.bytes) * bus->wire.char_ns;
+    return ft_most(0, now - bus->sent_ns - wire_ns);
 }
 
 static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
 {
-    int64_t wire_ns = ((int64_t)bus->ask.request_bytes + bus->ask.shape.bytes) * bus->wire.char_ns;
-    ft_patience_observe(&device->patience, ft_most(0, now - bus->sent_ns - wire_ns));
+    ft_patience_observe(&device->patience, ft_least(turnaround_ns(bus, now), most_ns(bus)));
     if (!bus->predicted || bus->looks > 1)
         ft_pieces_observe(&bus->pieces, bus->pause_ns);
 }
@@ -198,6 +254,8 @@ static void note_mishap(ft_bus *bus, const ft_block *block, enum ft_mishap_kind 
     bus->seen.time_ns = now;
     bus->seen.kind = kind;
     bus->seen.detail = detail;
+    bus->seen.asked = (ft_mishap_asked){block->unit, block->function, (uint16_t)(block->address + bus->ask.first),
+                                        bus->ask.quantity};
     memset(bus->seen.bytes + bus->seen.n, 0, FT_MISHAP_BYTES - bus->seen.n);
     ft_mishap_note(&bus->plan->devices[block->device].mishap, &bus->seen);
 }
@@ -211,7 +269,8 @@ static void answered(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t 
     turn->good++;
     turn->known = 1;
     turn->busy_ns = 0;
-    ft_histogram_add(&device->answers, now - bus->sent_ns - (int64_t)bus->ask.request_bytes * bus->wire.char_ns);
+    ft_histogram_add(&device->round_trips, now - bus->sent_ns);
+    ft_histogram_add(&device->turnarounds, turnaround_ns(bus, now));
     ft_count_for(bus, block->device, FT_N_OK, 1);
     push_answer(bus, block, now);
 }
@@ -220,6 +279,7 @@ static void refused(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t n
 {
     size_t pdu_bytes;
     uint8_t code = ft_master_pdu(&bus->master, &pdu_bytes)[1];
+    turn->good = 0;
     ft_count_for(bus, block->device, FT_N_EXCEPTIONS, 1);
     push_failed(bus, block, FT_Q_EXCEPTION, code, now);
     note_mishap(bus, block, FT_MISHAP_EXCEPTION, code, now);
@@ -241,8 +301,17 @@ static void doubted(ft_bus *bus, const ft_block *block, int64_t now)
     bus->plan->devices[block->device].must_drain = 1;
 }
 
+static enum ft_mishap_kind kind_heard(const ft_bus *bus)
+{
+    if (bus->master.heard == 0) /* at most its echo */
+        return FT_MISHAP_SILENCE;
+    return bus->master.counts.truncated != bus->before.truncated ? FT_MISHAP_PIECE : FT_MISHAP_NOISE;
+}
+
 void ft_fear_late(ft_bus *bus, int64_t now)
 {
+    if (bus->master.heard > 0)
+        bus->ended_ns = bus->heard_ns;
     ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
     if (bus->is_behind || !bus->master.began || bus->guard.repeats) /* else it came, but damaged, and comes no more */
         ft_owe(bus, now);
@@ -259,11 +328,12 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         device->mute++;
         return;
     }
+    ft_judge_silence(bus, device, 0);
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : bus->seen.n ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, now);
+    note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : kind_heard(bus), 0, now);
     if (bus->master.heard > bus->late_bytes)
         ft_silence_murmurs(device, now);
-    else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, now - bus->sent_ns, now))
+    else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, ft_least(now - bus->sent_ns, most_ns(bus)), now))
         ft_fail_tags(bus, block->device, bus->current, now);
 }
 
@@ -285,6 +355,7 @@ static void succeeded(ft_bus *bus, const ft_block *block, ft_turn *turn, enum ft
     ft_device *device = &bus->plan->devices[block->device];
     if (ft_silence_breaks(device))
         ft_catch_up(bus->plan, block->device, now);
+    ft_judge_silence(bus, device, 1);
     if (bus->is_barrier) {
         drained(bus, device, block->unit);
     } else if (outcome == FT_EXCEPTION && bus->is_doubted) {
@@ -301,7 +372,7 @@ void ft_end(ft_bus *bus, int64_t now, enum ft_outcome outcome)
     ft_turn *turn = &bus->plan->turns[bus->current];
     ft_device *device = &bus->plan->devices[block->device];
 
-    bus->free_ns = now + bus->wire.quiet_ns;
+    ft_release_line(bus, now);
     device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
     ft_count_for(bus, block->device, FT_N_CRC_ERRORS, bus->master.counts.crc_errors - bus->before.crc_errors);
     if (outcome == FT_EXCEPTION && bus->is_barrier && bus->is_doubted)

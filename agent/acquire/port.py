@@ -14,7 +14,7 @@ from agent.acquire import identity, latency, lock, rs485, terminal
 from agent.acquire.kernel import Kernel, Note, reason
 from agent.acquire.terminal import Terminal
 from agent.acquire.tls import Relay
-from agent.acquire.wire import character_time_ns, silence_time_ns
+from agent.acquire.wire import LEAST_SILENCE_CHARACTERS, character_time_ns, silence_time_ns, switch_time_ns
 from agent.config.model import Bus
 from agent.config.ports import address_of, is_datagrams, scheme_of
 from agent.errors import BusError, FieldtapError, NotPermittedError
@@ -33,6 +33,8 @@ class Wire(NamedTuple):
     framing: int  # of _native.codec
     char_ns: int  # one character on the wire; 0: no wire to speak of
     quiet_ns: int  # t3.5, the silence between two frames
+    switch_ns: int = 0  # the one before a request to another unit than the last one, where longer
+    least_ns: int = 0  # silences may shrink so far where devices go along; 0: not below t3.5
 
     @property
     def is_tcp(self) -> bool:
@@ -43,10 +45,13 @@ class Wire(NamedTuple):
 def wire_of(bus: Bus) -> Wire:
     """The timing of a bus."""
     framing = FRAMINGS[bus.protocol]
+    if framing == TCP:
+        return Wire(framing, 0, 0, switch_time_ns(bus))  # a link keeps it before every request
     if is_remote(bus.port):
-        return Wire(framing, 0, 0)
+        return Wire(framing, 0, 0, bus.switch_ns)
     char_ns = character_time_ns(bus)
-    return Wire(framing, char_ns, silence_time_ns(char_ns, bus.baud))
+    least_ns = LEAST_SILENCE_CHARACTERS * char_ns if bus.gap == "learned" else 0
+    return Wire(framing, char_ns, silence_time_ns(char_ns, bus.baud), bus.switch_ns, least_ns)
 
 
 def is_remote(port: str) -> bool:

@@ -4,7 +4,6 @@ Those over TLS make a way round by its thread (tls.py). Datagrams are "connected
 """
 
 import errno
-import logging
 import os
 import select
 import socket
@@ -12,6 +11,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent.acquire.backoff import Backoff
+from agent.acquire.chronicle import Chronicle
+from agent.acquire.events import Kind
 from agent.acquire.port import CONNECT_TIMEOUT_S, kind_of, tune
 from agent.acquire.resolve import Addresses, Resolver
 from agent.acquire.tls import Relay
@@ -22,8 +23,6 @@ from agent.model import NS_PER_MS, NS_PER_S
 
 CONNECT_TIMEOUT_NS = int(CONNECT_TIMEOUT_S * NS_PER_S)
 NEVER_NS = 2**63 - 1
-
-log = logging.getLogger(__name__)
 
 
 class Links(Protocol):
@@ -64,10 +63,11 @@ class _Link:
 class Connector:
     """Connects every link; when that fails or a connection is lost, again with growing pauses. run() is its thread."""
 
-    def __init__(self, links: Links, bell: int, buses: Sequence[Bus]) -> None:
+    def __init__(self, links: Links, bell: int, buses: Sequence[Bus], chronicle: Chronicle) -> None:
         """`bell`: the eventfd that the loop rings when it has lost a connection."""
         self._native = links
         self._bell = bell
+        self._chronicle = chronicle
         self._links = [_Link(bus) for bus in buses]
         self._by_fd: dict[int, int] = {}  # sockets that are being connected
         self._poll = select.poll()
@@ -203,7 +203,7 @@ class Connector:
         link.fd = fd
         link.error = ""
         link.backoff.succeeded(boot_ns())
-        log.info("bus %s: %s is open", link.bus.name, link.bus.port)
+        self._chronicle.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
         self._native.attach(number, fd)
 
     def _refuse(self, number: int, link: _Link, reason: str) -> None:
@@ -230,7 +230,7 @@ class Connector:
     def _wait(self, link: _Link, error: str) -> None:
         """Say it once, not at every try."""
         if error != link.error:
-            log.warning("bus %s: %s", link.bus.name, error)
+            self._chronicle.tell(Kind.PORT_DOWN, link.bus.name, error)
         link.error = error
         link.backoff.failed(boot_ns())
         link.due_ns = link.backoff.due_ns

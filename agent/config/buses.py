@@ -9,6 +9,7 @@ from agent.config.nodes import Node, Place
 from agent.config.ports import ASCII, EXAMPLES, MBAP, PROTOCOLS, RTU, port, scheme_of
 from agent.config.report import Report
 from agent.config.secrets import check_pair, readable_file
+from agent.config.twins import warn_of_twins
 from agent.config.values import as_is, milliseconds, name, text, whole, words
 from agent.config.walk import Key, Values, once, read_table
 from agent.model import NS_PER_MS, NS_PER_S
@@ -16,7 +17,7 @@ from agent.model import NS_PER_MS, NS_PER_S
 STANDARD_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 56000, 57600, 76800, 115200)
 NEARLY = 0.05  # a rate this close to a standard one is likelier a slip than a wish
 LEAST_BAUD, MOST_BAUD = 50, 12_000_000  # the slowest of POSIX, the fastest USB bridges
-SERIAL_KEYS = ("baud", "parity", "stop_bits", "data_bits", "rs485", "mark_errors")
+SERIAL_KEYS = ("baud", "parity", "stop_bits", "data_bits", "rs485", "mark_errors", "gap")
 TLS_FILES = ("ca", "cert", "key")
 TLS_KEYS = (*TLS_FILES, "server_name")
 GIVEN_KEYS = ("mode", "in_flight", "server_name", *SERIAL_KEYS)
@@ -44,6 +45,7 @@ BUS = {
     "cert": Key(text(MAX_PATH)),
     "key": Key(text(MAX_PATH)),
     "server_name": Key(text(MAX_HOST)),
+    "gap": Key(words("t3.5", "learned")),
     "device": Key(as_is, required=True),
 }
 
@@ -53,10 +55,14 @@ def read_buses(nodes: list[Node], report: Report) -> tuple[Bus, ...]:
     names: dict[str, Place] = {}
     ports: dict[str, Place] = {}
     maps = Maps(report)
-    return tuple(_bus(node, names, ports, maps, report) for node in nodes)
+    read = [_bus(node, names, ports, maps, report) for node in nodes]
+    warn_of_twins(read)
+    return tuple(bus for bus, _ in read)
 
 
-def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Maps, report: Report) -> Bus:
+def _bus(
+    node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Maps, report: Report
+) -> tuple[Bus, Values]:
     values = read_table(node, BUS, "[[bus]]", report)
     once(values, "name", names, "bus name")
     scheme = scheme_of(values.get("port", ""))
@@ -72,7 +78,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
         _check_line(values, protocol, scheme)
     default_ms = DEFAULT_TCP_TIMEOUT_MS if is_tcp else DEFAULT_TIMEOUT_MS
     given = {key: values.get(key) for key in GIVEN_KEYS if values.get(key) is not None}
-    return Bus(
+    bus = Bus(
         name=values.get("name", ""),
         port=values.get("port", ""),
         protocol=protocol,
@@ -83,6 +89,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
         | given
         | {key: readable_file(values, key, key) for key in TLS_FILES},
     )
+    return bus, values
 
 
 def default_data_bits(protocol: str) -> int:

@@ -127,6 +127,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...]
 
 
+MODBUS_TCP_PORT = 502  # where a tcp:// port names none
+
+
 class Bus(msgspec.Struct, frozen=True, kw_only=True):
     """`[[bus]]`."""
 
@@ -147,6 +150,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     cert: str | None = None
     key: str | None = None
     server_name: str | None = None
+    gap: str = "t3.5"  # "learned": less before requests to devices that go along
     devices: tuple[Device, ...]
 
 

@@ -16,6 +16,7 @@ from agent.config.ports import address_of, scheme_of
 from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
+from agent.simulate.nameplate import maps_of, nameplates, presets
 
 BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
 STOP_RETRY_S = 0.05  # how often a loop stuck on a full pty is freed again
@@ -40,6 +41,7 @@ class Simulator:
         self._link_dir = Path(link_dir) if link_dir is not None else None
         self._pace = pace
         self._faults = [parse_fault(spec) for spec in faults]
+        self._maps = maps_of(config.buses)
         self._native = {bus.name: self._simulated(bus, seed + number) for number, bus in enumerate(config.buses)}
         self._open = ExitStack()
         self._error: OSError | None = None
@@ -101,7 +103,12 @@ class Simulator:
         self.conflicts += [f"{bus.name}/{conflict}" for conflict in conflicts]
         wire = wire_of(bus)
         char_ns, gap_ns = (wire.char_ns, wire.quiet_ns) if self._pace else (0, 0)
-        return SimulatedBus(wire.framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
+        framing = wire.framing
+        native = SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
+        native.name(nameplates(bus.devices, self._maps))
+        for place in presets(bus.devices, self._maps):
+            native.preset(*place)
+        return native
 
     def _attach(self, bus: Bus, opened: ExitStack) -> str:
         try:

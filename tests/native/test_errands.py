@@ -5,13 +5,14 @@ import random
 import struct
 
 import pytest
-from bus_rig import CHAR_NS, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
+from bus_rig import CHAR_NS, LOOP_BACK, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
 from errands import Done, Offers, answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
 from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
+from agent.acquire import pdu
 
 READ, WRITE_COIL, WRITE, WRITE_MANY, MASK = 3, 5, 6, 16, 22
 MIRRORED = (WRITE_COIL, WRITE, MASK)
@@ -51,8 +52,10 @@ def only_reads(request: bytes, number: int) -> list[tuple[int, bytes]]:
 class ErrandRig(Offers, Rig):
     """A rig whose line is known not to echo, that offers errands and keeps what became of them."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False) -> None:
-        super().__init__(polls, answer, tcp=tcp)
+    def __init__(
+        self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False, switch_ns: int = 0, least_ns: int = 0
+    ) -> None:
+        super().__init__(polls, answer, tcp=tcp, switch_ns=switch_ns, least_ns=least_ns)
 
     def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 1000 * S, size: int = 8) -> list[Done]:
         return self.keep(self.bus.offer(request, size, timeout, deadline, self.now))
@@ -77,6 +80,7 @@ def test_on_an_idle_line_it_goes_at_once() -> None:
     rig.run(2 * S)
     assert answered(became) == write(7)[1:-2]
     assert became[0].sent_ns == S
+    assert S < became[0].done_ns < S + 10 * MS
 
 
 def test_offered_within_a_transaction_it_goes_right_after_ahead_of_what_is_due() -> None:
@@ -118,7 +122,7 @@ def test_a_device_gets_its_gap_before_and_behind_it() -> None:
     rig.offer(write())
     rig.offer(write())
     rig.run(2 * S)
-    gaps = [at - heard for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)][1:]
+    gaps = rig.waited[1:]
     assert min(gaps) >= 40 * MS
 
 
@@ -246,6 +250,34 @@ def test_a_broadcast_is_over_when_the_units_had_their_time_and_owes_nothing() ->
     assert rig.counts["timeouts"] == 0
 
 
+def test_it_waits_for_the_silence_that_another_unit_needs_and_still_goes_first() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], switch_ns=20 * MS).run(S)
+    became = rig.offer(read(unit=9), size=9)
+    rig.run(2 * S)
+    assert answered(became)
+    number = [request[0] for _, request in rig.sent].index(9)
+    assert rig.sent[number][0] < S + 40 * MS
+    assert [wait >= 20 * MS for wait in rig.waited[number : number + 3]] == [True, True, False]
+
+
+def test_a_unit_that_is_in_no_plan_gets_t35_before_and_behind_it_where_silences_have_shrunk() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], least_ns=2 * CHAR_NS).run(20 * S)
+    became = rig.offer(read(unit=9), size=9)
+    rig.run(21 * S)
+    assert answered(became)
+    number = [request[0] for _, request in rig.sent].index(9)
+    assert min(rig.waited[number : number + 2]) >= QUIET_NS > rig.waited[number - 1] > rig.waited[number + 2]
+
+
+def test_one_that_fails_after_a_short_silence_brings_t35_back() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], least_ns=2 * CHAR_NS).run(20 * S)
+    rig.answer = only_reads
+    rig.offer(write(), timeout=50 * MS)
+    rig.run(20 * S + 70 * MS)
+    number = [request[1] for _, request in rig.sent].index(WRITE)
+    assert min(rig.silences(1)[number + 1 :][:30]) >= QUIET_NS > rig.silences(1)[number]
+
+
 def test_an_unknown_unit_is_asked_as_well() -> None:
     rig = ErrandRig([Poll(unit=1)]).run(1050 * MS)
     became = rig.offer(read(unit=9), size=9)
@@ -311,6 +343,24 @@ def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: 
     second = rig.offer(write(1), timeout=50 * MS)  # the very same, and lost
     rig.run(5 * S)
     assert [done.end for done in first + second] == ["timed-out", "timed-out"]
+    assert rig.counts["stale_discarded"] == 1
+    assert not rig.wrong()
+
+
+@pytest.mark.parametrize("late", [60, 90, 150])
+def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(late: int) -> None:
+    identification = pdu.device_identification()
+    told = with_crc(b"\x01" + bytes.fromhex("2b0e01010000010003") + b"old")
+    asked = with_crc(b"\x01" + identification)
+    answers = iter([paced(told, late * MS), []])
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return next(answers) if request == asked else device(request, number)
+
+    rig = ErrandRig([Poll(period=100 * MS)], answer).run(1050 * MS)
+    both = [rig.offer(asked, size=0, timeout=50 * MS), rig.offer(asked, size=0, timeout=50 * MS)]
+    rig.run(5 * S)
+    assert [done.end for became in both for done in became] == ["timed-out", "timed-out"]
     assert rig.counts["stale_discarded"] == 1
     assert not rig.wrong()
 
@@ -405,6 +455,18 @@ def test_every_errand_has_one_outcome_and_is_sent_once_at_most(events: list[tupl
     for request, [done] in zip(requests, rig.all, strict=True):
         assert done.end != "answered" or done.pdu == reply(request)[1:-2]
     assert not rig.wrong()
+
+
+@pytest.mark.parametrize("data_bytes", [250, 251, 254])
+def test_an_answer_that_no_frame_holds_is_not_taken(data_bytes: int) -> None:
+    rig = ErrandRig(
+        [Poll()], lambda request, _: paced(request if request[1] == LOOP_BACK else reply(request), QUIET_NS)
+    )
+    rig.run(1050 * MS)
+    request = with_crc(bytes([1, LOOP_BACK, 0, 0, *range(data_bytes)]))
+    became = rig.offer(request, size=len(request))
+    rig.run(5 * S)
+    assert [done.end for done in became] == ["answered" if data_bytes == 250 else "timed-out"]
 
 
 def test_what_cannot_be_an_errand_is_refused() -> None:

@@ -9,7 +9,19 @@ import pytest
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "_native"
 UNITS = [
-    *("linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"),
+    *(
+        "linkloop",
+        "link",
+        "linkdetour",
+        "width",
+        "errand",
+        "flights",
+        "schedule",
+        "silence",
+        "busplan",
+        "inherit",
+        "variant",
+    ),
     *("guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"),
 ]
 FLAGS = {

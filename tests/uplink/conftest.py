@@ -10,6 +10,7 @@ from collections import deque
 import pytest
 from certificates import Authority
 from tcp_proxy import Proxy
+from weather import Weather
 
 from agent.clock import boot_ns
 from agent.config.model import Mqtt
@@ -238,6 +239,12 @@ class ScriptedBroker:
 @pytest.fixture
 def outbox():
     return MemoryOutbox()
+
+
+@pytest.fixture
+def weather(outbox):
+    """A session on that outbox, in virtual time."""
+    return Weather(outbox)
 
 
 @pytest.fixture(scope="session")
