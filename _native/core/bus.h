@@ -48,6 +48,7 @@ typedef struct ft_bus {
     ft_master master;
     ft_wire wire;
     ft_plan *plan;
+    _Atomic(ft_plan *) shown_plan; /* the same for other threads */
     ft_ring ring;
     ft_guard guard;
     ft_silence silence;

@@ -7,12 +7,20 @@
 #include "modbus.h"
 #include "variant.h"
 
+/* What the answer holds is within a PDU, and with it all that is decoded. */
+static int can_be_asked(const ft_block *block)
+{
+    uint8_t pdu[5] = {block->function};
+    ft_put_u16(pdu + 3, block->quantity);
+    return ft_request_length(pdu, sizeof pdu) == (int)sizeof pdu;
+}
+
 static int block_is_sound(const ft_block *block, const ft_point *points, uint32_t point_count, uint32_t device_count)
 {
     return block->period_ns > 0 && block->phase_ns >= 0 && block->timeout_ns > 0 && block->gap_ns >= 0
         && block->device < device_count && block->function >= FT_READ_COILS && block->function <= FT_READ_INPUT
         && block->request_bytes > 0 && block->request_bytes <= FT_MAX_REQUEST && block->response_bytes <= FT_MAX_TCP
-        && ft_block_fits(block, points, point_count);
+        && can_be_asked(block) && ft_block_fits(block, points, point_count);
 }
 
 /* The first unsound block, or -1. */
@@ -67,16 +75,41 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
     return plan;
 }
 
+/* From which unit a device is read, or -1: nothing is. */
+static int unit_of(const ft_plan *plan, uint32_t device)
+{
+    for (uint32_t i = 0; i < plan->block_count; i++)
+        if (plan->blocks[i].device == device)
+            return plan->blocks[i].unit;
+    return -1;
+}
+
+void ft_plan_inherit(ft_plan *plan, const ft_plan *before)
+{
+    for (uint32_t i = 0; before && i < plan->device_count && i < before->device_count; i++) {
+        const ft_device *then = &before->devices[i];
+        ft_device *now = &plan->devices[i];
+        if (unit_of(plan, i) != unit_of(before, i))
+            continue;
+        now->counts = then->counts;
+        now->round_trips = then->round_trips;
+        now->turnarounds = then->turnarounds;
+        now->mishap = then->mishap;
+    }
+}
+
 void ft_plan_free(ft_plan *plan)
 {
-    if (!plan)
-        return;
-    free(plan->blocks);
-    free(plan->points);
-    free(plan->turns);
-    free(plan->devices);
-    free(plan->scratch);
-    free(plan);
+    while (plan) {
+        ft_plan *next = plan->next;
+        free(plan->blocks);
+        free(plan->points);
+        free(plan->turns);
+        free(plan->devices);
+        free(plan->scratch);
+        free(plan);
+        plan = next;
+    }
 }
 
 const ft_block *ft_plan_block_of(const ft_plan *plan, uint8_t unit)
