@@ -247,5 +247,6 @@ int main(void)
         pthread_join(others[i], NULL);
     for (uint32_t i = 0; i < LINKS; i++)
         check(&sides[i]);
+    ft_linkloop_free(loop);
     return 0;
 }
