@@ -201,7 +201,7 @@ static void read_devices(ft_plan *plan)
     ft_mishap_seen seen;
     for (uint32_t i = 0; plan && i < plan->device_count; i++) {
         ft_counts_read(&plan->devices[i].counts, counts);
-        ft_histogram_read(&plan->devices[i].answers, classes);
+        ft_histogram_read(&plan->devices[i].round_trips, classes);
         ft_mishap_read(&plan->devices[i].mishap, &seen);
         if (seen.n > FT_MISHAP_BYTES || seen.kind > FT_MISHAP_AMBIGUOUS)
             fail("a torn mishap", seen.kind);
