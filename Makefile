@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two targets must not run pip in one .venv at a time
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check check-c asan trace faults bench wheel sdist clean peers FORCE
+.PHONY: help demo dev test check check-c asan trace faults fuzz bench wheel sdist clean peers FORCE
 
 CORE_C := $(wildcard _native/core/*.c)
 CORE_H := $(wildcard _native/core/*.h)
@@ -67,6 +67,13 @@ trace: build/tree-trace
 ## faults   what power cuts, kill -9, dead links and damaged bytes do to the agent; a million polls of each faulty line
 faults: peers dev
 	@FIELDTAP_FAULTS=all $(BIN)/pytest tests/store tests/uplink tests/e2e tests/native/test_fault_matrix.py $(ARGS)
+
+## fuzz     what a bus or a link meets, as libFuzzer makes it up, until ARGS="-max_total_time=60" is over; needs clang
+fuzz:
+	@mkdir -p build/fuzz/corpus
+	@clang -std=gnu11 -O2 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -DFT_LIBFUZZER -I_native \
+	    tests/native/c/fuzz_core.c $(CORE_C) -lm -o build/fuzz/fuzz_core
+	@cd build/fuzz && ./fuzz_core -max_len=4096 -len_control=0 -max_total_time=600 $(ARGS) corpus
 
 ## bench    the README's numbers, peers side by side, as tables; ARGS="--quick", or their names
 bench: peers dev

@@ -20,7 +20,7 @@ cdef extern from "core/link.h" nogil:
     ctypedef struct ft_link:
         ft_flights flights
         ft_errands errands
-        ft_plan *plan
+        ft_plan *shown_plan
         ft_ring ring
         ft_counts counts
         ft_histogram lateness

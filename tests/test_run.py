@@ -11,7 +11,7 @@ from agent.batch import SchemaBook, decode
 from agent.batch.record import RECORD
 from agent.config import load_config
 from agent.model import NS_PER_MS, NS_PER_S, ValueType
-from agent.run import Gateway
+from agent.run import Gateway, StopSignal
 from agent.store.view import View
 
 CONFIG = """\
@@ -90,3 +90,13 @@ def test_samples_that_full_rings_dropped_are_a_gap_until_it_is_delivered(gateway
     lost = gateway.store.take_live()
     gateway.store.reject(lost.key, "too large")
     assert [(gap.samples, gap.reason) for gap in gateway.store.take_gaps()] == [(1, "rejected"), (12, "overrun")]
+
+
+def test_other_programs_can_ask_the_agent_before_it_has_a_port(gateway, monkeypatch):
+    order = []
+    for part in (gateway.control, gateway.acquisition):
+        start, name = part.start, type(part).__name__
+        monkeypatch.setattr(part, "start", lambda start=start, name=name: (order.append(name), start())[1])
+    with StopSignal() as stop:
+        gateway.run(stop, 0)
+    assert order == ["Control", "Acquisition"]

@@ -237,6 +237,7 @@ static void change_plan(ft_bus *bus, int64_t now)
     retire(bus, bus->plan);
     bus->plan = bus->coming;
     bus->coming = NULL;
+    atomic_store_explicit(&bus->shown_plan, bus->plan, memory_order_release);
     const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit);
     bus->last_device = block ? block->device : FT_NO_BLOCK;
 }

@@ -51,6 +51,7 @@ typedef struct ft_bus {
     ft_master master;
     ft_wire wire;
     ft_plan *plan;
+    _Atomic(ft_plan *) shown_plan; /* the same for other threads */
     ft_plan *coming;       /* takes over at the end of the transaction; NULL: none does */
     ft_plan *retired;      /* took over, ran and were replaced: the caller's again */
     ft_ring ring;

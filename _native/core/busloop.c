@@ -38,19 +38,6 @@ static void ring_bell(int fd)
     (void)written; /* only fails when the counter is full: the bell rings already */
 }
 
-/* Plans that were replaced go to their owner, behind those that it has not taken yet. */
-static void hand_back_plans(ft_line *line)
-{
-    ft_plan *plans = ft_bus_take_retired(&line->bus);
-    ft_plan *last = plans;
-    if (!plans)
-        return;
-    while (last->next)
-        last = last->next;
-    last->next = atomic_exchange(&line->retired_plans, NULL);
-    atomic_store(&line->retired_plans, plans);
-}
-
 static void tell_errands(ft_loop *loop, ft_line *line)
 {
     if (ft_errands_news(&line->bus.errands))
@@ -61,9 +48,8 @@ static void tell_errands(ft_loop *loop, ft_line *line)
 
 static void lose_port(ft_loop *loop, ft_line *line, int why)
 {
-    atomic_store(&line->lost_errno, why);
-    atomic_store(&line->returned_fd, line->fd);
-    line->fd = FT_NO_FD;
+    ft_slots_return(&line->slots, line->fd, why);
+    line->fd = FT_NO_PORT;
     ft_bus_detach(&line->bus, now_ns());
     ring_bell(loop->supervisor_fd);
     ft_ring_notify(&line->bus.ring, 1);
@@ -142,10 +128,10 @@ static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
             wake_ns = FT_NEVER;
     }
     ft_wish_make(wish_of(loop, line), wake_ns, action.slack_ns, action.send_ns, action.patient);
-    line->watch = action.watch && line->fd != FT_NO_FD;
+    line->watch = action.watch && line->fd != FT_NO_PORT;
     ft_ring_notify(&line->bus.ring, 0);
     tell_errands(loop, line);
-    hand_back_plans(line);
+    ft_slots_retire(&line->slots, ft_bus_take_retired(&line->bus));
 }
 
 static void serve_due(ft_loop *loop)
@@ -159,7 +145,7 @@ static void serve_due(ft_loop *loop)
 static void serve_readable(ft_loop *loop)
 {
     for (uint32_t i = 0; i < loop->line_count; i++)
-        if (loop->fds[i].revents && loop->lines[i].fd != FT_NO_FD)
+        if (loop->fds[i].revents && loop->lines[i].fd != FT_NO_PORT)
             serve(loop, &loop->lines[i], 0, 1);
 }
 
@@ -183,7 +169,7 @@ static int sleep_until(ft_loop *loop, int64_t wake_ns)
     if (left > 0)
         span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
     for (uint32_t i = 0; i < loop->line_count; i++)
-        loop->fds[i].fd = loop->lines[i].watch ? loop->lines[i].fd : FT_NO_FD;
+        loop->fds[i].fd = loop->lines[i].watch ? loop->lines[i].fd : FT_NO_PORT;
     count_call(loop, FT_CALL_POLL);
     if (ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0)
         return 1;
@@ -196,23 +182,23 @@ static int sleep_until(ft_loop *loop, int64_t wake_ns)
 
 static void take_slots(ft_loop *loop, ft_line *line)
 {
-    ft_plan *plan = atomic_exchange(&line->offered_plan, NULL);
-    int fd = atomic_exchange(&line->offered_fd, FT_NO_FD);
+    ft_plan *plan = atomic_exchange(&line->slots.offered_plan, NULL);
+    int fd = atomic_exchange(&line->slots.offered_fd, FT_NO_PORT);
     if (plan)
         ft_bus_adopt(&line->bus, plan, now_ns());
-    if (fd != FT_NO_FD) {
+    if (fd != FT_NO_PORT) {
         line->fd = fd;
         line->unmark.seen = FT_MARK_NONE;
         ft_bus_attach(&line->bus, now_ns());
     }
-    if (atomic_exchange(&line->failed, 0) && line->fd == FT_NO_FD) {
+    if (atomic_exchange(&line->slots.failed, 0) && line->fd == FT_NO_PORT) {
         ft_bus_detach(&line->bus, now_ns());
         ft_ring_notify(&line->bus.ring, 1);
     }
     int has_errands = ft_errands_wait(&line->bus.errands);
     if (has_errands)
         ft_bus_nudge(&line->bus, now_ns());
-    if (plan || fd != FT_NO_FD || has_errands)
+    if (plan || fd != FT_NO_PORT || has_errands)
         serve(loop, line, now_ns(), 0);
     tell_errands(loop, line);
 }
@@ -255,27 +241,25 @@ void ft_loop_stop(ft_loop *loop)
 
 void ft_loop_attach(ft_loop *loop, uint32_t line, int fd)
 {
-    atomic_store(&loop->lines[line].offered_fd, fd);
+    atomic_store(&loop->lines[line].slots.offered_fd, fd);
     ring_bell(loop->mailbox_fd);
 }
 
 void ft_loop_fail(ft_loop *loop, uint32_t line)
 {
-    atomic_store(&loop->lines[line].failed, 1);
+    atomic_store(&loop->lines[line].slots.failed, 1);
     ring_bell(loop->mailbox_fd);
 }
 
 void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan)
 {
-    ft_plan_free(atomic_exchange(&loop->lines[line].retired_plans, NULL));
-    ft_plan_free(atomic_exchange(&loop->lines[line].offered_plan, plan));
+    ft_slots_offer_plan(&loop->lines[line].slots, plan);
     ring_bell(loop->mailbox_fd);
 }
 
 int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why)
 {
-    *why = atomic_load(&loop->lines[line].lost_errno);
-    return atomic_exchange(&loop->lines[line].returned_fd, FT_NO_FD);
+    return ft_slots_take_lost(&loop->lines[line].slots, why);
 }
 
 int ft_loop_offer(ft_loop *loop, uint32_t line, const uint8_t *request, size_t n, size_t answer_bytes, int64_t timeout_ns,
@@ -349,17 +333,16 @@ ft_loop *ft_loop_new(uint32_t line_count)
     }
     memset(loop->lines, 0, (line_count + 1u) * sizeof *loop->lines);
     for (uint32_t i = 0; i <= line_count; i++)
-        loop->fds[i] = (struct pollfd){.fd = i == line_count ? loop->mailbox_fd : FT_NO_FD, .events = POLLIN};
+        loop->fds[i] = (struct pollfd){.fd = i == line_count ? loop->mailbox_fd : FT_NO_PORT, .events = POLLIN};
     return loop;
 }
 
 int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t ring_bits)
 {
     ft_line *made = &loop->lines[line];
-    made->fd = FT_NO_FD;
+    made->fd = FT_NO_PORT;
     ft_wish_init(&loop->wishes[line]);
-    atomic_init(&made->offered_fd, FT_NO_FD);
-    atomic_init(&made->returned_fd, FT_NO_FD);
+    ft_slots_init(&made->slots);
     if (ft_trace_init(&made->trace) < 0 || ft_bus_init(&made->bus, wire, ring_bits) < 0)
         return -1;
     ft_ring_watch(&made->bus.ring, loop->consumer_fd, UINT32_C(1) << (ring_bits - 1)); /* half full */
@@ -373,8 +356,7 @@ void ft_loop_free(ft_loop *loop)
     for (uint32_t i = 0; i < loop->line_count; i++) {
         ft_bus_free(&loop->lines[i].bus);
         ft_trace_free(&loop->lines[i].trace);
-        ft_plan_free(atomic_load(&loop->lines[i].offered_plan));
-        ft_plan_free(atomic_load(&loop->lines[i].retired_plans));
+        ft_slots_free(&loop->lines[i].slots);
     }
     if (loop->mailbox_fd >= 0)
         close(loop->mailbox_fd);

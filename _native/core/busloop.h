@@ -2,20 +2,19 @@
  * the buses' rings. One thread, one ppoll; it sleeps until the next bus wants to be stepped, and listens only to the
  * lines whose bus waits for bytes. Ports are opened, configured and closed by others.
  *
- * Slots: another thread puts something in and writes the mailbox; the loop takes it out when it wakes. Errands have slots
- * of their own, see errand.h.
+ * What other threads put in: see slots.h, and for errands errand.h.
  */
 #ifndef FT_BUSLOOP_H
 #define FT_BUSLOOP_H
 
 #include "bus.h"
+#include "slots.h"
 #include "trace.h"
 #include "unmark.h"
 #include "wishes.h"
 
 #include <poll.h>
 
-#define FT_NO_FD (-1)
 /* One more than n_tty holds, so that one short read proves the queue empty. */
 #define FT_READ_BYTES 4097
 
@@ -27,16 +26,11 @@ typedef struct ft_line {
     int watch;
     ft_unmark unmark;
     /* slots */
-    _Atomic int offered_fd;            /* a port for the loop, or FT_NO_FD */
-    _Atomic int returned_fd;           /* a port that is lost, for its owner to close, or FT_NO_FD */
-    _Atomic int lost_errno;            /* why; 0: end of file */
-    _Atomic int failed;                /* set: there is no port, tell it in the samples */
+    ft_slots slots;
     _Atomic int marked;                /* set: damaged characters are marked in what the port reads */
     _Atomic uint64_t heard;            /* characters since they are, ... */
     _Atomic uint64_t damaged;          /* ... those that were marked ... */
     _Atomic uint64_t breaks;           /* ... and those of them that may have been breaks */
-    _Atomic(ft_plan *) offered_plan;
-    _Atomic(ft_plan *) retired_plans;  /* linked, to be freed by their owner */
 } ft_line;
 
 enum ft_call { FT_CALL_POLL = 0, FT_CALL_READ, FT_CALL_WRITE, FT_CALL_COUNT };
@@ -70,7 +64,7 @@ void ft_loop_attach(ft_loop *loop, uint32_t line, int fd);
 void ft_loop_fail(ft_loop *loop, uint32_t line);
 /* Takes the plan over; frees those that were replaced before. */
 void ft_loop_adopt(ft_loop *loop, uint32_t line, ft_plan *plan);
-/* The port to be closed and why it was lost, or FT_NO_FD. */
+/* The port to be closed and why it was lost, or FT_NO_PORT. */
 int ft_loop_take_lost(ft_loop *loop, uint32_t line, int *why);
 
 /* Whether the terminal marks damaged characters from now on; an attached port does not, at first. */

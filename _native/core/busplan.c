@@ -7,12 +7,20 @@
 #include "modbus.h"
 #include "variant.h"
 
+/* What the answer holds is within a PDU, and with it all that is decoded. */
+static int can_be_asked(const ft_block *block)
+{
+    uint8_t pdu[5] = {block->function};
+    ft_put_u16(pdu + 3, block->quantity);
+    return ft_request_length(pdu, sizeof pdu) == (int)sizeof pdu;
+}
+
 static int block_is_sound(const ft_block *block, const ft_point *points, uint32_t point_count, uint32_t device_count)
 {
     return block->period_ns > 0 && block->phase_ns >= 0 && block->timeout_ns > 0 && block->gap_ns >= 0
         && block->device < device_count && block->function >= FT_READ_COILS && block->function <= FT_READ_INPUT
         && block->request_bytes > 0 && block->request_bytes <= FT_MAX_REQUEST && block->response_bytes <= FT_MAX_TCP
-        && ft_block_fits(block, points, point_count);
+        && can_be_asked(block) && ft_block_fits(block, points, point_count);
 }
 
 /* The first unsound block, or -1. */

@@ -46,8 +46,10 @@ typedef struct ft_device {
     ft_patience patience;
     ft_gap gap;
     ft_counts counts;
-    ft_histogram answers;  /* from the request's last byte to the answer's */
+    ft_histogram round_trips; /* from the request's first byte to the answer's last */
+    ft_histogram turnarounds; /* the same without the wire time of both; empty where that is not known (TCP) */
     ft_mishap mishap;      /* the last one */
+    _Atomic uint8_t is_suspect; /* backoff_ns > 0, for other threads */
 } ft_device;
 
 /* A plan and what was learned while it ran; one piece of memory. */

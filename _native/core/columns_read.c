@@ -76,7 +76,7 @@ int ft_read_body(const uint8_t *bytes, size_t n, ft_body *body, ft_fault *fault)
         read_rest(&r, body, items);
     if (!r.why && r.at != r.end)
         ft_fail(&r, r.at, "bytes follow the body");
-    return ft_settle(&r, bytes, fault);
+    return ft_tell_fault(&r, bytes, fault);
 }
 
 /* ---- group ---- */
@@ -144,7 +144,7 @@ int ft_read_group(ft_body *body, const ft_table *tables, size_t table_count, ft_
         read_missing(r, group);
         read_runs(r, group);
     }
-    return ft_settle(r, body->start, fault);
+    return ft_tell_fault(r, body->start, fault);
 }
 
 /* ---- rows and qualities ---- */
@@ -218,8 +218,8 @@ static void read_qualities(ft_group *group, ft_sample *cells)
 static int all_well(const ft_body *body, const ft_group *group, ft_fault *fault)
 {
     const uint8_t *start = body->start;
-    return ft_settle(&group->runs, start, fault) || ft_settle(&body->groups, start, fault) ||
-           ft_settle(&body->heads, start, fault) || ft_settle(&body->steps, start, fault);
+    return ft_tell_fault(&group->runs, start, fault) || ft_tell_fault(&body->groups, start, fault) ||
+           ft_tell_fault(&body->heads, start, fault) || ft_tell_fault(&body->steps, start, fault);
 }
 
 int ft_read_cells(ft_body *body, const ft_table *table, const uint8_t *types, ft_group *group, ft_first *firsts,

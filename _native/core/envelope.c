@@ -1,6 +1,6 @@
 #include "core/envelope.h"
 
-int ft_settle(const ft_reader *r, const uint8_t *start, ft_fault *fault)
+int ft_tell_fault(const ft_reader *r, const uint8_t *start, ft_fault *fault)
 {
     if (!r->why)
         return 0;
@@ -69,5 +69,5 @@ int ft_read_envelope(const uint8_t *bytes, size_t n, ft_envelope *e, ft_fault *f
     for (; items > 8 && !r.why; items--)
         ft_skip(&r);
     e->bytes = (size_t)(r.at - bytes);
-    return ft_settle(&r, bytes, fault);
+    return ft_tell_fault(&r, bytes, fault);
 }

@@ -32,7 +32,7 @@ typedef struct ft_fault {
 } ft_fault;
 
 /* What a reader has come to: 0, or -1 with the fault filled in; `start` is where offsets count from. */
-int ft_settle(const ft_reader *r, const uint8_t *start, ft_fault *fault);
+int ft_tell_fault(const ft_reader *r, const uint8_t *start, ft_fault *fault);
 
 /* 0, or -1 with the fault filled in. */
 int ft_read_envelope(const uint8_t *bytes, size_t n, ft_envelope *envelope, ft_fault *fault);

@@ -56,13 +56,14 @@ static void fail_tags(ft_link *link, uint32_t device, uint32_t except, int64_t n
 }
 
 /* `frame`: the head of what came, n bytes. */
-static void note_mishap(ft_link *link, uint32_t device, enum ft_mishap_kind kind, uint8_t detail, const uint8_t *frame,
-                        size_t n, int64_t now)
+static void note_mishap(ft_link *link, const ft_block *block, enum ft_mishap_kind kind, uint8_t detail,
+                        const uint8_t *frame, size_t n, int64_t now)
 {
-    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail, .n = (uint8_t)n};
-    if (n > 0)
-        memcpy(seen.bytes, frame, n);
-    ft_mishap_note(&link->plan->devices[device].mishap, &seen);
+    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail,
+                           .asked = {block->unit, block->function, block->address, block->quantity},
+                           .n = (uint8_t)ft_least((int64_t)n, FT_MISHAP_BYTES)};
+    memcpy(seen.bytes, frame, seen.n);
+    ft_mishap_note(&link->plan->devices[block->device].mishap, &seen);
 }
 
 /* ---- the end of a transaction ---- */
@@ -119,10 +120,10 @@ static void poll_answered(ft_link *link, const ft_flight *flight, const uint8_t 
     turn->known |= !is_refused;
     ft_turn_refused(turn, is_refused ? pdu[1] : 0, now);
     if (is_refused) {
-        note_mishap(link, block->device, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
+        note_mishap(link, block, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
         push_failed(link, block, FT_Q_EXCEPTION, pdu[1], now);
     } else {
-        ft_histogram_add(&plan->devices[block->device].answers, now - flight->sent_ns);
+        ft_histogram_add(&plan->devices[block->device].round_trips, now - flight->sent_ns);
         size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
         (void)ft_ring_push(&link->ring, plan->scratch, n);
     }
@@ -132,6 +133,7 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
 {
     int is_refused = answer->pdu[0] > FT_EXCEPTION_BIT;
     ft_width_learn(link, answer->at);
+    link->noise_answered = link->flights.counts.noise_bytes;
     ft_flight flight = land(link, answer->at, 0, now);
     count(link, device_of(link, flight.block), is_refused ? FT_N_EXCEPTIONS : FT_N_OK, 1);
     if (flight.block != FT_NO_BLOCK)
@@ -146,18 +148,28 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
 static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
 {
     uint32_t number = link->plan->blocks[flight->block].device;
-    int64_t cost_ns = (now - flight->sent_ns) / link->width; /* the others go on meanwhile */
+    int64_t cost_ns = (flight->deadline_ns - flight->sent_ns) / link->width; /* the others go on meanwhile */
     if (flight->murmured)
         ft_silence_murmurs(&link->plan->devices[number], now);
     else if (!is_asked(link, number, 1) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
         fail_tags(link, number, flight->block, now);
 }
 
+/* What came instead of an answer. */
+static void note_failure(ft_link *link, const ft_flight *flight, int64_t now)
+{
+    const ft_block *block = &link->plan->blocks[flight->block];
+    const uint8_t *part;
+    size_t n = ft_flights_part(&link->flights, flight->transaction, &part);
+    enum ft_mishap_kind kind = n > 0 ? FT_MISHAP_PIECE : flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE;
+    note_mishap(link, block, kind, 0, n > 0 ? part : flight->murmur, n > 0 ? n : flight->murmured, now);
+}
+
 static void poll_timed_out(ft_link *link, const ft_flight *flight, int64_t now)
 {
     const ft_block *block = &link->plan->blocks[flight->block];
     push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    note_mishap(link, block->device, flight->murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
+    note_failure(link, flight, now);
     ft_width_narrow(link, flight, &link->plan->devices[block->device], now);
     fell_silent(link, flight, now);
     if (link->heard_ns < flight->sent_ns && flight->sent_ns >= link->round_ns) {
@@ -196,6 +208,7 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
 {
     ft_arrived arrived;
     enum ft_arrival arrival;
+    count(link, link->last_device, FT_N_BYTES_HEARD, n);
     link->heard_ns = now;
     link->rounds = 0;
     link->stall_after = FT_STALL_AFTER;
@@ -211,6 +224,11 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
         }
     }
     count_noise(link);
+}
+
+static int babbles(const ft_link *link)
+{
+    return link->flights.counts.noise_bytes - link->noise_answered > FT_BABBLE_BYTES;
 }
 
 /* ---- requests ---- */
@@ -270,6 +288,7 @@ static ft_flight *send(ft_link *link, uint32_t block, const uint8_t *request, si
     out->n += n;
     link->last_device = device_of(link, block);
     count(link, link->last_device, FT_N_TRANSACTIONS, 1);
+    count(link, link->last_device, FT_N_BYTES_SENT, n);
     return flight;
 }
 
@@ -340,7 +359,7 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
     }
     if (n > 0)
         hear(link, now, bytes, n);
-    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after;
+    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
     int64_t wake = ft_errands_expire(&link->errands, now);
     return out->is_stalled ? FT_NEVER : ft_least(wake, fill(link, now, out));
 }
@@ -372,6 +391,8 @@ static void abandon_polls(ft_link *link, int is_timeout, int64_t now)
             continue;
         ft_flight flight = land(link, at, 1, now);
         count(link, device_of(link, flight.block), FT_N_TIMEOUTS, (uint64_t)is_timeout);
+        if (is_timeout)
+            note_failure(link, &flight, now);
     }
 }
 
@@ -391,6 +412,7 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
     abandon_polls(link, 0, now);
     ft_plan_inherit(plan, before, now);
     link->plan = plan;
+    atomic_store_explicit(&link->shown_plan, plan, memory_order_release);
     for (uint32_t at = 0; at < link->flights.count; at++) /* errands do not depend on the plan */
         link->flights.flight[at].block = ft_linkdetour_block(plan, link->flights.flight[at].unit);
     return before;
@@ -403,6 +425,7 @@ void ft_link_attach(ft_link *link, int64_t now)
     link->silence = (ft_silence){0};
     link->rounds = 0;
     link->round_ns = now;
+    link->noise_answered = link->flights.counts.noise_bytes;
     ft_width_begin(link);
     if (!link->plan)
         return;

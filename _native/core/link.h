@@ -13,7 +13,8 @@
  *              lost segment takes longer than any answer, and a late answer is told by its number
  *   errands    go ahead of polls, into the first place that is free, in turn with polls that are due (linkdetour.h)
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
- *              are doubled until something comes), and one on which an answer stopped in its middle. A new connection is a reason to ask suspects at once.
+ *              are doubled until something comes), one on which an answer stopped in its middle, and one on which
+ *              FT_BABBLE_BYTES came and no answer. A new connection is a reason to ask suspects at once.
  *
  * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out, but
  * those that were under way when their plan was replaced.
@@ -32,16 +33,19 @@
 #define FT_WIDEN_MOST 1000000
 #define FT_STALL_AFTER 3u
 #define FT_STALL_MOST 48u
+#define FT_BABBLE_BYTES 65536u /* two hundred of the longest answers: no device that is worth listening to */
 
 typedef struct ft_link {
     ft_flights flights;
     ft_plan *plan;
+    _Atomic(ft_plan *) shown_plan; /* the same for other threads */
     ft_ring ring;
     ft_silence silence;
     ft_counts counts;
     ft_histogram lateness;   /* of polls, from when they were due */
     uint64_t late_before;    /* of flights.counts, as far as they are counted here */
     uint64_t noise_before;
+    uint64_t noise_answered; /* the same at the last answer */
     int64_t quiet_ns;        /* silence that is wanted between an answer and the next request */
     int64_t free_ns;         /* ... and when it is over */
     int64_t heard_ns;        /* last time bytes arrived */

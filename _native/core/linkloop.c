@@ -153,7 +153,7 @@ static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
     ft_plan *plan = atomic_exchange(&tcp->slots.offered_plan, NULL);
     int fd = atomic_exchange(&tcp->slots.offered_fd, FT_NO_PORT);
     if (plan)
-        atomic_store(&tcp->slots.retired_plan, ft_link_adopt(&tcp->link, plan, now_ns()));
+        ft_slots_retire(&tcp->slots, ft_link_adopt(&tcp->link, plan, now_ns()));
     if (fd != FT_NO_PORT)
         connected(loop, tcp, fd);
     if (atomic_exchange(&tcp->slots.failed, 0) && tcp->fd == FT_NO_PORT) {

@@ -70,7 +70,7 @@ static verdict rtu_answer(const ft_master *m, const uint8_t *bytes, size_t avail
         return (verdict){NO_FRAME, 1, 0};
     }
     int length = ft_answer_length(m->request + 1, m->request_bytes - RTU_OVERHEAD, bytes + 1, available - 1);
-    if (length < 0) {
+    if (length < 0 || length > FT_MAX_PDU) {
         return (verdict){NO_FRAME, 1, 0};
     }
     if (length == 0) {

@@ -19,6 +19,8 @@
 
 #define FT_PIECES_TRUST 8
 #define FT_PIECES_FORGET 256
+/* No adapter pauses for longer: then it was the host that stood still. */
+#define FT_PIECES_MOST_NS (500 * NS_PER_MS)
 /* Until something is known: more than the 16 ms for which USB adapters hold bytes back. */
 #define FT_QUIET_NS (20 * NS_PER_MS)
 #define FT_STALL_LEAST_NS (10 * NS_PER_MS) /* the host's own lateness */
@@ -41,7 +43,8 @@ void ft_patience_observe(ft_patience *patience, int64_t took_ns)
 
 void ft_patience_late(ft_patience *patience, int64_t took_ns)
 {
-    patience->slowest_ns = ft_most(patience->slowest_ns, took_ns);
+    if (took_ns <= FT_LATE_MOST_NS) /* else the host stood still */
+        patience->slowest_ns = ft_most(patience->slowest_ns, took_ns);
 }
 
 /* Doubled with each failure: a device that has become slower is waited for as long as the configuration allows. */
@@ -66,6 +69,7 @@ int64_t ft_patience_window(const ft_patience *patience, int64_t timeout_ns)
 
 void ft_pieces_observe(ft_pieces *pieces, int64_t silence_ns)
 {
+    silence_ns = ft_least(silence_ns, FT_PIECES_MOST_NS);
     pieces->longest_ns -= (pieces->longest_ns - silence_ns) / FT_PIECES_FORGET;
     pieces->longest_ns = ft_most(pieces->longest_ns, silence_ns);
     pieces->seen += pieces->seen < FT_PIECES_TRUST;

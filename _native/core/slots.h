@@ -1,4 +1,4 @@
-/* A plan or a port from another thread in, the one that was replaced or lost back out: lock-free, one of each at a time.
+/* A plan or a port from another thread in, those that were replaced or lost back out: lock-free.
  *
  * Another thread puts something in and rings the loop's mailbox; the loop takes it out when it wakes. Those of one line
  * are filled from one thread at a time.
@@ -18,7 +18,7 @@ typedef struct ft_slots {
     _Atomic int lost_errno;           /* why; 0: end of file */
     _Atomic int failed;               /* set: there is no port, tell it in the samples */
     _Atomic(ft_plan *) offered_plan;
-    _Atomic(ft_plan *) retired_plan;  /* to be freed by its owner */
+    _Atomic(ft_plan *) retired_plans; /* linked, to be freed by their owner */
 } ft_slots;
 
 static inline void ft_slots_init(ft_slots *slots)
@@ -28,13 +28,25 @@ static inline void ft_slots_init(ft_slots *slots)
     atomic_init(&slots->lost_errno, 0);
     atomic_init(&slots->failed, 0);
     atomic_init(&slots->offered_plan, NULL);
-    atomic_init(&slots->retired_plan, NULL);
+    atomic_init(&slots->retired_plans, NULL);
 }
 
-/* The owner's side. Takes the plan over; frees the one that was replaced before. */
+/* The loop's side: these plans (NULL: none) were replaced. They go before those that their owner has not taken yet. */
+static inline void ft_slots_retire(ft_slots *slots, ft_plan *plans)
+{
+    ft_plan *last = plans;
+    if (!plans)
+        return;
+    while (last->next)
+        last = last->next;
+    last->next = atomic_exchange(&slots->retired_plans, NULL);
+    atomic_store(&slots->retired_plans, plans);
+}
+
+/* The owner's side. Takes the plan over; frees those that were replaced before. */
 static inline void ft_slots_offer_plan(ft_slots *slots, ft_plan *plan)
 {
-    ft_plan_free(atomic_exchange(&slots->retired_plan, NULL));
+    ft_plan_free(atomic_exchange(&slots->retired_plans, NULL));
     ft_plan_free(atomic_exchange(&slots->offered_plan, plan));
 }
 
@@ -48,15 +60,16 @@ static inline void ft_slots_return(ft_slots *slots, int fd, int why)
 /* The owner's side: a port to be closed and why it was lost, or FT_NO_PORT. */
 static inline int ft_slots_take_lost(ft_slots *slots, int *why)
 {
-    *why = atomic_load(&slots->lost_errno);
-    return atomic_exchange(&slots->returned_fd, FT_NO_PORT);
+    int fd = atomic_exchange(&slots->returned_fd, FT_NO_PORT);
+    *why = atomic_load(&slots->lost_errno); /* after the port: before it, it would be why the last one was lost */
+    return fd;
 }
 
 /* Once no other thread uses them. */
 static inline void ft_slots_free(ft_slots *slots)
 {
     ft_plan_free(atomic_load(&slots->offered_plan));
-    ft_plan_free(atomic_load(&slots->retired_plan));
+    ft_plan_free(atomic_load(&slots->retired_plans));
 }
 
 #endif

@@ -28,6 +28,18 @@ class Learned(NamedTuple):
 NOTHING = Learned()
 
 
+def either(one: Learned, other: Learned) -> Learned:
+    """All that two devices of a kind have told."""
+    return Learned(
+        max_registers=min(one.max_registers, other.max_registers),
+        max_bits=min(one.max_bits, other.max_bits),
+        holes=one.holes | other.holes,
+        seams=one.seams | other.seams,
+        missing=one.missing | other.missing,
+        strict=one.strict or other.strict,
+    )
+
+
 class Limits(NamedTuple):
     """What one read may hold."""
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from agent.acquire.limits import NOTHING, Learned, Seam
+from agent.acquire.limits import NOTHING, Learned, Seam, either
 from agent.acquire.plan import DeviceKey
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Bus, Device, Hole, Table
 from agent.config.registers import ADDRESSES
@@ -23,6 +23,8 @@ NAME = "learned.json"
 VERSION = 1
 MAX_BYTES = 1 << 20  # a file of ours is a few KiB; nothing that is larger is read
 MAX_DEVICES = 1000  # the ones that were remembered first are forgotten first
+
+_Kind = tuple[str, str, str]  # model, firmware, and a hash of what is asked
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strict: bool = False
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> _Kind:
         """What it is looked up by."""
         return self.model, self.firmware, self.asked
 
@@ -76,9 +78,8 @@ class Memory:
     def remember(self, buses: Sequence[Bus], known: Mapping[DeviceKey, Learned]) -> None:
         """Keep what is known now. A disk that does not take it is reported, not raised: the agent goes on as well."""
         before = dict(self._entries)
-        for bus in buses:
-            for device in bus.devices:
-                self._keep(_key(bus, device), known.get(DeviceKey(bus.name, device.name), NOTHING))
+        for key, learned in _by_kind(buses, known).items():
+            self._keep(key, learned)
         if self._entries == before:
             return
         try:
@@ -86,7 +87,7 @@ class Memory:
         except OSError as error:
             log.warning("%s: what was learned of the devices is lost at the next start: %s", self._path, error.strerror)
 
-    def _keep(self, key: tuple[str, str, str], learned: Learned) -> None:
+    def _keep(self, key: _Kind, learned: Learned) -> None:
         if learned == NOTHING:
             self._entries.pop(key, None)
         else:
@@ -130,14 +131,24 @@ def _decoded(content: bytes) -> Sequence[_Entry]:
     return document.devices
 
 
-def _key(bus: Bus, device: Device) -> tuple[str, str, str]:
+def _key(bus: Bus, device: Device) -> _Kind:
     asked = sorted(f"{tag.table}:{tag.address}+{tag.length}{tag.type.name}{tag.merge}" for tag in device.tags)
     limits = (device.max_registers, device.max_bits, device.max_gap, *device.holes)
     digest = hashlib.blake2b(repr((asked, limits)).encode(), digest_size=8).hexdigest()
     return device.model or f"{bus.name}/{device.name}", device.firmware, digest
 
 
-def _entry(key: tuple[str, str, str], learned: Learned) -> _Entry:
+def _by_kind(buses: Sequence[Bus], known: Mapping[DeviceKey, Learned]) -> dict[_Kind, Learned]:
+    """One device of a kind may have taught what the next one, which is silent just now, has not."""
+    kinds: dict[_Kind, Learned] = {}
+    for bus in buses:
+        for device in bus.devices:
+            key = _key(bus, device)
+            kinds[key] = either(kinds.get(key, NOTHING), known.get(DeviceKey(bus.name, device.name), NOTHING))
+    return kinds
+
+
+def _entry(key: _Kind, learned: Learned) -> _Entry:
     model, firmware, asked = key
     return _Entry(
         model=model,

@@ -11,8 +11,9 @@ from agent.acquire.port import whereabouts
 from agent.control import protocol
 from agent.control.protocol import AgentError, Facts
 from agent.control.sockets import all_paths
-from agent.errors import ExitCode
+from agent.errors import BusError, ExitCode, FieldtapError
 
+FIND_S = 5.0  # an agent that lives says at once which ports it has, unless it waits for a slow card
 ANSWER_S = 120.0  # a write is three requests; each waits up to 10 s for the line, and then for its answer
 
 
@@ -30,13 +31,27 @@ class AgentBus:
         self._link.close()
 
     def find(self, port: str) -> bool:
-        """Whether this agent's configuration has the port; then everything else is about its bus."""
-        self.name = self.call("bus", port=whereabouts(port))["bus"] or ""
+        """Whether this agent's configuration has the port; then everything else is about its bus.
+
+        One that hangs, ends or is of another version has not: if it has the port all the same, that is taken.
+        """
+        self._link.settimeout(FIND_S)
+        try:
+            self.name = self.call("bus", port=whereabouts(port))["bus"] or ""
+        except FieldtapError:
+            return False
+        self._link.settimeout(ANSWER_S)
         return bool(self.name)
 
     def ask(self, ask: Ask) -> bytes:
-        """The PDU that answers. Raises AgentError, or DeviceError when the device refused."""
-        return bytes.fromhex(self.call("ask", bus=self.name, unit=ask.unit, pdu=ask.request.hex())["pdu"])
+        """The PDU that answers. Raises DeviceError when it refuses, BusError when none comes, else AgentError."""
+        try:
+            facts = self.call("ask", bus=self.name, unit=ask.unit, pdu=ask.request.hex())
+        except AgentError as error:
+            if error.exit_code is ExitCode.UNAVAILABLE:
+                raise BusError(str(error)) from error
+            raise
+        return bytes.fromhex(facts["pdu"])
 
     def call(self, do: str, **facts: Any) -> Facts:
         """What a request has brought. Raises AgentError, or DeviceError when a device refused."""
@@ -67,7 +82,7 @@ def owner(port: str) -> Iterator[AgentBus | None]:
 def _connected(path: Path) -> socket.socket | None:
     """None: its agent was killed, or is another user's."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    link.settimeout(ANSWER_S)
+    link.settimeout(FIND_S)
     try:
         link.connect(str(path))
     except OSError:

@@ -100,6 +100,28 @@ def test_devices_without_a_map_are_told_apart_by_their_names(tmp_path: Path) -> 
     assert after_restart(tmp_path, meter(), "c") is None
 
 
+OTHER = Learned(60, 8, frozenset({Hole(Table.INPUT, 7, 8)}), frozenset(), frozenset({Hole(Table.HOLDING, 8, 8)}), False)
+
+
+@pytest.mark.parametrize("first", [Learned(), LEARNED, OTHER])
+@pytest.mark.parametrize("second", [Learned(), LEARNED, OTHER])
+def test_what_one_device_of_a_kind_has_taught_is_known_of_all(tmp_path: Path, first: Learned, second: Learned) -> None:
+    devices = (meter(model="m", name="first"), meter(model="m", name="second", unit=2))
+    buses = (replace(buses_of(devices[0])[0], devices=devices),)
+    known = {DeviceKey("b", "first"): first, DeviceKey("b", "second"): second}
+    Memory(str(tmp_path)).remember(buses, known)
+    both = Learned(
+        max_registers=min(first.max_registers, second.max_registers),
+        max_bits=min(first.max_bits, second.max_bits),
+        holes=first.holes | second.holes,
+        seams=first.seams | second.seams,
+        missing=first.missing | second.missing,
+        strict=first.strict or second.strict,
+    )
+    recalled = Memory(str(tmp_path)).recall(buses)
+    assert recalled == ({} if both == Learned() else dict.fromkeys(known, both))
+
+
 def test_what_is_no_longer_so_is_forgotten_and_the_others_stay(tmp_path: Path) -> None:
     remember(tmp_path, meter(model="m"))
     remember(tmp_path, meter())

@@ -25,6 +25,7 @@ from bus_rig import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import BLOCK
 from wire import with_crc
 
 from agent._native.busloop import BLOCK_BYTES, POINT_BYTES, VirtualBus
@@ -350,6 +351,7 @@ def test_a_ring_that_nobody_drains_drops_the_newest_and_counts_them() -> None:
         Poll(gap=-1),
         Poll(phase=-1),
         Poll(device=7),
+        Poll(quantity=126),
     ],
     ids=str,
 )
@@ -365,6 +367,14 @@ def test_torn_plans_are_refused() -> None:
     with pytest.raises(ValueError, match="block 0 "):
         VirtualBus().adopt(blocks, points[:-POINT_BYTES], devices, now=0)
     assert len(blocks) == BLOCK_BYTES
+
+
+def test_a_plan_that_reads_more_than_an_answer_holds_is_refused() -> None:
+    blocks, points, devices = plan_of([Poll()])
+    lying = [*BLOCK.unpack(blocks)]
+    lying[-2] = 1000  # registers, beside a request and an answer of 10
+    with pytest.raises(ValueError, match="block 0 "):
+        VirtualBus().adopt(BLOCK.pack(*lying), points, devices, now=0)
 
 
 def test_counters_of_devices_add_up_to_those_of_the_bus() -> None:

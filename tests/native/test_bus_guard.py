@@ -213,6 +213,16 @@ def test_a_late_answer_in_an_idle_line_is_recognised_and_makes_the_timeouts_long
     assert rig.counts["stale_discarded"] == rig.counts["timeouts"] == 1  # the first one, at 30 ms
 
 
+def test_a_late_exception_is_recognised_and_nothing_is_owed_any_more() -> None:
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return [(100 * MS, with_crc(bytes([1, 0x83, 4])))] if number == 3 else QUICK(request, number)
+
+    rig = Rig([Poll(period=150 * MS, timeout=40 * MS, quantity=1)], answer).run(3 * S)
+    assert [at for at, _ in rig.sent][1:] == [number * 150 * MS for number in range(1, 20)]
+    assert asked(rig) == ["1/3@0x1"] * 20
+    assert (rig.counts["stale_discarded"], rig.counts["timeouts"], rig.counts["exceptions"]) == (1, 1, 0)
+
+
 # --- timeouts ---
 
 

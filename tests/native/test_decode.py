@@ -220,6 +220,23 @@ def test_text_is_decoded_as_it_was_encoded(text, order):
     assert text_of(samples) == text.rstrip(b"\x00 \xfe")
 
 
+@settings(deadline=None)
+@given(st.lists(st.text("abcXYZ19", max_size=30), min_size=2, max_size=7), st.sampled_from(Order))
+def test_texts_and_numbers_side_by_side_keep_their_bytes_and_their_order(texts, order):
+    points, data = [], b""
+    for number, text in enumerate(texts):  # an empty text stands for a number
+        kind = ValueType.TEXT if text else ValueType.U16
+        points.append(point(number, len(data) // 2, kind, order, length=len(text) or 1))
+        data += codec.encode_text(order, text.encode()) if text else codec.encode_value(kind, order, number)
+    samples = decoded(points, data)
+    pieces = [max(1, -(-len(text) // 8)) for text in texts]
+    assert codec.block_records(block(points, len(data) // 2), b"".join(points)) == len(samples) == sum(pieces)
+    assert [sample.tag for sample in samples] == [tag for tag, n in enumerate(pieces) for _ in range(n)]
+    for number, text in enumerate(texts):
+        of_tag = [sample for sample in samples if sample.tag == number]
+        assert text_of(of_tag).decode() == text if text else of_tag[0].value == number
+
+
 # ---- BCD ----
 
 

@@ -5,13 +5,14 @@ import random
 import struct
 
 import pytest
-from bus_rig import CHAR_NS, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
+from bus_rig import CHAR_NS, LOOP_BACK, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
 from errands import Done, Offers, answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
 from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
+from agent.acquire import pdu
 
 READ, WRITE_COIL, WRITE, WRITE_MANY, MASK = 3, 5, 6, 16, 22
 MIRRORED = (WRITE_COIL, WRITE, MASK)
@@ -79,6 +80,7 @@ def test_on_an_idle_line_it_goes_at_once() -> None:
     rig.run(2 * S)
     assert answered(became) == write(7)[1:-2]
     assert became[0].sent_ns == S
+    assert S < became[0].done_ns < S + 10 * MS
 
 
 def test_offered_within_a_transaction_it_goes_right_after_ahead_of_what_is_due() -> None:
@@ -345,6 +347,24 @@ def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: 
     assert not rig.wrong()
 
 
+@pytest.mark.parametrize("late", [60, 90, 150])
+def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(late: int) -> None:
+    identification = pdu.device_identification()
+    told = with_crc(b"\x01" + bytes.fromhex("2b0e01010000010003") + b"old")
+    asked = with_crc(b"\x01" + identification)
+    answers = iter([paced(told, late * MS), []])
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return next(answers) if request == asked else device(request, number)
+
+    rig = ErrandRig([Poll(period=100 * MS)], answer).run(1050 * MS)
+    both = [rig.offer(asked, size=0, timeout=50 * MS), rig.offer(asked, size=0, timeout=50 * MS)]
+    rig.run(5 * S)
+    assert [done.end for became in both for done in became] == ["timed-out", "timed-out"]
+    assert rig.counts["stale_discarded"] == 1
+    assert not rig.wrong()
+
+
 def test_an_exception_that_may_be_anothers_is_no_outcome() -> None:
     def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
         if request == read(quantity=9):
@@ -435,6 +455,18 @@ def test_every_errand_has_one_outcome_and_is_sent_once_at_most(events: list[tupl
     for request, [done] in zip(requests, rig.all, strict=True):
         assert done.end != "answered" or done.pdu == reply(request)[1:-2]
     assert not rig.wrong()
+
+
+@pytest.mark.parametrize("data_bytes", [250, 251, 254])
+def test_an_answer_that_no_frame_holds_is_not_taken(data_bytes: int) -> None:
+    rig = ErrandRig(
+        [Poll()], lambda request, _: paced(request if request[1] == LOOP_BACK else reply(request), QUIET_NS)
+    )
+    rig.run(1050 * MS)
+    request = with_crc(bytes([1, LOOP_BACK, 0, 0, *range(data_bytes)]))
+    became = rig.offer(request, size=len(request))
+    rig.run(5 * S)
+    assert [done.end for done in became] == ["answered" if data_bytes == 250 else "timed-out"]
 
 
 def test_what_cannot_be_an_errand_is_refused() -> None:

@@ -8,52 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from links import COMM_FAIL, EXCEPTION, GOOD, MS, LinkRig, Poll, Request, S, after, answer_to, frame, plan_of, silent
 
-from agent._native.linkloop import MOST_IN_FLIGHT, VirtualLink
+from agent._native.linkloop import VirtualLink
 
 QUICK = after(5 * MS)
+NOISE_MOST = 65_536  # bytes since the last answer
 MANY = [Poll(address=10 * at) for at in range(16)]
 
 
 def blocks_of(rig: LinkRig) -> list[tuple[int, int]]:
     return [(request.unit, request.address) for request in rig.sent]
-
-
-# --- several at once ---
-
-
-@pytest.mark.parametrize("width", [1, 2, 7, 16])
-def test_as_many_requests_are_under_way_as_configured_and_no_more(width: int) -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=width).run(5 * S)
-    assert rig.most_under_way == width
-    assert rig.wrong == []
-    assert rig.counts["ok"] >= len(rig.sent) - width
-
-
-def test_requests_that_are_due_together_are_sent_together() -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(1 * S)
-    later = [request.at for request in rig.sent if request.at >= 100 * MS]
-    assert all(len(list(group)) == 16 for _, group in itertools.groupby(later))
-
-
-def test_the_first_request_of_a_connection_goes_alone() -> None:
-    rig = LinkRig(MANY, silent, in_flight=16).run(100 * MS)
-    assert len(rig.sent) == 1
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(6 * MS)
-    assert [request.at for request in rig.sent] == [0] + [5 * MS] * 15
-
-
-def test_a_block_is_not_asked_for_again_while_its_answer_is_awaited() -> None:
-    rig = LinkRig([Poll(period=10 * MS)], after(35 * MS), in_flight=16).run(10 * S)
-    assert rig.most_under_way == 1
-    assert rig.counts["transactions"] == pytest.approx(10 * S / (40 * MS), abs=40)
-    assert rig.counts["overruns"] + rig.counts["transactions"] == pytest.approx(1000, abs=4)
-
-
-@pytest.mark.parametrize("width", [0, 17, -1])
-def test_a_width_that_cannot_be_is_refused(width: int) -> None:
-    with pytest.raises(ValueError, match="in flight; 1 to 16"):
-        VirtualLink(in_flight=width)
-    assert MOST_IN_FLIGHT == 16
 
 
 # --- schedule ---
@@ -63,8 +26,8 @@ def test_polls_stay_on_the_grid_of_phase_and_period_for_ever() -> None:
     rig = LinkRig([Poll(period=100 * MS, phase=30 * MS)], QUICK).run(20 * S)
     assert [request.at for request in rig.sent] == [30 * MS + k * 100 * MS for k in range(200)]
     assert rig.counts["overruns"] == 0
-    lateness, [(answers, mishap)] = rig.link.statistics()
-    assert (lateness[0], sum(lateness), sum(answers), answers[0], mishap[1]) == (200, 200, 200, 0, 0)
+    lateness, [(round_trips, _, mishap)] = rig.link.statistics()
+    assert (lateness[0], sum(lateness), sum(round_trips), round_trips[0], mishap[1]) == (200, 200, 200, 0, 0)
 
 
 def test_where_not_all_can_go_at_once_the_most_urgent_poll_goes_first() -> None:
@@ -313,8 +276,8 @@ def test_an_exception_with_unit_ff_ends_its_request() -> None:
     rig = LinkRig([Poll(quantity=1)], lambda request: [(MS, frame(request.transaction, 0xFF, b"\x83\x02"))]).run(S)
     assert rig.counts["exceptions"] == rig.counts["transactions"] == 10
     assert {(sample.quality, sample.detail) for sample in rig.samples} == {(EXCEPTION, 2)}
-    _, [(_, (time_ns, kind, detail, heard))] = rig.link.statistics()
-    assert (time_ns, kind, detail, heard[6:]) == (901 * MS, 4, 2, b"\xff\x83\x02")
+    _, [(_, _, (time_ns, kind, detail, heard, asked))] = rig.link.statistics()
+    assert (time_ns, kind, detail, heard[6:], asked) == (901 * MS, 5, 2, b"\xff\x83\x02", (1, 3, 0, 1))
 
 
 def test_an_answer_with_unit_ff_is_none() -> None:
@@ -330,93 +293,6 @@ def test_a_busy_device_has_that_block_put_off_and_no_other() -> None:
     rig = LinkRig(MANY, answer).run(20 * S)
     assert 5 <= blocks_of(rig).count((1, 0)) <= 12
     assert blocks_of(rig).count((1, 10)) == 200
-
-
-# --- narrower ---
-
-
-def test_answers_out_of_turn_are_right_and_make_the_link_ask_one_at_a_time() -> None:
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        return [((20 - request.number % 16) * MS, answer_to(request))]
-
-    rig = LinkRig(MANY, answer, in_flight=16).run(5 * S)
-    assert rig.wrong == []
-    assert rig.counts["timeouts"] == 0
-    assert rig.link.width() == 1
-
-
-def test_units_of_a_gateway_may_answer_in_any_order() -> None:
-    polls = [Poll(unit=unit, period=200 * MS) for unit in range(1, 17)]
-    rig = LinkRig(polls, lambda request: [((40 - request.unit) * MS, answer_to(request))], in_flight=16).run(5 * S)
-    assert rig.link.width() == 16
-    assert rig.counts["timeouts"] == rig.counts["overruns"] == 0
-
-
-def test_a_device_that_mixes_up_numbers_is_asked_for_one_thing_at_a_time() -> None:
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        under_way = rig.link.under_way()
-        return [(MS, answer_to(request._replace(transaction=0 if under_way > 1 else request.transaction)))]
-
-    rig = LinkRig(MANY, answer, in_flight=16)
-    rig.run(5 * S)
-    assert rig.wrong == []
-    assert rig.link.width() == 1
-    assert rig.counts["ok"] > len(rig.sent) - 20
-
-
-def test_a_device_that_takes_one_request_at_a_time_and_forgets_the_others_gets_one_at_a_time() -> None:
-    taken_until = 0
-
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        nonlocal taken_until
-        if request.at < taken_until:
-            return []
-        taken_until = request.at + 5 * MS
-        return [(5 * MS, answer_to(request))]
-
-    rig = LinkRig(MANY, answer, in_flight=16).run(10 * S)
-    assert rig.link.width() == 1
-    assert rig.counts["timeouts"] < 32
-    assert rig.stalls == 0
-
-
-def test_a_device_that_takes_four_gets_four_of_sixteen() -> None:
-    waiting: list[int] = []
-
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        waiting[:] = [until for until in waiting if until > request.at]
-        if len(waiting) == 4:
-            return []
-        waiting.append(request.at + 5 * MS)
-        return QUICK(request)
-
-    rig = LinkRig(MANY, answer, in_flight=16).run(60 * S)
-    assert rig.link.width() in {4, 8}  # it is tried again, seldom
-    assert rig.counts["timeouts"] < rig.counts["ok"] / 50
-
-
-def test_a_connection_closed_on_the_second_request_is_not_given_a_second_one_again() -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(6 * MS)
-    assert rig.link.under_way() == 15
-    rig.reconnect()
-    rig.run(5 * S)
-    assert rig.link.width() == 1
-    assert rig.most_under_way == 15
-    assert adds_up_one(rig)
-
-
-def test_a_connection_that_carried_several_and_is_lost_carries_several_again() -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(1 * S)
-    rig.run(rig.now + 2 * MS)
-    rig.reconnect()
-    rig.run(2 * S)
-    assert rig.link.width() == 16
-    assert adds_up_one(rig)
-
-
-def adds_up_one(rig: LinkRig) -> bool:
-    counts = rig.counts
-    return counts["transactions"] == counts["ok"] + counts["timeouts"] + rig.link.under_way()
 
 
 # --- silence ---
@@ -477,6 +353,48 @@ def test_an_answer_that_stops_in_its_middle_costs_the_connection_for_its_end_is_
     assert rig.wrong == []
     assert rig.stalls == rig.counts["timeouts"] == 1
     assert rig.counts["ok"] >= 40
+
+
+def test_one_that_stops_right_behind_another_does_so_too() -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        asked.append(request)
+        if request.number < 2 or rig.connection > 0:
+            return QUICK(request)
+        return [(5 * MS, answer_to(asked[2]) + answer_to(request)[:10])] if request.number == 3 else []
+
+    rig = LinkRig([Poll(), Poll(address=10)], in_flight=2)
+    rig.answer = answer
+    rig.run(5 * S)
+    assert rig.wrong == []
+    assert (rig.stalls, rig.counts["timeouts"]) == (1, 2)  # its own, and what was asked behind it
+
+
+def test_frames_that_nobody_asked_for_are_counted_and_a_new_connection_begins_with_one() -> None:
+    noise, other, foreign = b"\xff" * 12, b"\x03\x02\x00\x01", frame(0x5555, 1, b"\x03\x02\x00\x01")
+    rig = LinkRig([Poll(period=S)], lambda request: [(MS, frame(request.transaction, 9, other)), *QUICK(request)])
+    rig.run(100 * MS)
+    rig.put(rig.now, noise)
+    rig.run(200 * MS)
+    rig.reconnect()
+    rig.put(rig.now, foreign)
+    rig.run(300 * MS)
+    assert rig.quirks == {
+        "late": 0, "foreign": 1, "misfits": 1, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + 2 * len(foreign)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "stalls"), [(silent, 5), (QUICK, 0)])
+def test_a_peer_that_only_babbles_costs_its_connection_one_that_answers_too_keeps_it(
+    answer: Callable[[Request], list[tuple[int, bytes]]], stalls: int
+) -> None:
+    rig = LinkRig([Poll(period=10 * MS)], answer)
+    for _ in range(5 * (NOISE_MOST // 1000 + 1)):
+        rig.put(rig.now, bytes([0xFF]) * 1000)
+        rig.run(rig.now + 3 * MS)
+    assert rig.stalls == stalls
+    assert rig.wrong == []
 
 
 def test_bytes_for_no_plan_and_no_connection_are_nothing() -> None:

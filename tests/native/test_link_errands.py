@@ -2,79 +2,31 @@
 
 import itertools
 import random
-import struct
 from collections.abc import Callable
 
 import pytest
-from errands import Done, Offers, answered
+from errands import answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from links import MS, READS, Answer, LinkRig, Poll, Request, S, answer_to, frame, plan_of, silent
+from link_errands import (
+    MANY,
+    READ,
+    ROUND,
+    WRITE,
+    WRITE_MANY,
+    ErrandRig,
+    device,
+    only_reads,
+    read,
+    refusal,
+    reply,
+    to_writes,
+    write,
+    write_many,
+)
+from links import MS, Poll, Request, S, frame, silent
 
 from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
-
-READ, WRITE, WRITE_MANY, IDENTIFY = 3, 6, 16, 43
-ROUND = 5 * MS  # from request to answer
-MANY = [Poll(address=10 * at) for at in range(16)]
-
-
-def write(value: int = 1, unit: int = 1, register: int = 500) -> bytes:
-    return frame(0, unit, struct.pack(">BHH", WRITE, register, value))
-
-
-def write_many(value: int, unit: int = 1, count: int = 123) -> bytes:
-    return frame(0, unit, struct.pack(">BHHB", WRITE_MANY, 500, count, 2 * count) + struct.pack(">H", value) * count)
-
-
-def read(unit: int = 1, register: int = 500, quantity: int = 2) -> bytes:
-    return frame(0, unit, struct.pack(">BHH", READ, register, quantity))
-
-
-def reply(request: Request) -> bytes:
-    """The frame that answers it."""
-    if request.function in READS:
-        return answer_to(request)
-    return frame(request.transaction, request.unit, request.pdu[:5])
-
-
-def refusal(request: Request, unit: int | None = None) -> bytes:
-    return frame(request.transaction, request.unit if unit is None else unit, bytes([request.function | 0x80, 2]))
-
-
-def device(request: Request) -> list[tuple[int, bytes]]:
-    return [(ROUND, reply(request))]
-
-
-def to_writes(answer: Callable[[Request], bytes]) -> Answer:
-    """A device that answers reads as it should, and all else like this."""
-    return lambda request: device(request) if request.function in READS else [(ROUND, answer(request))]
-
-
-only_reads = to_writes(lambda _: b"")
-
-
-class ErrandRig(Offers, LinkRig):
-    """A rig that offers errands and keeps what became of them."""
-
-    def __init__(self, polls: list[Poll], answer: Answer = device, *, in_flight: int = 4) -> None:
-        super().__init__(polls, answer, in_flight=in_flight)
-
-    def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 10_000 * S) -> list[Done]:
-        return self.keep(self.link.offer(request, 0, timeout, deadline))
-
-    def collect(self) -> None:
-        self.take_done(self.link.take)
-
-    def reconnect(self) -> None:
-        super().reconnect()
-        self.collect()
-
-    def _step(self, received: bytes) -> None:
-        super()._step(received)
-        self.collect()
-
-    def sent_of(self, function: int) -> list[Request]:
-        return [request for request in self.sent if request.function == function]
 
 
 def adds_up(rig: ErrandRig) -> bool:
@@ -142,13 +94,13 @@ def test_those_of_several_units_go_together_where_several_were_answered_before()
 
 def test_a_device_gets_its_gap_before_and_behind_it() -> None:
     others = [Poll(unit=2, address=10 * at) for at in range(4)]
-    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS), *others], in_flight=16).run(1001 * MS)  # it is being asked
+    rig = ErrandRig([Poll(period=50 * MS, gap=20 * MS), *others], in_flight=16).run(1051 * MS)  # it is being asked
     rig.offer(write())
     rig.offer(write())
     rig.run(2 * S)
     times = [request.at for request in rig.sent if request.unit == 1]
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) == ROUND + 20 * MS
-    assert [request.at for request in rig.sent_of(WRITE)] == [S + (ROUND + 20 * MS) * at for at in (1, 2)]
+    assert [request.at for request in rig.sent_of(WRITE)] == [1050 * MS + (ROUND + 20 * MS) * at for at in (1, 2)]
 
 
 def test_unit_0_is_a_device_like_any_other() -> None:
@@ -164,82 +116,6 @@ def test_a_unit_that_nobody_reads_is_asked_as_well() -> None:
     rig.run(2 * S)
     assert answered(became)[:2] == bytes([READ, 4])
     assert adds_up(rig)
-
-
-# --- it is no experiment ---
-
-
-def test_on_a_new_connection_it_goes_alone_until_two_at_once_were_answered() -> None:
-    rig = ErrandRig([Poll(address=0), Poll(address=10, phase=ROUND)], in_flight=16).run(2 * MS)
-    rig.offer(write())
-    rig.run(4 * ROUND)
-    assert [(request.at, request.function) for request in rig.sent] == [(0, READ), (ROUND, WRITE), (2 * ROUND, READ)]
-
-
-def test_a_device_that_closes_on_a_second_request_is_written_to_all_the_same() -> None:
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        if rig.link.under_way() > 1:
-            closes.append(request.at)
-        return device(request)
-
-    closes: list[int] = []
-    rig = ErrandRig([Poll()], in_flight=16)
-    rig.answer = answer
-    for _ in range(50):
-        rig.offer(write())
-        rig.run(rig.now + 37 * MS)
-    assert closes == []
-    assert [became[0].end for became in rig.all] == ["answered"] * 50
-
-
-def test_a_device_that_takes_four_of_sixteen_forgets_reads_and_no_write() -> None:
-    waiting: list[int] = []
-
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        waiting[:] = [until for until in waiting if until > request.at]
-        if len(waiting) == 4:
-            return []
-        waiting.append(request.at + ROUND)
-        return device(request)
-
-    rig = ErrandRig(MANY, answer, in_flight=16)
-    chance = random.Random(1)
-    while rig.now < 60 * S:
-        rig.offer(write())
-        rig.run(rig.now + chance.randrange(100) * MS + 2 * ROUND)
-    rig.run(rig.now + S)
-    assert rig.counts["timeouts"] > 16
-    assert {became[0].end for became in rig.all} == {"answered"}
-
-
-def test_silence_after_it_tells_nothing_of_the_width_the_device_or_the_connection() -> None:
-    rig = ErrandRig(MANY, only_reads, in_flight=16).run(S)
-    for _ in range(40):
-        rig.offer(write(), timeout=50 * MS)
-
-        rig.run(rig.now + 70 * MS)
-    assert {became[0].end for became in rig.all} == {"timed-out"}
-    assert rig.link.width() == 16
-    assert (rig.stalls, rig.counts["probes"], rig.counts["overruns"]) == (0, 0, 0)
-
-
-def test_a_link_without_any_other_traffic_is_not_closed_for_it() -> None:
-    rig = ErrandRig([Poll(period=3600 * S)], only_reads).run(S)
-    for _ in range(10):
-        rig.offer(write())
-        rig.run(rig.now + 400 * MS)
-    assert rig.stalls == 0
-
-
-def test_reads_that_overtake_a_slow_write_are_no_disorder() -> None:
-    slow = 60 * MS
-    rig = ErrandRig(MANY, in_flight=16).run(S)
-    rig.answer = lambda request: device(request) if request.function == READ else [(slow, reply(request))]
-    for _ in range(20):
-        rig.offer(write())
-        rig.run(rig.now + 80 * MS)
-    assert [became[0].end for became in rig.all] == ["answered"] * 20
-    assert rig.link.width() == 16
 
 
 # --- what they cost ---
@@ -385,8 +261,7 @@ def test_a_plan_that_changes_meanwhile_does_no_harm(gap: int) -> None:
     rig = ErrandRig([Poll(unit=2), Poll(unit=1)]).run(1050 * MS)
     became = rig.offer(write())
     rig.run(rig.now + 2 * MS)
-    rig.link.adopt(*plan_of([Poll(unit=1, address=900, period=50 * MS, gap=gap)]), now=rig.now)
-    rig.wake = rig.now
+    rig.adopt([Poll(unit=1, address=900, period=50 * MS, gap=gap)])
     rig.run(2 * S)
     assert answered(became)
     assert len(rig.sent_of(WRITE)) == 1
@@ -471,7 +346,7 @@ EVENTS = ("write", "write-many", "read", "detach", "attach", "adopt", "deadline"
 def happens(rig: ErrandRig, event: str, value: int) -> bytes:
     """Offers an errand, or does something to the link; the PDU of the errand."""
     if event == "adopt":
-        rig.link.adopt(*plan_of([Poll(unit=1 + value % 3, period=50 * MS, gap=value % 2 * 10 * MS)]), now=rig.now)
+        rig.adopt([Poll(unit=1 + value % 3, period=50 * MS, gap=value % 2 * 10 * MS)])
     elif event == "attach":
         rig.reconnect()
     elif event == "detach":

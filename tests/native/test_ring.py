@@ -2,19 +2,15 @@
 
 import os
 import select
-import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import RECORD, records
+from programs import THREAD_SANITIZER, build, complaints
 
 from agent._native.ring import Ring
 from agent._native.samples import Samples
-
-C_TESTS = Path(__file__).parent / "c"
-NATIVE = Path(__file__).parents[2] / "_native"
 
 
 def samples(first, count):
@@ -192,18 +188,9 @@ def test_rings_may_share_an_eventfd(event_fd):
 
 # ---- two threads ----
 
-STRESS = {
-    "plain": ["-O2"],
-    "thread sanitizer": ["-O1", "-g", "-fsanitize=thread", "-no-pie"],
-}
+STRESS = {"plain": ["-O2"], "thread sanitizer": THREAD_SANITIZER}
 
 
 @pytest.mark.parametrize("flags", STRESS.values(), ids=STRESS)
 def test_two_threads_lose_repeat_and_sleep_over_nothing(tmp_path, flags):
-    program = tmp_path / "ring_stress"
-    sources = [C_TESTS / "ring_stress.c", NATIVE / "core" / "ring.c"]
-    compiler = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{NATIVE / 'core'}"]
-    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # `make asan` sets one of its own
-    subprocess.run([*compiler, *flags, *sources, "-o", program], check=True, timeout=60, env=env)
-    run = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False, env=env)
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert complaints(build("ring_stress", tmp_path, flags, ["ring"])) == ""

@@ -1,6 +1,6 @@
 /* Two threads on small rings: every sample that was pushed comes out once and in order, what was refused was counted, and
  * the consumer, which sleeps without a timeout of its own, is always woken. Indices start just before they wrap. */
-#include "ring.h"
+#include "core/ring.h"
 
 #include <poll.h>
 #include <pthread.h>
