@@ -132,3 +132,35 @@ def test_bytes_for_no_plan_and_no_connection_are_nothing() -> None:
     assert link.step(0, b"\x00" * 300) == (b"", 2**63 - 1, False)
     link.attach(0)
     assert link.step(0, struct.pack(">HHHBBBH", 1, 0, 5, 1, 3, 2, 7))[0] == b""
+
+
+def test_what_became_due_while_there_was_no_connection_is_polled_once_and_counts_as_no_overrun() -> None:
+    rig = LinkRig([Poll(), Poll(unit=2, address=10)], QUICK, in_flight=4).run(S + 50 * MS)
+    begun = len(rig.sent)
+    rig.now += 10 * S + 20 * MS
+    rig.reconnect()
+    rig.run(rig.now + S)
+    assert rig.counts["overruns"] == 0
+    later = [request.at for request in rig.sent[begun:]]
+    assert later[0] == 11 * S + 70 * MS
+    assert {at % (100 * MS) for at in later[2:]} == {0}
+    assert len(later) == 2 + 2 * 10
+
+
+def test_what_a_silent_device_was_not_asked_is_not_made_up_for_when_it_answers_again() -> None:
+    polls = [Poll(), Poll(unit=2), Poll(unit=2, address=10)]
+    rig = LinkRig(polls, lambda request: QUICK(request) if request.unit == 1 else [], in_flight=4).run(100 * S)
+    missed = rig.device_counts(1)["overruns"]
+    rig.answer = QUICK
+    rig.run(200 * S)
+    assert rig.device_counts(1)["ok"] > 100
+    assert rig.device_counts(1)["overruns"] == missed
+
+
+def test_a_frame_that_nobody_asked_for_among_several_requests_is_a_reason_to_ask_one_thing_at_a_time() -> None:
+    rig = LinkRig(MANY, QUICK, in_flight=16).run(S + 2 * MS)
+    assert (rig.link.under_way(), rig.link.width()) == (16, 16)
+    rig.put(rig.now, frame(0x5555, 1, b"\x03\x02\x00\x01"))
+    rig.run(30 * S)
+    assert rig.link.width() == 1
+    assert rig.wrong == []
