@@ -44,7 +44,11 @@ MODULES: dict[str, list[str]] = {
         *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"],
         *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
-    "server": ["server", "requests", "bank", "signal", "simbus", "simloop", "modbus", "crc", "encode"],
+    "parts": ["histogram", "trace", "wishes", "unmark"],
+    "server": [
+        *["server", "job", "services", "diary", "nameplate", "requests", "bank", "signal", "simbus", "simloop"],
+        *["modbus", "crc", "encode"],
+    ],
     "filter": ["filter"],
     "columns": [
         "columns",

@@ -21,15 +21,21 @@ cdef extern from "core/histogram.h" nogil:
     ctypedef struct ft_histogram:
         pass
     void ft_histogram_add(ft_histogram *histogram, int64_t span_ns)
-    void ft_histogram_read(const ft_histogram *histogram, uint32_t *out)
+    void ft_histogram_read(const ft_histogram *histogram, uint64_t *out)
     int64_t ft_histogram_limit_us(int i)
 
 cdef extern from "core/mishap.h" nogil:
     ctypedef struct ft_mishap:
         pass
+    ctypedef struct ft_mishap_asked:
+        uint8_t unit
+        uint8_t function
+        uint16_t address
+        uint16_t quantity
     ctypedef struct ft_mishap_seen:
         int64_t time_ns
         int kind
+        ft_mishap_asked asked
         uint8_t detail
         uint8_t n
         const uint8_t bytes[32]
@@ -69,8 +75,10 @@ cdef extern from "core/bus.h" nogil:
         pass
     ctypedef struct ft_device:
         ft_counts counts
-        ft_histogram answers
+        ft_histogram round_trips
+        ft_histogram turnarounds
         ft_mishap mishap
+        uint8_t is_suspect
     ctypedef struct ft_plan:
         uint32_t device_count
         ft_device *devices
@@ -167,29 +175,17 @@ cdef extern from "core/busloop.h" nogil:
 cdef class VirtualBus:
     cdef ft_bus *bus
 
-cdef class Histogram:
-    cdef ft_histogram histogram
-
-cdef class Trace:
-    cdef ft_trace trace
-
-cdef class Wishes:
-    cdef ft_wish *wishes
-    cdef uint32_t count
-    cdef ft_wish *wish(self, object bus) except NULL
-
-cdef class Unmarker:
-    cdef ft_unmark state
-
 cdef class BusLoop:
     cdef ft_loop *loop
     cdef uint32_t line(self, object number) except? 0xFFFFFFFF
 
-# For the door of the TCP links.
+# For the doors of the TCP links and of the parts.
 cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NULL
 cdef tuple read_counts(const ft_counts *counts)
 cdef bytes trace_records(ft_trace *trace)
 cdef tuple read_histogram(const ft_histogram *histogram)
-cdef tuple read_mishap(const ft_mishap *mishap)
+cdef list device_counts(ft_plan *plan)
+cdef list device_suspects(ft_plan *plan)
+cdef list device_statistics(ft_plan *plan)
 cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1
 cdef tuple take_errand(ft_errands *errands, object slot)

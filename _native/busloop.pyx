@@ -12,7 +12,7 @@ cdef extern from "<stdlib.h>" nogil:
 # What a tuple of counters means, in the order of enum ft_bus_count.
 COUNTERS = (
     "transactions", "ok", "timeouts", "crc_errors", "exceptions", "stale_discarded", "ambiguous", "overruns", "busy_ns",
-    "barriers", "probes", "noise_bytes", "collisions",
+    "barriers", "probes", "noise_bytes", "collisions", "bytes_sent", "bytes_heard",
 )
 # Up to how many microseconds each class of a histogram reaches.
 HISTOGRAM_LIMITS_US = tuple([ft_histogram_limit_us(i) for i in range(<int> FT_HISTOGRAM_CLASSES)])
@@ -74,19 +74,33 @@ cdef tuple read_counts(const ft_counts *counts):
     return tuple(read)
 
 
-cdef tuple bus_counts(ft_bus *bus):
-    """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
-    cdef ft_plan *plan = bus.shown_plan  # nothing frees it while the GIL is held
+cdef list device_counts(ft_plan *plan):
+    """Counters of each device of a plan, which may be NULL: nothing frees it while the GIL is held."""
     cdef uint32_t i
-    devices = []
+    read = []
     if plan != NULL:
         for i in range(plan.device_count):
-            devices.append(read_counts(&plan.devices[i].counts))
-    return read_counts(&bus.counts), devices, ft_ring_dropped(&bus.ring)
+            read.append(read_counts(&plan.devices[i].counts))
+    return read
+
+
+cdef list device_suspects(ft_plan *plan):
+    """Of each device whether it has been silent for so long that it is only probed."""
+    cdef uint32_t i
+    read = []
+    if plan != NULL:
+        for i in range(plan.device_count):
+            read.append(bool(plan.devices[i].is_suspect))
+    return read
+
+
+cdef tuple bus_counts(ft_bus *bus):
+    """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
+    return read_counts(&bus.counts), device_counts(bus.shown_plan), ft_ring_dropped(&bus.ring)
 
 
 cdef tuple read_histogram(const ft_histogram *histogram):
-    cdef uint32_t out[FT_HISTOGRAM_CLASSES]
+    cdef uint64_t out[FT_HISTOGRAM_CLASSES]
     cdef int i
     ft_histogram_read(histogram, out)
     read = []
@@ -96,33 +110,29 @@ cdef tuple read_histogram(const ft_histogram *histogram):
 
 
 cdef tuple read_mishap(const ft_mishap *mishap):
-    """Time, kind, detail, bytes; kind 0: none."""
+    """Time, kind, detail, bytes, and what was asked for: unit, function, address, quantity; kind 0: none."""
     cdef ft_mishap_seen seen
     ft_mishap_read(mishap, &seen)
-    return seen.time_ns, seen.kind, seen.detail, (<const char *> seen.bytes)[:seen.n]
+    asked = seen.asked.unit, seen.asked.function, seen.asked.address, seen.asked.quantity
+    return seen.time_ns, seen.kind, seen.detail, (<const char *> seen.bytes)[:seen.n], asked
+
+
+cdef list device_statistics(ft_plan *plan):
+    """Histograms of the round trips and turnarounds of each device of a plan, which may be NULL, and its last mishap."""
+    cdef uint32_t i
+    cdef ft_device *device
+    read = []
+    if plan != NULL:
+        for i in range(plan.device_count):
+            device = &plan.devices[i]
+            times = read_histogram(&device.round_trips), read_histogram(&device.turnarounds)
+            read.append((*times, read_mishap(&device.mishap)))
+    return read
 
 
 cdef tuple bus_statistics(ft_bus *bus):
-    """How late polls were; of each device how long its answers took, and its last mishap."""
-    cdef ft_plan *plan = bus.shown_plan  # nothing frees it while the GIL is held
-    cdef uint32_t i
-    devices = []
-    if plan != NULL:
-        for i in range(plan.device_count):
-            devices.append((read_histogram(&plan.devices[i].answers), read_mishap(&plan.devices[i].mishap)))
-    return read_histogram(&bus.lateness), devices
-
-
-cdef class Histogram:
-    """Spans of time by class, added by hand. For tests."""
-
-    def add(self, int64_t span):
-        """One span in ns."""
-        ft_histogram_add(&self.histogram, span)
-
-    def counts(self):
-        """How many spans are in each class."""
-        return read_histogram(&self.histogram)
+    """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
+    return read_histogram(&bus.lateness), device_statistics(bus.shown_plan)
 
 
 cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1:
@@ -220,8 +230,12 @@ cdef class VirtualBus:
         return bus_counts(self.bus)
 
     def statistics(self):
-        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
         return bus_statistics(self.bus)
+
+    def suspects(self):
+        """Of each device whether it is only probed, because it has been silent."""
+        return device_suspects(self.bus.shown_plan)
 
 
 cdef bytes trace_records(ft_trace *trace):
@@ -235,83 +249,6 @@ cdef bytes trace_records(ft_trace *trace):
         return (<const char *> copy)[:words * sizeof(uint64_t)]
     finally:
         free(copy)
-
-
-cdef class Trace:
-    """The trace of one line, filled by hand. For tests."""
-
-    def __cinit__(self):
-        if ft_trace_init(&self.trace) < 0:
-            raise MemoryError("no memory for a trace")
-
-    def __dealloc__(self):
-        ft_trace_free(&self.trace)
-
-    def add(self, int64_t now, bint sent, bytes data):
-        """These bytes went over the line."""
-        ft_trace_add(&self.trace, now, FT_TRACE_SENT if sent else FT_TRACE_HEARD, data, len(data))
-
-    def records(self):
-        """Packed records, oldest first: time in ns, length and (from bit 32 on) direction, bytes in whole words."""
-        return trace_records(&self.trace)
-
-
-cdef class Wishes:
-    """When each of some buses wants to be stepped, in; the wake-ups they share, out. What the loop sleeps by, for tests."""
-
-    def __cinit__(self, uint32_t count):
-        cdef uint32_t i
-        self.wishes = <ft_wish *> malloc(count * sizeof(ft_wish))
-        if self.wishes == NULL:
-            raise MemoryError(f"no memory for {count} wishes")
-        self.count = count
-        for i in range(count):
-            ft_wish_init(&self.wishes[i])
-
-    def __dealloc__(self):
-        free(self.wishes)
-
-    cdef ft_wish *wish(self, object bus) except NULL:
-        if not 0 <= bus < self.count:
-            raise IndexError(f"bus {bus} of {self.count}")
-        return &self.wishes[<uint32_t> bus]
-
-    def make(self, bus, int64_t wake, int64_t slack=0, int64_t send=FT_NEVER, bint patient=False):
-        """Bus wants to be stepped at `wake` or `slack` later; its next request goes out at `send`, as far as it knows."""
-        ft_wish_make(self.wish(bus), wake, slack, send, patient)
-
-    def sent(self, bus, int64_t now):
-        """A request of the bus went out."""
-        ft_wish_sent(self.wish(bus), now)
-
-    def wake(self):
-        """When to wake up."""
-        return ft_wishes_wake(self.wishes, self.count)
-
-    def due(self, bus, int64_t now):
-        """Whether the bus is to be stepped now; if not, its wish may have become a later one."""
-        self.wish(bus)
-        return bool(ft_wishes_due(self.wishes, self.count, <uint32_t> bus, now))
-
-
-cdef class Unmarker:
-    """Chunks of a terminal's bytes with PARMRK's marks in, the bytes of the wire out. What the loop reads by, for tests."""
-
-    def feed(self, data):
-        """The bytes of the wire in this chunk."""
-        cdef bytearray own = bytearray(data)
-        cdef Py_buffer view
-        cdef size_t left
-        PyObject_GetBuffer(own, &view, PyBUF_SIMPLE)
-        try:
-            left = ft_unmark_bytes(&self.state, <uint8_t *> view.buf, <size_t> view.len)
-        finally:
-            PyBuffer_Release(&view)
-        return bytes(own[:left])
-
-    def marks(self):
-        """Characters so far, those that were marked, and those of them that may have been breaks."""
-        return self.state.heard, self.state.damaged, self.state.breaks
 
 
 cdef class BusLoop:
@@ -417,8 +354,12 @@ cdef class BusLoop:
         return bus_counts(&self.loop.lines[self.line(line)].bus)
 
     def statistics(self, line):
-        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
         return bus_statistics(&self.loop.lines[self.line(line)].bus)
+
+    def suspects(self, line):
+        """Of each device of the line whether it is only probed, because it has been silent."""
+        return device_suspects(self.loop.lines[self.line(line)].bus.shown_plan)
 
     def trace(self, line):
         """The last bytes that went over the line, as packed records: see Trace.records()."""

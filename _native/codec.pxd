@@ -18,6 +18,7 @@ cdef extern from "core/modbus.h":
 
     int ft_request_length(const uint8_t *pdu, size_t n) noexcept nogil
     int ft_response_length(const uint8_t *pdu, size_t n) noexcept nogil
+    int ft_normal_length(const uint8_t *request, size_t request_n) noexcept nogil
     int ft_crc_fits(const uint8_t *adu, size_t n) noexcept nogil
     int ft_answers(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n) noexcept nogil
     size_t ft_frame(ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,

@@ -34,6 +34,7 @@ from agent._native.codec cimport (
     ft_master_missing,
     ft_master_pdu,
     ft_master_reset,
+    ft_normal_length,
     ft_outcome,
     ft_point,
     ft_request_length,
@@ -94,6 +95,12 @@ def response_length(pdu):
     """Return the length of the response PDU that begins like this: 0 too short to tell, < 0 cannot be one."""
     cdef View view = View(pdu)
     return ft_response_length(view.bytes, view.n)
+
+
+def normal_length(request):
+    """Return the length of the PDU that answers this one when nothing is wrong; 0: only the answer tells."""
+    cdef View view = View(request)
+    return ft_normal_length(view.bytes, view.n)
 
 
 def answers(request, response):

@@ -5,7 +5,8 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from agent._native.busloop cimport FT_MAX_TCP, ft_errand_offer, ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop
-from agent._native.busloop cimport new_plan, read_counts, read_histogram, read_mishap, require_errand, take_errand
+from agent._native.busloop cimport device_counts, device_statistics, device_suspects, new_plan, read_counts, read_histogram
+from agent._native.busloop cimport require_errand, take_errand
 from agent._native.busloop cimport trace_records
 from agent._native.samples cimport Samples
 
@@ -26,24 +27,12 @@ cdef uint32_t checked_width(object width) except 0:
 
 cdef tuple link_counts(ft_link *link):
     """Counters of the link, of each of its devices, and the samples its full ring dropped."""
-    cdef ft_plan *plan = link.shown_plan  # nothing frees it while the GIL is held
-    cdef uint32_t i
-    devices = []
-    if plan != NULL:
-        for i in range(plan.device_count):
-            devices.append(read_counts(&plan.devices[i].counts))
-    return read_counts(&link.counts), devices, ft_ring_dropped(&link.ring)
+    return read_counts(&link.counts), device_counts(link.shown_plan), ft_ring_dropped(&link.ring)
 
 
 cdef tuple link_statistics(ft_link *link):
-    """How late polls were; of each device how long its answers took, and its last mishap."""
-    cdef ft_plan *plan = link.shown_plan  # nothing frees it while the GIL is held
-    cdef uint32_t i
-    devices = []
-    if plan != NULL:
-        for i in range(plan.device_count):
-            devices.append((read_histogram(&plan.devices[i].answers), read_mishap(&plan.devices[i].mishap)))
-    return read_histogram(&link.lateness), devices
+    """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
+    return read_histogram(&link.lateness), device_statistics(link.shown_plan)
 
 
 cdef class VirtualLink:
@@ -117,8 +106,12 @@ cdef class VirtualLink:
         return link_counts(self.link)
 
     def statistics(self):
-        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
         return link_statistics(self.link)
+
+    def suspects(self):
+        """Of each device whether it is only probed, because it has been silent."""
+        return device_suspects(self.link.shown_plan)
 
     def under_way(self):
         """Requests that wait for their answers."""
@@ -221,8 +214,12 @@ cdef class LinkLoop:
         return link_counts(&self.loop.links[self.link(link)].link)
 
     def statistics(self, link):
-        """Histogram of the polls' lateness; of each device that of its answers' time, and its last mishap."""
+        """Histogram of the polls' lateness; of each device those of its round trips and turnarounds, and its last mishap."""
         return link_statistics(&self.loop.links[self.link(link)].link)
+
+    def suspects(self, link):
+        """Of each device of the link whether it is only probed, because it has been silent."""
+        return device_suspects(self.loop.links[self.link(link)].link.shown_plan)
 
     def width(self, link):
         """How many requests the link may have under way at once, as far as its device has shown."""

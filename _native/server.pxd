@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "core/modbus.h" nogil:
     enum ft_framing:
@@ -15,11 +15,18 @@ cdef extern from "core/server.h" nogil:
     ctypedef size_t ft_counter
     ctypedef struct ft_faults:
         pass
+    ctypedef struct ft_bank:
+        pass
     ctypedef struct ft_server:
+        ft_bank bank
         ft_counter *counts
         ft_counter *faults_applied
     int ft_server_init(ft_server *server, ft_framing framing, const uint8_t *units, const ft_signal *signals, size_t count,
                        const ft_faults *faults, uint64_t seed)
+    int ft_server_name(ft_server *server, const uint8_t *plates, size_t n)
+
+cdef extern from "core/bank.h" nogil:
+    int ft_bank_write(ft_bank *bank, uint8_t unit, uint8_t table, uint16_t address, uint16_t value)
 
 cdef extern from "core/simbus.h" nogil:
     const int FT_BUS_COUNTS
@@ -47,6 +54,7 @@ cdef extern from "core/simloop.h" nogil:
 cdef class SimulatedBus:
     cdef ft_simport *port
     cdef ft_signal *signals     # what port.bus.server looks into
+    cdef bytes plates           # and this
 
 cdef class SimulatorLoop:
     cdef ft_simloop loop

@@ -8,9 +8,10 @@ from libc.string cimport memcpy
 import os
 
 from agent._native.server cimport (
-    FT_BUS_COUNTS, FT_FAULT_COUNT, FT_SERVER_COUNTS, FT_SIM_OUT_BYTES, FT_UNITS, ft_faults, ft_framing, ft_server_init,
-    ft_signal, ft_simbus_due, ft_simbus_feed, ft_simbus_init, ft_simbus_next, ft_simbus_release, ft_simloop_free,
-    ft_simloop_init, ft_simloop_run, ft_simloop_stop, ft_simport, ft_simport_init,
+    FT_BUS_COUNTS, FT_FAULT_COUNT, FT_SERVER_COUNTS, FT_SIM_OUT_BYTES, FT_UNITS, ft_bank_write, ft_faults,
+    ft_framing, ft_server_init, ft_server_name, ft_signal, ft_simbus_due, ft_simbus_feed, ft_simbus_init,
+    ft_simbus_next, ft_simbus_release, ft_simloop_free, ft_simloop_init, ft_simloop_run, ft_simloop_stop,
+    ft_simport, ft_simport_init,
 )
 
 # In the order of enum ft_fault, ft_server_count, ft_bus_count.
@@ -49,6 +50,17 @@ cdef class SimulatedBus:
     def __dealloc__(self):
         PyMem_Free(self.port)
         PyMem_Free(self.signals)
+
+    def name(self, bytes plates not None):
+        """Let the units say this of themselves, packed as core/nameplate.h has it."""
+        if ft_server_name(&self.port.bus.server, <const uint8_t *> <char *> plates, <size_t> len(plates)) < 0:
+            raise ValueError("what the units say of themselves is not in order")
+        self.plates = plates
+
+    def preset(self, uint8_t unit, uint8_t table, uint16_t address, uint16_t value):
+        """Let a register (table 0 holding, 1 input) hold this until something else is written."""
+        if ft_bank_write(&self.port.bus.server.bank, unit, table, address, value) < 0:
+            raise ValueError(f"unit {unit}: no more registers can be preset")
 
     def attach(self, int fd, int slave_fd):
         """The port for a loop: a pty's master side `fd` with its `slave_fd`, or a listening socket `fd` with -1."""

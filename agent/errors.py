@@ -48,6 +48,10 @@ class NotSentError(BusError):
     """A request that was never sent, so that nothing can have come of it."""
 
 
+class MalformedError(BusError):
+    """An answer that cannot be what the device meant to say; the message holds its bytes."""
+
+
 class DeviceError(FieldtapError):
     """A device refused: it answered with a Modbus exception; `code` is its number."""
 

@@ -68,7 +68,7 @@ class Gateway:
         end_ns = None if duration_ns is None else self.started_ns + duration_ns
         tags, requests, buses = self.plan_size
         log.info("%s: %d tags in %d requests on %d bus%s", self.name, tags, requests, buses, "" if buses == 1 else "es")
-        waiter = self._waiter(stop)  # who finds a port taken finds who has it
+        waiter = self._waiter(stop)  # first: who finds a port taken finds the agent that can be asked
         self.acquisition.start()
         if self.uplink:
             self.uplink.start()
@@ -89,7 +89,7 @@ class Gateway:
             self.save_fragment(now_ns)
         # The uplink first: what it hears to be acknowledged need not be written.
         uplink_ns = self.uplink.pump(now_ns) if self.uplink else None
-        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns)]
+        asks = [self.batch.next_drain_ns(), uplink_ns, self.store.tick(now_ns), self.acquisition.look(now_ns)]
         return min(now_ns + IDLE_NS, *(ask for ask in asks if ask is not None))
 
     def collect(self, now_ns: int) -> None:
@@ -149,6 +149,7 @@ class Gateway:
             boot_ns() - self.started_ns,
             self.counts,
             self.acquisition.stats(),
+            self.acquisition.chronicle.since(0),
             self.store.stats(),
             self.uplink.stats() if self.uplink else None,
         )

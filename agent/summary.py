@@ -1,14 +1,15 @@
 """Counters of every stage in, the summary document of `run --summary` and `demo --json` out."""
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.acquire.bus import BusStats, DeviceStats
-from agent.acquire.statistics import Spans
+from agent.acquire.events import Event
+from agent.acquire.statistics import BusStats, DeviceStats, Mishap, Spans
+from agent.clock import wall_clock
 from agent.model import NS_PER_S
 from agent.store import StoreStats
 from agent.uplink import UplinkStats
@@ -26,12 +27,19 @@ class Counts(msgspec.Struct):
 
 
 def document(
-    elapsed_ns: int, counts: Counts, buses: Mapping[str, BusStats], store: StoreStats, uplink: UplinkStats | None
+    elapsed_ns: int,
+    counts: Counts,
+    buses: Mapping[str, BusStats],
+    events: Iterable[Event],
+    store: StoreStats,
+    uplink: UplinkStats | None,
 ) -> dict[str, Any]:
-    """The summary document as the contract names its parts."""
+    """The summary document; docs/STATISTICS.md says what each key means."""
+    offset_ns = wall_clock().offset_ns
     return {
         "duration_s": round(elapsed_ns / NS_PER_S, 3),
         "buses": {name: _bus(stats) for name, stats in buses.items()},
+        "events": [_event(event, offset_ns) for event in events],
         "samples_read": counts.samples_read,
         "samples_kept": counts.samples_kept,
         "batches": counts.batches,
@@ -68,6 +76,24 @@ def as_json(document: dict[str, Any]) -> str:
 
 
 def _bus(stats: BusStats) -> dict[str, Any]:
+    wire = stats.wire_utilisation
+    return {
+        **_outcomes(stats),
+        "utilisation": round(stats.utilisation, 4),
+        "wire_utilisation": None if wire is None else round(wire, 6),
+        "lateness_ms": _spans(stats.lateness),
+        "state": stats.port,
+        "error": stats.error,
+        "port": list(stats.notes),
+        "line": _line(stats),
+        "finding": stats.finding,
+        "suspects": [name for name, device in stats.devices.items() if device.is_suspect],
+        "advice": list(stats.advice),
+        "devices": {name: _device(device) for name, device in stats.devices.items()},
+    }
+
+
+def _outcomes(stats: BusStats | DeviceStats) -> dict[str, int]:
     counts = stats.counts
     return {
         "transactions": counts.transactions,
@@ -76,26 +102,47 @@ def _bus(stats: BusStats) -> dict[str, Any]:
         "crc_errors": counts.crc_errors,
         "exceptions": counts.exceptions,
         "stale_discarded": counts.stale_discarded,
-        "utilisation": round(stats.utilisation, 4),
-        "port": list(stats.notes),
-        "finding": stats.finding,
+        "ambiguous": counts.ambiguous,
+        "barriers": counts.barriers,
+        "probes": counts.probes,
+        "skipped": counts.overruns,
+        "collisions": counts.collisions,
         "noise_bytes": counts.noise_bytes,
-        "lateness_ms": _spans(stats.lateness),
-        "devices": {name: _device(device) for name, device in stats.devices.items()},
+    }
+
+
+def _line(stats: BusStats) -> dict[str, Any]:
+    counts = stats.counts
+    came = counts.answers + counts.crc_errors
+    heard, marked, breaks = stats.marks
+    return {
+        "clean": round(counts.answers / came, 6) if came else None,
+        "bytes_sent": counts.bytes_sent,
+        "bytes_heard": counts.bytes_heard,
+        "uart": stats.uart._asdict() if stats.uart else None,
+        "marks": {"heard": heard, "marked": marked, "breaks": breaks} if heard else None,
     }
 
 
 def _device(stats: DeviceStats) -> dict[str, Any]:
     return {
-        "transactions": stats.counts.transactions,
-        "ok": stats.counts.ok,
-        "timeouts": stats.counts.timeouts,
-        "crc_errors": stats.counts.crc_errors,
-        "exceptions": stats.counts.exceptions,
-        "answer_ms": _spans(stats.answers),
-        "last_error": stats.mishap._asdict() if stats.mishap else None,
+        "unit": stats.unit,
+        **_outcomes(stats),
+        "busy_s": round(stats.counts.busy_ns / NS_PER_S, 6),
+        "round_trip_ms": _spans(stats.round_trips),
+        "turnaround_ms": _spans(stats.turnarounds),
+        "last_error": _mishap(stats.mishap) if stats.mishap else None,
     }
 
 
-def _spans(spans: Spans | None) -> dict[str, float] | None:
+def _mishap(mishap: Mishap) -> dict[str, Any]:
+    return mishap._asdict() | {"asked": mishap.asked._asdict()}
+
+
+def _event(event: Event, offset_ns: int) -> dict[str, Any]:
+    at = round((event.time_ns + offset_ns) / NS_PER_S, 6)
+    return {"t": at, "kind": event.kind.value, "bus": event.bus, "device": event.device, "words": event.words}
+
+
+def _spans(spans: Spans | None) -> dict[str, Any] | None:
     return spans._asdict() if spans else None

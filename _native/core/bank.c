@@ -57,12 +57,13 @@ int ft_bank_init(ft_bank *bank, const ft_signal *signals, size_t count)
 
 /* ---- what was written ---------------------------------------------------------------------------------------- */
 
+/* Never 0. A table has 4 bits: two beside the address, two on top of the unit. */
 static uint32_t written_key(uint8_t unit, uint8_t table, uint16_t address)
 {
-    return UINT32_C(1) << 31 | (uint32_t)unit << 18 | (uint32_t)table << 16 | address; /* never 0 */
+    return UINT32_C(1) << 31 | (uint32_t)(table >> 2) << 26 | (uint32_t)unit << 18 | (uint32_t)(table & 3) << 16 | address;
 }
 
-/* The slot of a written register or coil, or the free one where it would go. */
+/* The slot of what was written, or the free one where it would go. */
 static uint32_t written_slot(const ft_bank *bank, uint32_t key)
 {
     uint32_t at = key * UINT32_C(2654435761) >> 20; /* multiplicative hash, 12 bits: FT_WRITTEN_SLOTS */
@@ -89,6 +90,14 @@ int ft_bank_write(ft_bank *bank, uint8_t unit, uint8_t table, uint16_t address, 
     }
     slot->value = value;
     return 0;
+}
+
+int ft_bank_written(const ft_bank *bank, uint8_t unit, uint8_t table, uint16_t address, uint16_t *value)
+{
+    const ft_written *slot = find_written(bank, unit, table, address);
+    if (slot)
+        *value = slot->value;
+    return slot != NULL;
 }
 
 /* ---- what is read -------------------------------------------------------------------------------------------- */
@@ -151,4 +160,12 @@ int ft_bank_bit(const ft_bank *bank, uint8_t unit, uint8_t table, uint16_t addre
     if (slot)
         return slot->value != 0;
     return (int)ft_signal_value(FT_BOOL, ft_signal_identity(unit, table, address), tick);
+}
+
+uint16_t ft_bank_record(const ft_bank *bank, uint8_t unit, uint16_t file, uint16_t record)
+{
+    uint8_t table = ft_file_table(file);
+    uint16_t value = (uint16_t)ft_signal_identity(unit, table, record);
+    (void)ft_bank_written(bank, unit, table, record, &value);
+    return value;
 }

@@ -352,6 +352,7 @@ ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
 {
     ft_plan *before = bus->plan;
     abandon(bus, now);
+    ft_plan_inherit(plan, before);
     bus->plan = plan;
     atomic_store_explicit(&bus->shown_plan, plan, memory_order_release);
     for (uint32_t i = 0; i < plan->block_count; i++)

@@ -44,8 +44,10 @@ typedef struct ft_device {
     uint8_t must_drain;    /* what it owes can only be told from the next answer by a barrier, or by waiting */
     ft_patience patience;
     ft_counts counts;
-    ft_histogram answers;  /* from the request's last byte to the answer's */
+    ft_histogram round_trips; /* from the request's first byte to the answer's last */
+    ft_histogram turnarounds; /* the same without the wire time of both; empty where that is not known (TCP) */
     ft_mishap mishap;      /* the last one */
+    _Atomic uint8_t is_suspect; /* backoff_ns > 0, for other threads */
 } ft_device;
 
 /* A plan and what was learned while it ran; one piece of memory. */
@@ -67,6 +69,9 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
                      uint32_t device_count, int64_t *bad);
 /* With all that are linked to it. */
 void ft_plan_free(ft_plan *plan);
+/* Counters, histograms and mishaps of the devices of `before`, which may be NULL, go on in `plan`: those of the same
+ * number that read from the same unit. */
+void ft_plan_inherit(ft_plan *plan, const ft_plan *before);
 
 /* The first block that reads from this unit; NULL: none does, or there is no plan. */
 const ft_block *ft_plan_block_of(const ft_plan *plan, uint8_t unit);

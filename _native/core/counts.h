@@ -20,6 +20,8 @@ enum ft_bus_count {
     FT_N_PROBES,   /* requests to suspects */
     FT_N_NOISE,    /* bytes in no answer that was asked for: the line's quality */
     FT_N_COLLISIONS, /* the line's echo differed from what was sent */
+    FT_N_BYTES_SENT,
+    FT_N_BYTES_HEARD, /* echo and noise too: with those sent, what the wire carried */
     FT_N_COUNT
 };
 

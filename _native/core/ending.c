@@ -54,6 +54,7 @@ void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
     bus->before = bus->master.counts;
     bus->is_behind = (uint8_t)ft_guard_owes(&bus->guard, ask->shape.unit);
     ft_count_for(bus, bus->last_device, FT_N_TRANSACTIONS, 1);
+    ft_count_for(bus, bus->last_device, FT_N_BYTES_SENT, ask->request_bytes);
 }
 
 void ft_forgive(ft_bus *bus, ft_shape shape, ft_device *device)
@@ -121,6 +122,7 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
     ft_owed late;
     if (bus->current != FT_NO_BLOCK)
         asked = bus->ask.shape;
+    ft_count_for(bus, bus->last_device, FT_N_BYTES_HEARD, n);
     while (ft_guard_hear(&bus->guard, asked, &bytes, &n, &late)) {
         const ft_block *block = ft_plan_block_of(bus->plan, late.shape.unit);
         ft_count_for(bus, block ? block->device : FT_NO_BLOCK, FT_N_STALE, 1);
@@ -169,10 +171,16 @@ static int64_t most_ns(const ft_bus *bus)
     return 2 * bus->timeout_ns;
 }
 
-static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
+/* How long the device, the adapter and the host took: the round trip without the wire time of request and answer. */
+static int64_t turnaround_ns(const ft_bus *bus, int64_t now)
 {
     int64_t wire_ns = ((int64_t)bus->ask.request_bytes + bus->ask.shape.bytes) * bus->wire.char_ns;
-    ft_patience_observe(&device->patience, ft_least(ft_most(0, now - bus->sent_ns - wire_ns), most_ns(bus)));
+    return ft_most(0, now - bus->sent_ns - wire_ns);
+}
+
+static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
+{
+    ft_patience_observe(&device->patience, ft_least(turnaround_ns(bus, now), most_ns(bus)));
     if (!bus->predicted || bus->looks > 1)
         ft_pieces_observe(&bus->pieces, bus->pause_ns);
 }
@@ -182,6 +190,8 @@ static void note_mishap(ft_bus *bus, const ft_block *block, enum ft_mishap_kind 
     bus->seen.time_ns = now;
     bus->seen.kind = kind;
     bus->seen.detail = detail;
+    bus->seen.asked = (ft_mishap_asked){block->unit, block->function, (uint16_t)(block->address + bus->ask.first),
+                                        bus->ask.quantity};
     memset(bus->seen.bytes + bus->seen.n, 0, FT_MISHAP_BYTES - bus->seen.n);
     ft_mishap_note(&bus->plan->devices[block->device].mishap, &bus->seen);
 }
@@ -195,7 +205,8 @@ static void answered(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t 
     turn->good++;
     turn->known = 1;
     turn->busy_ns = 0;
-    ft_histogram_add(&device->answers, now - bus->sent_ns - (int64_t)bus->ask.request_bytes * bus->wire.char_ns);
+    ft_histogram_add(&device->round_trips, now - bus->sent_ns);
+    ft_histogram_add(&device->turnarounds, turnaround_ns(bus, now));
     ft_count_for(bus, block->device, FT_N_OK, 1);
     push_answer(bus, block, now);
 }
@@ -225,6 +236,13 @@ static void doubted(ft_bus *bus, const ft_block *block, int64_t now)
     bus->plan->devices[block->device].must_drain = 1;
 }
 
+static enum ft_mishap_kind kind_heard(const ft_bus *bus)
+{
+    if (bus->master.heard == 0) /* at most its echo */
+        return FT_MISHAP_SILENCE;
+    return bus->master.counts.truncated != bus->before.truncated ? FT_MISHAP_PIECE : FT_MISHAP_NOISE;
+}
+
 void ft_fear_late(ft_bus *bus, int64_t now)
 {
     ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
@@ -244,7 +262,7 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         return;
     }
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : bus->seen.n ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, now);
+    note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : kind_heard(bus), 0, now);
     if (bus->master.heard > bus->late_bytes)
         ft_silence_murmurs(device, now);
     else if (ft_silence_deepens(&bus->silence, bus->plan, block->device, ft_least(now - bus->sent_ns, most_ns(bus)), now))

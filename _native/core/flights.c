@@ -138,6 +138,12 @@ size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n)
     return taken;
 }
 
+static void keep_murmur(ft_flight *flight, const uint8_t *bytes, size_t n)
+{
+    flight->murmured = (uint8_t)(n < FT_MURMUR_BYTES ? n : FT_MURMUR_BYTES);
+    memcpy(flight->murmur, bytes, flight->murmured);
+}
+
 /* Go on behind bytes that are no answer; 1: they were a frame that nobody asked for. */
 static int pass(ft_flights *flights, verdict v)
 {
@@ -147,7 +153,8 @@ static int pass(ft_flights *flights, verdict v)
     counts->misfits += v.kind == MISFIT;
     counts->noise_bytes += v.kind == LATE ? 0 : v.bytes;
     flights->hunting = v.kind == JUNK;
-    flights->flight[v.at].murmured |= v.kind == MISFIT;
+    if (v.kind == MISFIT)
+        keep_murmur(&flights->flight[v.at], flights->heap + flights->from, v.bytes);
     flights->from += v.bytes;
     return v.kind == FOREIGN;
 }
@@ -170,6 +177,13 @@ enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
             return FT_ARRIVED_FOREIGN;
     }
     return FT_ARRIVED_NOTHING;
+}
+
+size_t ft_flights_part(const ft_flights *flights, uint16_t transaction, const uint8_t **bytes)
+{
+    size_t n = flights->used - flights->from;
+    *bytes = flights->heap + flights->from;
+    return n >= 2 && ft_u16(*bytes) == transaction ? n : 0;
 }
 
 int ft_flights_half(const ft_flights *flights)

@@ -25,6 +25,8 @@
 #define FT_FLIGHTS_MOST 16 /* the most requests that the protocol's guide lets a server take at once */
 /* Numbers of the last requests without an answer; older ones are 60000 requests away. */
 #define FT_LOST_MOST 64
+/* Of a frame that is no answer: its header, unit, function, and a little to look at. */
+#define FT_MURMUR_BYTES 16u
 /* The head of a frame whose tail is yet to come, and a chunk behind it. */
 #define FT_HEAP_BYTES (8 * FT_MAX_TCP)
 
@@ -40,7 +42,8 @@ typedef struct ft_flight {
     uint8_t unit;
     uint8_t behind;        /* so many others were under way when it was sent */
     uint8_t is_passed;     /* one of the same unit that was sent later was answered */
-    uint8_t murmured;      /* something came that bears its number and is not its answer */
+    uint8_t murmured;      /* so many bytes are kept of what came that bears its number and is not its answer */
+    uint8_t murmur[FT_MURMUR_BYTES];
 } ft_flight;
 
 /* What came besides answers, since init. */
@@ -92,5 +95,7 @@ size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n);
 enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out);
 /* Whether an answer has begun to arrive and is not complete. */
 int ft_flights_half(const ft_flights *flights);
+/* What has arrived of an answer with this number, not whole yet; 0 bytes: nothing that is known to be of it. */
+size_t ft_flights_part(const ft_flights *flights, uint16_t transaction, const uint8_t **bytes);
 
 #endif

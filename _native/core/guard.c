@@ -6,6 +6,7 @@
 #include "ns.h"
 
 #define EXCEPTION_BYTES 5 /* unit, function, code, CRC */
+#define RTU_OVERHEAD 3    /* unit, CRC */
 #define READ_OVERHEAD 5   /* unit, function, byte count, CRC */
 
 static int same_shape(ft_shape a, ft_shape b)
@@ -147,6 +148,15 @@ int64_t ft_guard_until(const ft_guard *guard, uint8_t unit)
 
 /* ---- late answers among the bytes ---- */
 
+/* Of an answer whose length nobody knew beforehand: as it says itself. */
+static size_t own_length(const uint8_t *bytes, size_t n)
+{
+    int pdu = ft_response_length(bytes + 1, n - 1);
+    if (pdu < 0)
+        return 0;
+    return pdu > 0 ? RTU_OVERHEAD + (size_t)pdu : n + 1;
+}
+
 /* Length of the answer or exception to this shape that begins here, > n where it is not complete; 0: none does. */
 static size_t length_of(ft_shape shape, const uint8_t *bytes, size_t n)
 {
@@ -157,13 +167,13 @@ static size_t length_of(ft_shape shape, const uint8_t *bytes, size_t n)
     int is_read = shape.function <= FT_READ_INPUT;
     if (bytes[1] != shape.function || (is_read && n > 2 && bytes[2] != shape.bytes - READ_OVERHEAD))
         return 0;
-    return shape.bytes;
+    return shape.bytes > 0 ? shape.bytes : own_length(bytes, n);
 }
 
 /* The owed answer that is complete at these bytes; NULL and *more: the bytes may still become one. */
 static ft_owed *owed_at(ft_guard *guard, ft_shape asked, const uint8_t *bytes, size_t n, int *more)
 {
-    int leaves_exceptions = asked.bytes > 0 && asked.unit == bytes[0] && n > 1
+    int leaves_exceptions = asked.function > 0 && asked.unit == bytes[0] && n > 1
         && bytes[1] == (asked.function | FT_EXCEPTION_BIT);
     *more = 0;
     if (!ft_guard_owes(guard, bytes[0]) || leaves_exceptions)

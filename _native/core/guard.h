@@ -25,7 +25,7 @@
 typedef struct ft_shape {
     uint8_t unit;
     uint8_t function;
-    uint16_t bytes; /* the normal answer's ADU */
+    uint16_t bytes; /* the normal answer's ADU; 0: not known beforehand */
 } ft_shape;
 
 typedef struct ft_owed {
@@ -73,7 +73,7 @@ int ft_guard_doubts(const ft_guard *guard, uint8_t unit, uint8_t function);
 int64_t ft_guard_until(const ft_guard *guard, uint8_t unit);
 
 /* All bytes off the line pass through here. 1: an answer that was owed has come, it is *late, call again; 0: all bytes
- * are taken in. `asked`: what is waited for just now, whose exceptions are left alone; bytes 0: nothing. */
+ * are taken in. `asked`: what is waited for just now, whose exceptions are left alone; function 0: nothing. */
 int ft_guard_hear(ft_guard *guard, ft_shape asked, const uint8_t **bytes, size_t *n, ft_owed *late);
 
 #endif

@@ -18,11 +18,11 @@ static int class_of(int64_t span_ns)
 
 void ft_histogram_add(ft_histogram *histogram, int64_t span_ns)
 {
-    _Atomic uint32_t *n = &histogram->n[class_of(span_ns)];
+    _Atomic uint64_t *n = &histogram->n[class_of(span_ns)];
     atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
-void ft_histogram_read(const ft_histogram *histogram, uint32_t out[FT_HISTOGRAM_CLASSES])
+void ft_histogram_read(const ft_histogram *histogram, uint64_t out[FT_HISTOGRAM_CLASSES])
 {
     for (int i = 0; i < FT_HISTOGRAM_CLASSES; i++)
         out[i] = atomic_load_explicit(&histogram->n[i], memory_order_relaxed);

@@ -13,11 +13,11 @@
 #define FT_HISTOGRAM_CLASSES (1 + 4 * FT_HISTOGRAM_OCTAVES)
 
 typedef struct ft_histogram {
-    _Atomic uint32_t n[FT_HISTOGRAM_CLASSES];
+    _Atomic uint64_t n[FT_HISTOGRAM_CLASSES]; /* at 1000 a second 32 bits were full after seven weeks */
 } ft_histogram;
 
 void ft_histogram_add(ft_histogram *histogram, int64_t span_ns);
-void ft_histogram_read(const ft_histogram *histogram, uint32_t out[FT_HISTOGRAM_CLASSES]);
+void ft_histogram_read(const ft_histogram *histogram, uint64_t out[FT_HISTOGRAM_CLASSES]);
 /* Up to how many us class i reaches. */
 int64_t ft_histogram_limit_us(int i);
 

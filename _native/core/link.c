@@ -55,13 +55,14 @@ static void fail_tags(ft_link *link, uint32_t device, uint32_t except, int64_t n
 }
 
 /* `frame`: the head of what came, n bytes. */
-static void note_mishap(ft_link *link, uint32_t device, enum ft_mishap_kind kind, uint8_t detail, const uint8_t *frame,
-                        size_t n, int64_t now)
+static void note_mishap(ft_link *link, const ft_block *block, enum ft_mishap_kind kind, uint8_t detail,
+                        const uint8_t *frame, size_t n, int64_t now)
 {
-    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail, .n = (uint8_t)n};
-    if (n > 0)
-        memcpy(seen.bytes, frame, n);
-    ft_mishap_note(&link->plan->devices[device].mishap, &seen);
+    ft_mishap_seen seen = {.time_ns = now, .kind = kind, .detail = detail,
+                           .asked = {block->unit, block->function, block->address, block->quantity},
+                           .n = (uint8_t)ft_least((int64_t)n, FT_MISHAP_BYTES)};
+    memcpy(seen.bytes, frame, seen.n);
+    ft_mishap_note(&link->plan->devices[block->device].mishap, &seen);
 }
 
 /* ---- the end of a transaction ---- */
@@ -118,10 +119,10 @@ static void poll_answered(ft_link *link, const ft_flight *flight, const uint8_t 
     turn->known |= !is_refused;
     ft_turn_refused(turn, is_refused ? pdu[1] : 0, now);
     if (is_refused) {
-        note_mishap(link, block->device, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
+        note_mishap(link, block, FT_MISHAP_EXCEPTION, pdu[1], pdu - FT_MBAP_BYTES, EXCEPTION_BYTES, now);
         push_failed(link, block, FT_Q_EXCEPTION, pdu[1], now);
     } else {
-        ft_histogram_add(&plan->devices[block->device].answers, now - flight->sent_ns);
+        ft_histogram_add(&plan->devices[block->device].round_trips, now - flight->sent_ns);
         size_t n = ft_decode(block, plan->points, pdu + 2, now, plan->scratch); /* after function and byte count */
         (void)ft_ring_push(&link->ring, plan->scratch, n);
     }
@@ -153,11 +154,24 @@ static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
         fail_tags(link, number, flight->block, now);
 }
 
+/* What came instead of an answer. */
+static void note_failure(ft_link *link, const ft_flight *flight, int64_t now)
+{
+    const ft_block *block = &link->plan->blocks[flight->block];
+    const uint8_t *part;
+    size_t n = ft_flights_part(&link->flights, flight->transaction, &part);
+    if (n > 0)
+        note_mishap(link, block, FT_MISHAP_PIECE, 0, part, n, now);
+    else
+        note_mishap(link, block, flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE, 0, flight->murmur,
+                    flight->murmured, now);
+}
+
 static void poll_timed_out(ft_link *link, const ft_flight *flight, int64_t now)
 {
     const ft_block *block = &link->plan->blocks[flight->block];
     push_failed(link, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
-    note_mishap(link, block->device, flight->murmured ? FT_MISHAP_PIECE : FT_MISHAP_SILENCE, 0, NULL, 0, now);
+    note_failure(link, flight, now);
     ft_width_narrow(link, flight, &link->plan->devices[block->device], now);
     fell_silent(link, flight, now);
     if (link->heard_ns < flight->sent_ns && flight->sent_ns >= link->round_ns) {
@@ -196,6 +210,7 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
 {
     ft_arrived arrived;
     enum ft_arrival arrival;
+    count(link, link->last_device, FT_N_BYTES_HEARD, n);
     link->heard_ns = now;
     link->rounds = 0;
     link->stall_after = FT_STALL_AFTER;
@@ -275,6 +290,7 @@ static ft_flight *send(ft_link *link, uint32_t block, const uint8_t *request, si
     out->n += n;
     link->last_device = device_of(link, block);
     count(link, link->last_device, FT_N_TRANSACTIONS, 1);
+    count(link, link->last_device, FT_N_BYTES_SENT, n);
     return flight;
 }
 
@@ -377,6 +393,8 @@ static void abandon_polls(ft_link *link, int is_timeout, int64_t now)
             continue;
         ft_flight flight = land(link, at, 1, now);
         count(link, device_of(link, flight.block), FT_N_TIMEOUTS, (uint64_t)is_timeout);
+        if (is_timeout)
+            note_failure(link, &flight, now);
     }
 }
 
@@ -394,6 +412,7 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
     abandon_polls(link, 0, now);
+    ft_plan_inherit(plan, before);
     link->plan = plan;
     atomic_store_explicit(&link->shown_plan, plan, memory_order_release);
     for (uint32_t at = 0; at < link->flights.count; at++) /* errands do not depend on the plan */

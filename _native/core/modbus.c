@@ -187,21 +187,63 @@ int ft_response_length(const uint8_t *pdu, size_t n)
     return pdu[0] < FUNCTIONS ? shaped_length(&responses[pdu[0]], pdu, n) : FT_NO_SUCH_FUNCTION;
 }
 
-#define FILE_REQUEST_BYTES 7 /* reference type, file, record, number of registers */
+#define FILE_REFERENCE_BYTES 7 /* reference type, file, record, number of registers */
+#define FILE_REFERENCE 6       /* the only reference type there is */
 
 static int file_answer_length(const uint8_t *request, size_t request_n)
 {
     int length = 2;
-    for (size_t at = 2; at + FILE_REQUEST_BYTES <= request_n; at += FILE_REQUEST_BYTES) {
-        length += 2 + 2 * ft_u16(request + at + FILE_REQUEST_BYTES - 2);
-    }
+    for (size_t at = 2; at + FILE_REFERENCE_BYTES <= request_n; at += FILE_REFERENCE_BYTES)
+        length += 2 + 2 * ft_u16(request + at + FILE_REFERENCE_BYTES - 2);
     return length;
 }
 
-/* Length of the normal answer as far as the request fixes it, else 0. */
-static int wanted_length(const uint8_t *request, size_t request_n)
+/* 1 when the groups of a file's records are those asked for, as far as they are there: (length, reference type,
+ * registers) for each reference of the request. */
+static int file_groups_fit(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n)
+{
+    size_t group = 2;
+    for (size_t at = 2; at + FILE_REFERENCE_BYTES <= request_n; at += FILE_REFERENCE_BYTES) {
+        unsigned bytes = 1 + 2u * ft_u16(request + at + FILE_REFERENCE_BYTES - 2);
+        if ((n > group && response[group] != bytes) || (n > group + 1 && response[group + 1] != FILE_REFERENCE))
+            return 0;
+        group += 1 + bytes;
+    }
+    return 1;
+}
+
+#define ONE_OBJECT 4 /* the code of function 43/14 that asks for a single object */
+
+/* 1 when the objects begin where the request wants them to, as far as they are there. A device that does not have the
+ * object from which to go on begins with its first. */
+static int objects_fit(const uint8_t *request, const uint8_t *response, size_t n)
+{
+    int is_single = request[2] == ONE_OBJECT;
+    unsigned objects = n >= DEVICE_HEAD_BYTES ? response[DEVICE_HEAD_BYTES - 1] : 1;
+    unsigned first = n > DEVICE_HEAD_BYTES ? response[DEVICE_HEAD_BYTES] : request[3];
+    if (is_single && objects != 1)
+        return 0;
+    return objects == 0 || first == request[3] || (first == 0 && !is_single);
+}
+
+/* What the header does not tell of an answer. */
+static int inside_fits(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n)
+{
+    switch (request[0]) {
+    case FT_READ_FILE:
+        return file_groups_fit(request, request_n, response, n);
+    case FT_READ_DEVICE:
+        return request_n < DEVICE_REQUEST_BYTES || objects_fit(request, response, n);
+    default:
+        return 1;
+    }
+}
+
+int ft_normal_length(const uint8_t *request, size_t request_n)
 {
     unsigned quantity = request_n >= 5 ? ft_u16(request + 3) : 0;
+    if (request_n == 0)
+        return 0;
     switch (request[0]) {
     case FT_READ_COILS:
     case FT_READ_DISCRETES:
@@ -211,9 +253,26 @@ static int wanted_length(const uint8_t *request, size_t request_n)
     case FT_READ_WRITE:
         return (int)(2 + 2 * quantity);
     case FT_DIAGNOSTICS:
+    case FT_WRITE_FILE:
         return (int)request_n;
     case FT_READ_FILE:
         return file_answer_length(request, request_n);
+    default:
+        return request[0] < FUNCTIONS && responses[request[0]].count_at == 0 ? responses[request[0]].head : 0;
+    }
+}
+
+/* Sub-functions of diagnostics whose answer is the request: they tell nothing, they do something. The others answer data
+ * of their own. */
+static int is_returned(unsigned sub_function)
+{
+    switch (sub_function) {
+    case FT_LOOP_BACK:
+    case FT_RESTART:
+    case FT_DELIMITER:
+    case FT_CLEAR_COUNTERS:
+    case FT_CLEAR_OVERRUN:
+        return 1;
     default:
         return 0;
     }
@@ -228,8 +287,8 @@ static size_t repeated_bytes(const uint8_t *request, size_t request_n)
     case FT_WRITE_FILE:
     case FT_MASK_WRITE:
         return request_n;
-    case FT_DIAGNOSTICS: /* sub-function 0 loops its data back; the others answer data of their own */
-        return request_n >= 3 && ft_u16(request + 1) != 0 ? 3 : request_n;
+    case FT_DIAGNOSTICS:
+        return request_n >= 3 && !is_returned(ft_u16(request + 1)) ? 3 : request_n;
     case FT_WRITE_COILS:
     case FT_WRITE_REGISTERS:
         return 5;
@@ -253,10 +312,11 @@ int ft_answer_length(const uint8_t *request, size_t request_n, const uint8_t *re
     }
     size_t repeated = repeated_bytes(request, request_n);
     size_t compared = repeated < n ? repeated : n;
-    if (compared > request_n || memcmp(request, response, compared) != 0) {
+    if (compared > request_n || memcmp(request, response, compared) != 0
+        || !inside_fits(request, request_n, response, n)) {
         return FT_NOT_THE_ANSWER;
     }
-    int wanted = wanted_length(request, request_n);
+    int wanted = ft_normal_length(request, request_n);
     int length = request[0] == FT_DIAGNOSTICS ? wanted : ft_response_length(response, n);
     return wanted > 0 && length > 0 && length != wanted ? FT_NOT_THE_ANSWER : length;
 }
@@ -271,6 +331,7 @@ int ft_is_mirrored(uint8_t function)
     switch (function) {
     case FT_WRITE_COIL:
     case FT_WRITE_REGISTER:
+    case FT_READ_EXCEPTION_STATUS: /* one of its 256 answers begins with the request, CRC and all */
     case FT_DIAGNOSTICS:
     case FT_WRITE_FILE:
     case FT_MASK_WRITE:

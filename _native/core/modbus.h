@@ -25,6 +25,12 @@ enum ft_function {
     FT_READ_DEVICE = 43
 };
 
+enum ft_diagnostic { /* sub-functions of FT_DIAGNOSTICS; 11 to 18 are counters */
+    FT_LOOP_BACK = 0, FT_RESTART = 1, FT_DIAGNOSTIC_REGISTER = 2, FT_DELIMITER = 3, FT_LISTEN_ONLY = 4,
+    FT_CLEAR_COUNTERS = 10, FT_BUS_MESSAGES = 11, FT_BUS_ERRORS = 12, FT_UNIT_EXCEPTIONS = 13, FT_UNIT_MESSAGES = 14,
+    FT_UNIT_SILENT = 15, FT_UNIT_REFUSALS = 16, FT_UNIT_BUSY = 17, FT_BUS_OVERRUNS = 18, FT_CLEAR_OVERRUN = 20
+};
+
 /* Why bytes cannot be the beginning of a PDU, or of the answer. A server replies to the first with exception 1 and to
  * the second with exception 3. */
 enum { FT_NO_SUCH_FUNCTION = -1, FT_OUT_OF_LIMITS = -2, FT_NOT_THE_ANSWER = -3 };
@@ -35,14 +41,17 @@ enum { FT_NO_SUCH_FUNCTION = -1, FT_OUT_OF_LIMITS = -2, FT_NOT_THE_ANSWER = -3 }
 int ft_request_length(const uint8_t *pdu, size_t n);
 int ft_response_length(const uint8_t *pdu, size_t n);
 
-/* As ft_response_length, for the answer to this very request: < 0 also where function, byte count or an echoed field
- * differ from what the request asks for. Exceptions (2 bytes) of the request's function are answers too. */
+/* Length of the normal answer's PDU as far as the request fixes it, else 0. */
+int ft_normal_length(const uint8_t *request, size_t request_n);
+
+/* As ft_response_length, for the answer to this very request: < 0 also where function, byte count, an echoed field, the
+ * records of a file or the first object of an identification differ from what the request asks for. Exceptions (2 bytes) of the request's function are answers too. */
 int ft_answer_length(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n);
 
 /* 1 when this whole response PDU answers this request PDU, else 0. The unit is the framer's to check. */
 int ft_answers(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n);
 
-/* 1 for functions whose normal answer is a copy of the request: an echo cannot be told from it. */
+/* 1 for functions whose normal answer is a copy of the request, or may begin with one: an echo cannot be told from it. */
 int ft_is_mirrored(uint8_t function);
 
 /* Build an ADU around a PDU of n <= FT_MAX_PDU bytes: RTU adds unit and CRC (transaction is not used), TCP the MBAP

@@ -1,6 +1,7 @@
 /* The device side of Modbus, sans-IO: requests in, answers to them out, with their faults. One ft_server plays every
  * unit of one bus; each byte stream to it (a serial line, a TCP connection) is an ft_stream. No allocation; time is an
- * argument. Requests out of bytes: core/requests.h. What the registers hold: core/bank.h. */
+ * argument. Requests out of bytes: core/requests.h. One request to one unit: core/job.h. What the registers hold:
+ * core/bank.h. */
 #ifndef FT_SERVER_H
 #define FT_SERVER_H
 
@@ -9,6 +10,7 @@
 #include <stdint.h>
 
 #include "bank.h"
+#include "diary.h"
 #include "modbus.h"
 #include "requests.h"
 #include "signal.h"
@@ -53,6 +55,10 @@ typedef struct ft_server {
     enum ft_framing framing;
     uint8_t units[FT_UNITS / 8];      /* bit per unit played */
     ft_bank bank;
+    ft_diary diaries[FT_UNITS];
+    ft_line_diary line;
+    const uint8_t *plates; /* what the units say of themselves: core/nameplate.h */
+    size_t plates_bytes;
     ft_faults faults;
     uint64_t random;
     ft_counter counts[FT_SERVER_COUNTS];
@@ -69,6 +75,12 @@ typedef struct ft_answer {
 int ft_server_init(ft_server *server, enum ft_framing framing, const uint8_t units[FT_UNITS / 8],
                    const ft_signal *signals, size_t count, const ft_faults *faults, uint64_t seed);
 
+/* What the units say of themselves, packed as core/nameplate.h has it; must outlive the server. Returns 0, or -1: it is no
+ * such thing. */
+int ft_server_name(ft_server *server, const uint8_t *plates, size_t n);
+
+/* Bytes came that were no request. */
+void ft_server_heard_noise(ft_server *server);
 /* Whether the line returns what is sent on it. */
 int ft_server_echoes(ft_server *server);
 /* Noise that nobody asked for, at most FT_BABBLE_BYTES, 0 for none; it begins *after_ns after the end of a request. */

@@ -56,6 +56,7 @@ int ft_silence_deepens(ft_silence *silence, ft_plan *plan, uint32_t number, int6
         device->backoff_ns = is_new ? SHARE_OF_ONE * cost_ns : ft_least(2 * device->backoff_ns, longest);
         device->not_before_ns = now + jittered(silence, device->backoff_ns);
         device->alive = 0;
+        atomic_store_explicit(&device->is_suspect, 1, memory_order_relaxed);
         if (is_new)
             device->probe = probe_of(plan, number);
     }
@@ -86,5 +87,6 @@ int ft_silence_breaks(ft_device *device)
     device->silent = 0;
     device->backoff_ns = 0;
     device->alive = 1;
+    atomic_store_explicit(&device->is_suspect, 0, memory_order_relaxed);
     return was_suspect;
 }

@@ -16,11 +16,20 @@ void ft_simbus_init(ft_simbus *bus, int64_t char_ns, int64_t gap_ns)
 
 /* ---- requests in --------------------------------------------------------------------------------------------- */
 
+static void count_garbage(ft_simbus *bus, uint32_t stream, size_t before)
+{
+    size_t more = bus->streams[stream].garbage - before;
+    if (more == 0)
+        return;
+    ft_count(&bus->counts[FT_COUNT_GARBAGE], more);
+    ft_server_heard_noise(&bus->server);
+}
+
 void ft_simbus_feed(ft_simbus *bus, uint32_t stream, int64_t now_ns, const uint8_t *bytes, size_t n)
 {
     size_t before = bus->streams[stream].garbage;
     ft_stream_feed(&bus->streams[stream], bus->server.framing, now_ns, bytes, n);
-    ft_count(&bus->counts[FT_COUNT_GARBAGE], bus->streams[stream].garbage - before);
+    count_garbage(bus, stream, before);
 }
 
 /* When the request is all on the wire; counts a master that broke the silence before it. */
@@ -89,7 +98,7 @@ int ft_simbus_next(ft_simbus *bus, uint32_t stream, int64_t now_ns, int64_t wall
     ft_request request;
     size_t before = bus->streams[stream].garbage;
     int found = ft_stream_next(&bus->streams[stream], bus->server.framing, &request);
-    ft_count(&bus->counts[FT_COUNT_GARBAGE], bus->streams[stream].garbage - before);
+    count_garbage(bus, stream, before);
     if (found > 0)
         answer_request(bus, stream, &request, now_ns, wall_ns);
     return found;

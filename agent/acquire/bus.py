@@ -2,19 +2,21 @@
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from agent._native.samples import Samples
+from agent.acquire.advice import advise
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.lessons import Lessons
 from agent.acquire.limits import described
 from agent.acquire.loops import Loops
 from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import Wire, wire_of
+from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
-from agent.acquire.statistics import Mishap, Spans, mishap_of, spans_of
+from agent.acquire.statistics import BusStats, Counts, DeviceStats, mishap_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
-from agent.acquire.trace import LineTrace, frames_of
+from agent.acquire.trace import LineTrace, pieces_of
 from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
@@ -24,47 +26,8 @@ log = logging.getLogger(__name__)
 
 RING_S = 20  # a ring holds what its bus reads in so long: the consumer may be busy with its store or its link
 RING_BITS = range(10, 18)  # 32 KiB ... 4 MiB
+LOOK_NS = 5 * NS_PER_S  # how late an event may be told; a look at 200 devices takes a quarter of a millisecond
 AS_ALL = Scheduling()
-
-
-class Counts(NamedTuple):
-    """What happened on a bus or with a device, since start; the order is that of _native.busloop.COUNTERS."""
-
-    transactions: int
-    ok: int
-    timeouts: int
-    crc_errors: int
-    exceptions: int
-    stale_discarded: int  # answers that came when they were no longer awaited
-    ambiguous: int  # exceptions that may have been late ones, discarded too
-    overruns: int  # polls skipped because bus or device were not ready in their period
-    busy_ns: int
-    barriers: int  # loop-backs, sent to be sure that no late answer is under way
-    probes: int  # requests to devices that seem to be dead
-    noise_bytes: int  # in no answer: the line's quality
-    collisions: int  # the line's echo differed from what was sent
-
-
-class DeviceStats(NamedTuple):
-    """One device: its counters, how long its answers take after the request's last byte, what went wrong last."""
-
-    counts: Counts
-    answers: Spans | None
-    mishap: Mishap | None
-
-
-class BusStats(NamedTuple):
-    """One bus: its counters, its port and its devices."""
-
-    counts: Counts
-    ring_dropped: int  # samples lost because nobody drained the ring
-    utilisation: float  # share of the time that the line was taken
-    port: str  # opening, open, failed
-    error: str  # why it is not open
-    devices: dict[str, DeviceStats]
-    lateness: Spans | None = None  # of polls, from when they were due
-    notes: tuple[str, ...] = ()  # what the port's driver granted and refused
-    finding: str = ""  # why answers are damaged
 
 
 class Acquisition:
@@ -77,9 +40,14 @@ class Acquisition:
         self._buses = tuple(buses)
         self._memory = memory
         self._scheduling = scheduling
-        self._loops = Loops(self._buses, [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)])
+        self.chronicle = Chronicle()
+        wires = [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)]
+        self._loops = Loops(self._buses, wires, self.chronicle)
+        self._qualities = [Line() for _ in buses]
+        self._look_ns = 0
         self.tickets = Tickets(self._loops, self._buses)
         self._started_ns = 0
+        self._ended_ns: int | None = None
         self.replan(buses, plan)
 
     def start(self) -> None:
@@ -93,6 +61,8 @@ class Acquisition:
     def stop(self) -> list[Ticket]:
         """Stop polling and close the ports; what is in the rings can still be drained. Returns the tickets it ended."""
         self._loops.stop()
+        self._ended_ns = self._look_ns = boot_ns()
+        self.look(self._ended_ns)
         return self.tickets.cancel("the agent has stopped")
 
     def replan(self, buses: Sequence[Bus], plan: Plan) -> None:
@@ -126,15 +96,23 @@ class Acquisition:
             self._replan_line(line)
         return drained
 
+    def look(self, now_ns: int) -> int:
+        """Tell of the devices that have turned bad, silent or well again; returns when to look next."""
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            for line, part in enumerate(self._plan.buses):
+                self._look_at(line, part)
+        return self._look_ns
+
     def stats(self) -> dict[str, BusStats]:
         """The state and the counters of each bus, by name."""
         return {part.name: self._bus_stats(line, part) for line, part in enumerate(self._plan.buses)}
 
     def trace(self) -> tuple[LineTrace, ...]:
-        """The last frames of each bus."""
+        """The last pieces that went over each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
         return tuple(
-            LineTrace(part.name, bus.protocol == "modbus-tcp", frames_of(self._loops.trace(line)))
+            LineTrace(part.name, bus.protocol == "modbus-tcp", pieces_of(self._loops.trace(line)))
             for line, (bus, part) in pairs
         )
 
@@ -151,22 +129,52 @@ class Acquisition:
         if self._memory:
             self._memory.remember(self._buses, self._known)
 
+    def _look_at(self, line: int, part: BusPlan) -> None:
+        counted = self._loops.counters(line)[1]
+        seen = zip(part.devices, counted, self._loops.suspects(line), strict=False)
+        devices = {name: Seen(Counts(*counts), is_suspect) for name, counts, is_suspect in seen}
+        for change in self._qualities[line].look(devices):
+            self.chronicle.tell(change.kind, part.name, change.words, change.device)
+
     def _bus_stats(self, line: int, part: BusPlan) -> BusStats:
-        counts, devices, dropped = self._loops.counters(line)
-        elapsed_ns = max(1, boot_ns() - self._started_ns)
+        bus = self._buses[line]
+        counts, dropped = Counts(*self._loops.counters(line)[0]), self._loops.counters(line)[2]
+        elapsed_ns = max(1, (self._ended_ns or boot_ns()) - self._started_ns)
         state, error = self._loops.state(line)
-        bus = Counts(*counts)
-        lateness, seen = self._loops.statistics(line)
-        clock = wall_clock()
-        by_name = {
-            name: DeviceStats(Counts(*counted), spans_of(answers), mishap_of(noted, clock))
-            for name, counted, (answers, noted) in zip(part.devices, devices, seen, strict=False)
-        }
-        notes = tuple(map(str, self._loops.notes(line)))
         finding = self._loops.finding(line)
-        sentence = finding.sentence if finding else ""
-        share = bus.busy_ns / elapsed_ns
-        return BusStats(bus, dropped, share, state, error, by_name, spans_of(lateness), notes, sentence)
+        char_ns = wire_of(bus).char_ns
+        stats = BusStats(
+            counts,
+            dropped,
+            counts.busy_ns / elapsed_ns,
+            state,
+            error,
+            self._device_stats(line, part),
+            (counts.bytes_sent + counts.bytes_heard) * char_ns / elapsed_ns if char_ns else None,
+            spans_of(self._loops.statistics(line)[0]),
+            tuple(map(str, self._loops.notes(line))),
+            finding.sentence if finding else "",
+            self._loops.uart(line),
+            self._loops.marks(line),
+        )
+        return stats._replace(advice=advise(bus, stats))
+
+    def _device_stats(self, line: int, part: BusPlan) -> dict[str, DeviceStats]:
+        clock = wall_clock()
+        units = {device.name: device.unit for device in self._buses[line].devices}
+        counted, suspects = self._loops.counters(line)[1], self._loops.suspects(line)
+        rows = zip(part.devices, counted, self._loops.statistics(line)[1], suspects, strict=False)
+        return {
+            name: DeviceStats(
+                units[name],
+                Counts(*counts),
+                spans_of(round_trips),
+                spans_of(turnarounds),
+                mishap_of(noted, clock),
+                is_suspect,
+            )
+            for name, counts, (round_trips, turnarounds, noted), is_suspect in rows
+        }
 
 
 def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:

@@ -8,15 +8,21 @@ the bytes. A loop without a bus has no thread.
 import os
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from agent._native.busloop import BusLoop
 from agent._native.linkloop import LinkLoop
 from agent._native.samples import Samples
-from agent.acquire.diagnosis import Finding
+from agent.acquire.chronicle import Chronicle
+from agent.acquire.diagnosis import Finding, Uart
 from agent.acquire.kernel import Note
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tcp import Connector
 from agent.config.model import Bus
+
+_Histogram: TypeAlias = tuple[int, ...]
+_Mishap: TypeAlias = tuple[int, int, int, bytes, tuple[int, int, int, int]]
+_Statistics: TypeAlias = tuple[_Histogram, list[tuple[_Histogram, _Histogram, _Mishap]]]
 
 STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets and ends by itself
 
@@ -24,7 +30,7 @@ STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets a
 class Loops:
     """The lines and the links of an agent, numbered as its buses are. `wires`: (tcp, char_ns, quiet_ns, ring_bits)."""
 
-    def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[bool, int, int, int]]) -> None:
+    def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[bool, int, int, int]], chronicle: Chronicle) -> None:
         pairs = list(zip(buses, wires, strict=True))
         lines = [(bus, wire) for bus, wire in pairs if not wire[0]]
         links = [(bus, wire) for bus, wire in pairs if wire[0]]
@@ -32,8 +38,8 @@ class Loops:
         self._lines = BusLoop([wire for _, wire in lines])
         bells = self._lines.fileno(), self._lost, self._lines.errand_fileno()
         self._links = LinkLoop([(bus.in_flight, *wire[2:]) for bus, wire in links], *bells)
-        self._supervisor = Supervisor(self._lines, [bus for bus, _ in lines])
-        self._connector = Connector(self._links, self._lost, [bus for bus, _ in links])
+        self._supervisor = Supervisor(self._lines, [bus for bus, _ in lines], chronicle)
+        self._connector = Connector(self._links, self._lost, [bus for bus, _ in links], chronicle)
         self._places = _places([wire[0] for wire in wires])
         self.native_threads = [_thread(self._lines.run, "bus")] if lines else []
         self.native_threads += [_thread(self._links.run, "link")] if links else []
@@ -94,10 +100,15 @@ class Loops:
         is_link, number = self._places[bus]
         return (self._links if is_link else self._lines).counters(number)
 
-    def statistics(self, bus: int) -> tuple[tuple[int, ...], list[tuple[tuple[int, ...], tuple[int, int, int, bytes]]]]:
-        """How late polls were, by class; of each device how long its answers took, and its last mishap."""
+    def statistics(self, bus: int) -> _Statistics:
+        """How late polls were, by class; of each device its round trips and turnarounds, and its last mishap."""
         is_link, number = self._places[bus]
         return (self._links if is_link else self._lines).statistics(number)
+
+    def suspects(self, bus: int) -> list[bool]:
+        """Of each device whether it is only probed, because it has been silent."""
+        is_link, number = self._places[bus]
+        return (self._links if is_link else self._lines).suspects(number)
 
     def state(self, bus: int) -> tuple[str, str]:
         """`opening`, `open` or `failed`, and the last error."""
@@ -113,6 +124,16 @@ class Loops:
         """Why answers are damaged; those over TCP are not."""
         is_link, number = self._places[bus]
         return None if is_link else self._supervisor.finding(number)
+
+    def uart(self, bus: int) -> Uart | None:
+        """What the driver of the bus's port has counted; None: it does not tell."""
+        is_link, number = self._places[bus]
+        return None if is_link else self._supervisor.uart(number)
+
+    def marks(self, bus: int) -> tuple[int, int, int]:
+        """Characters heard while marking, those marked, and those of them that may have been breaks."""
+        is_link, number = self._places[bus]
+        return (0, 0, 0) if is_link else self._lines.marks(number)
 
     def trace(self, bus: int) -> bytes:
         """The last bytes that went over the bus, as packed records."""

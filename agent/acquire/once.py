@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master, frame
-from agent.acquire.pdu import BROADCAST, Ask, answer_frame_bytes
+from agent.acquire.pdu import BROADCAST, Ask, answer_frame_bytes, refusal
 from agent.acquire.port import open_port, wire_of
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -17,18 +17,6 @@ from agent.model import NS_PER_MS
 READ_BYTES = 512  # more than the longest frame
 MOST_BABBLE_NS = 500 * NS_PER_MS  # a line that never falls silent is sent on all the same
 BROADCAST_MS = 200  # Modbus over Serial Line V1.02, 2.4.1: the turnaround delay is 100 to 200 ms
-EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, section 7
-    1: "it does not know this function",
-    2: "it has no such register",
-    3: "it does not accept this quantity or value",
-    4: "it failed while trying",
-    5: "it has begun and will take long",
-    6: "it is busy",
-    8: "its memory has a parity error",
-    10: "the gateway has no path to it",
-    11: "the gateway heard nothing from it",
-}
-
 
 Result = TypeVar("Result")
 
@@ -65,6 +53,7 @@ class Line:
         self._quiet_ns = wire.quiet_ns
         self._is_tcp = wire.tcp
         self._framing = TCP if wire.tcp else RTU
+        self._transaction = 0  # of Modbus TCP: a late answer bears another number
         self._master = Master(self._framing, wire.char_ns)
 
     def __enter__(self) -> "Line":
@@ -105,7 +94,8 @@ class Line:
                 return
 
     def _send(self, ask: Ask) -> None:
-        adu = frame(self._framing, 0, ask.unit, ask.request)
+        self._transaction = (self._transaction + 1) % 0x10000
+        adu = frame(self._framing, self._transaction, ask.unit, ask.request)
         self._await_silence()
         os.write(self._port.fd, adu)
         answer_bytes = answer_frame_bytes(ask.request, is_tcp=self._is_tcp)
@@ -127,7 +117,7 @@ class Line:
             raise BusError(f"{where} did not answer within {self._bus.timeout_ns // NS_PER_MS} ms{self._what_came()}")
         if self._master.outcome == EXCEPTION:
             code = self._master.pdu[1]
-            raise DeviceError(f"{where} answered exception {code}: {EXCEPTIONS.get(code, 'a code of its own')}", code)
+            raise DeviceError(f"{where} answered {refusal(code)}", code)
         return self._master.pdu
 
     def _what_came(self) -> str:

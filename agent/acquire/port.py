@@ -14,11 +14,10 @@ from agent.acquire import identity, latency, lock, rs485, terminal
 from agent.acquire.kernel import Kernel, Note, reason
 from agent.acquire.terminal import Terminal
 from agent.acquire.wire import character_time_ns, silence_time_ns
-from agent.config.model import Bus
+from agent.config.model import MODBUS_TCP_PORT, Bus
 from agent.errors import BusError, FieldtapError, NotPermittedError
 
 CONNECT_TIMEOUT_S = 2.0
-MODBUS_TCP_PORT = 502
 VANISHED = (errno.EIO, errno.ENODEV, errno.ENXIO)  # what a driver says once the adapter is gone
 GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 USUAL_GROUP = "dialout"  # that of serial ports on Debian and what descends from it

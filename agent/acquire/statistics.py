@@ -1,9 +1,10 @@
-"""What the loop counts by classes and notes of mishaps in, what an engineer reads out: quantiles, words; pure."""
+"""What the loops have counted and noted in, what an engineer reads out: counters, quantiles, words; pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from agent._native.busloop import HISTOGRAM_LIMITS_US
+from agent.acquire.diagnosis import Uart
 from agent.model import WallClock
 
 US_PER_MS = 1000
@@ -12,6 +13,7 @@ KINDS = (
     "",
     "no answer",
     "a piece of an answer",
+    "only bytes that do not answer",
     "wrong CRC",
     "exception",
     "an exception that may answer another request",
@@ -23,18 +25,60 @@ EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, 7
     4: "device failure",
     5: "acknowledge: it takes long",
     6: "device busy",
+    7: "negative acknowledge: not now",
     8: "memory parity error",
     10: "gateway path unavailable",
     11: "gateway target does not answer",
 }
 
 
+class Counts(NamedTuple):
+    """What happened on a bus or with a device, since start; the order is that of _native.busloop.COUNTERS."""
+
+    transactions: int
+    ok: int
+    timeouts: int
+    crc_errors: int
+    exceptions: int
+    stale_discarded: int  # answers that came when they were no longer awaited
+    ambiguous: int  # exceptions that may have been late ones, discarded too
+    overruns: int  # polls skipped because bus or device were not ready in their period
+    busy_ns: int
+    barriers: int  # loop-backs, sent to be sure that no late answer is under way
+    probes: int  # requests to devices that seem to be dead
+    noise_bytes: int  # in no answer: the line's quality
+    collisions: int  # the line's echo differed from what was sent
+    bytes_sent: int
+    bytes_heard: int  # a device's: while it was the last one to be asked, echo and noise included
+
+    @property
+    def answers(self) -> int:
+        """Polls that were answered, if only by a refusal."""
+        return self.ok + self.exceptions
+
+    @property
+    def failures(self) -> int:
+        """Polls that were answered by silence or by damage."""
+        return self.timeouts + self.crc_errors
+
+
 class Spans(NamedTuple):
     """How long something took, in ms; each figure is the upper limit of its class, up to 25 % more than what was."""
 
+    n: int
     p50: float
     p99: float
     most: float
+    classes: tuple[tuple[float, int], ...]  # those that are not empty: upper limit, how many
+
+
+class Asked(NamedTuple):
+    """The request that something went wrong with."""
+
+    unit: int
+    function: int
+    address: int
+    quantity: int
 
 
 class Mishap(NamedTuple):
@@ -42,25 +86,55 @@ class Mishap(NamedTuple):
 
     t: float  # Unix seconds
     what: str
+    asked: Asked
     heard: str  # the first bytes that came, in hexadecimal
+
+
+class DeviceStats(NamedTuple):
+    """One device: its counters, how long it takes to answer, what went wrong last."""
+
+    unit: int
+    counts: Counts
+    round_trips: Spans | None  # from the request's first byte to the answer's last
+    turnarounds: Spans | None  # the same without the time of both on the wire; None: not known
+    mishap: Mishap | None
+    is_suspect: bool  # silent for so long that it is only probed
+
+
+class BusStats(NamedTuple):
+    """One bus: its counters, its port and its devices."""
+
+    counts: Counts
+    ring_dropped: int  # samples lost because nobody drained the ring
+    utilisation: float  # share of the time that the line was taken
+    port: str  # opening, open, failed
+    error: str  # why it is not open
+    devices: dict[str, DeviceStats]
+    wire_utilisation: float | None = None  # share of the time that bytes were on the wire; None: its rate is not known
+    lateness: Spans | None = None  # of polls, from when they were due
+    notes: tuple[str, ...] = ()  # what the port's driver granted and refused
+    finding: str = ""  # why answers are damaged
+    uart: Uart | None = None  # what the port's driver has counted; None: it does not tell
+    marks: tuple[int, int, int] = (0, 0, 0)  # characters heard while marking, those marked, those that may be breaks
+    advice: tuple[str, ...] = ()  # what the numbers point to
 
 
 def spans_of(counts: Sequence[int]) -> Spans | None:
     """Quantiles of a histogram; None: nothing was counted."""
-    total = sum(counts)
-    if total == 0:
+    classes = tuple((_limit_ms(i), n) for i, n in enumerate(counts) if n)
+    if not classes:
         return None
-    last = max(i for i, n in enumerate(counts) if n)
-    return Spans(_quantile(counts, 0.5 * total), _quantile(counts, 0.99 * total), _limit_ms(last))
+    total = sum(counts)
+    return Spans(total, _quantile(counts, 0.5 * total), _quantile(counts, 0.99 * total), classes[-1][0], classes)
 
 
-def mishap_of(noted: tuple[int, int, int, bytes], clock: WallClock) -> Mishap | None:
-    """A device's last mishap as (boot time, kind, detail, bytes); None: it had none."""
-    time_ns, kind, detail, heard = noted
+def mishap_of(noted: tuple[int, int, int, bytes, tuple[int, int, int, int]], clock: WallClock) -> Mishap | None:
+    """A device's last mishap as (boot time, kind, detail, bytes, what was asked); None: it had none."""
+    time_ns, kind, detail, heard, asked = noted
     if not KINDS[kind]:
         return None
     what = KINDS[kind] if not detail else f"{KINDS[kind]} {detail}: {EXCEPTIONS.get(detail, 'no code of the standard')}"
-    return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, heard.hex(" "))
+    return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, Asked(*asked), heard.hex(" "))
 
 
 def _quantile(counts: Sequence[int], wanted: float) -> float:

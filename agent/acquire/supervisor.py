@@ -14,7 +14,9 @@ from typing import Protocol
 
 from agent._native.busloop import COUNTERS
 from agent.acquire import counters, lock
-from agent.acquire.diagnosis import Counted, Finding, Window, is_unsure
+from agent.acquire.chronicle import Chronicle
+from agent.acquire.diagnosis import Counted, Finding, Uart, Window, is_unsure
+from agent.acquire.events import Kind
 from agent.acquire.kernel import Note
 from agent.acquire.port import VANISHED, Port, is_tcp, open_port
 from agent.acquire.watch import Watch
@@ -29,6 +31,7 @@ LAST_UNWATCHED_RETRY_MS = 500  # a port that comes back is served within a secon
 NODE_PAUSE_MS = 50  # however fast nodes come and go, a port is not tried more often
 EXAMINE_MS = 10_000  # at this pace examining costs a hundred microseconds a minute
 TIMEOUTS, CRC_ERRORS = COUNTERS.index("timeouts"), COUNTERS.index("crc_errors")
+NO_UART = Uart(0, 0, 0, 0, 0)
 JITTER = 0.2  # buses that failed together do not retry together
 
 log = logging.getLogger(__name__)
@@ -75,6 +78,8 @@ class _Slot:
         self.can_mark = True
         self.window: Window | None = None
         self.finding: Finding | None = None  # what is wrong with the line
+        self.uart: Uart | None = None  # what its driver has counted since the start; None: it does not tell
+        self.uart_read: Uart | None = None  # its counters when they were last read
 
     @property
     def state(self) -> str:
@@ -90,10 +95,12 @@ class Supervisor:
         self,
         lines: Lines,
         buses: Sequence[Bus],
+        chronicle: Chronicle,
         open_: Callable[[Bus], Port] = open_port,
         watch: Watch | None = None,
     ) -> None:
         self._lines = lines
+        self._chronicle = chronicle
         self._open = open_
         self._watch = watch or Watch()
         self._slots = [_Slot(bus) for bus in buses]
@@ -113,6 +120,7 @@ class Supervisor:
         self._watch.close()
         for slot in self._slots:
             if slot.port is not None:
+                _count(slot, slot.port)
                 slot.port.close()
 
     def stop(self) -> None:
@@ -131,6 +139,10 @@ class Supervisor:
     def finding(self, line: int) -> Finding | None:
         """What is wrong with the line, as far as its damaged answers and its driver's counters tell."""
         return self._slots[line].finding
+
+    def uart(self, line: int) -> Uart | None:
+        """What the driver of the line's port has counted since the start; None: it does not tell."""
+        return self._slots[line].uart
 
     def _sleep(self) -> None:
         """Until a try is due, a port was lost, or a node appeared."""
@@ -186,7 +198,9 @@ class Supervisor:
         self._tell_open(slot, slot.port)
         slot.error = ""
         slot.retry_ms = FIRST_RETRY_MS
-        slot.window = slot.finding = None
+        slot.window = None
+        slot.uart_read = None
+        _count(slot, slot.port)
         slot.can_mark = True
         if slot.port.before is not None:
             self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")
@@ -195,7 +209,7 @@ class Supervisor:
     def _tell_open(self, slot: _Slot, port: Port) -> None:
         """What was granted once, what was refused as a warning with its remedy; a replugged port is no news."""
         granted = ", ".join(str(note) for note in port.notes if note.done)
-        log.info("bus %s: %s is open%s", slot.bus.name, port.path, f" ({granted})" if granted else "")
+        self._chronicle.tell(Kind.PORT_UP, slot.bus.name, f"{port.path} is open{f' ({granted})' if granted else ''}")
         if port.notes == slot.notes:
             return
         for note in port.notes:
@@ -208,7 +222,7 @@ class Supervisor:
     def _report(self, slot: _Slot, error: str) -> None:
         """Say it once, not at every try."""
         if error != slot.error:
-            log.warning("bus %s: %s", slot.bus.name, error)
+            self._chronicle.tell(Kind.PORT_DOWN, slot.bus.name, error)
         slot.error = error
 
     def _schedule(self, slot: _Slot) -> None:
@@ -232,8 +246,9 @@ class Supervisor:
 
     def _examine(self, line: int, slot: _Slot, port: Port) -> None:
         counts = self._lines.counters(line)[0]
-        uart = counters.read(port.kernel, port.fd)
-        now = Counted(counts[0], counts[TIMEOUTS], counts[CRC_ERRORS], uart, self._lines.marks(line))
+        _count(slot, port)
+        marks = self._lines.marks(line)
+        now = Counted(counts[0], counts[TIMEOUTS], counts[CRC_ERRORS], slot.uart_read, marks)
         if slot.window is None:
             slot.window = Window(now)
         elif slot.window.look(now, marking=slot.marking):
@@ -256,9 +271,18 @@ class Supervisor:
         """Once for each cause."""
         before, slot.finding = slot.finding, finding
         if finding and (before is None or before.cause != finding.cause):
-            log.warning("bus %s: damaged answers: %s", slot.bus.name, finding.sentence)
+            self._chronicle.tell(Kind.DAMAGE_BEGAN, slot.bus.name, f"damaged answers: {finding.sentence}")
             others = lock.sharers(port.kernel, port.path)
             if others:
                 log.warning("bus %s: %s is also read by %s, end it", slot.bus.name, port.path, others)
         elif before and not finding:
-            log.info("bus %s: answers arrive intact again", slot.bus.name)
+            self._chronicle.tell(Kind.DAMAGE_OVER, slot.bus.name, "answers arrive intact again")
+
+
+def _count(slot: _Slot, port: Port) -> None:
+    """Add what the driver has counted since it was last asked; a port that is opened anew begins anew."""
+    read = counters.read(port.kernel, port.fd) if port.before is not None else None
+    if read:
+        fresh = read.since(slot.uart_read or read)
+        slot.uart = Uart(*map(sum, zip(slot.uart or NO_UART, fresh, strict=True)))
+    slot.uart_read = read

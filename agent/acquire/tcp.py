@@ -1,7 +1,6 @@
 """Modbus TCP addresses in, open connections out to the loop of the links: hundreds of connects at once, none waits."""
 
 import errno
-import logging
 import os
 import select
 import socket
@@ -10,16 +9,16 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from agent.acquire.backoff import Backoff
-from agent.acquire.port import CONNECT_TIMEOUT_S, MODBUS_TCP_PORT
+from agent.acquire.chronicle import Chronicle
+from agent.acquire.events import Kind
+from agent.acquire.port import CONNECT_TIMEOUT_S
 from agent.acquire.resolve import Addresses, Resolver
 from agent.clock import boot_ns
-from agent.config.model import Bus
+from agent.config.model import MODBUS_TCP_PORT, Bus
 from agent.model import NS_PER_MS, NS_PER_S
 
 CONNECT_TIMEOUT_NS = int(CONNECT_TIMEOUT_S * NS_PER_S)
 NEVER_NS = 2**63 - 1
-
-log = logging.getLogger(__name__)
 
 
 class Links(Protocol):
@@ -61,10 +60,11 @@ class _Link:
 class Connector:
     """Connects every link; when that fails or a connection is lost, again with growing pauses. run() is its thread."""
 
-    def __init__(self, links: Links, bell: int, buses: Sequence[Bus]) -> None:
+    def __init__(self, links: Links, bell: int, buses: Sequence[Bus], chronicle: Chronicle) -> None:
         """`bell`: the eventfd that the loop rings when it has lost a connection."""
         self._native = links
         self._bell = bell
+        self._chronicle = chronicle
         self._links = [_Link(bus) for bus in buses]
         self._by_fd: dict[int, int] = {}  # sockets that are being connected
         self._poll = select.poll()
@@ -177,7 +177,7 @@ class Connector:
         link.due_ns = NEVER_NS
         link.error = ""
         link.backoff.succeeded(boot_ns())
-        log.info("bus %s: %s is open", link.bus.name, link.bus.port)
+        self._chronicle.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
         self._native.attach(number, link.fd)
 
     def _refuse(self, number: int, link: _Link, reason: str) -> None:
@@ -204,7 +204,7 @@ class Connector:
     def _wait(self, link: _Link, error: str) -> None:
         """Say it once, not at every try."""
         if error != link.error:
-            log.warning("bus %s: %s", link.bus.name, error)
+            self._chronicle.tell(Kind.PORT_DOWN, link.bus.name, error)
         link.error = error
         link.backoff.failed(boot_ns())
         link.due_ns = link.backoff.due_ns

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from agent._native import codec
 from agent._native.busloop import ENDS
 from agent.acquire import pdu
-from agent.acquire.once import EXCEPTIONS
 from agent.acquire.pdu import Ask
 from agent.acquire.port import wire_of
 from agent.config.model import Bus
@@ -177,5 +176,5 @@ def _answer(bus: Bus, end: str, answer: bytes) -> bytes | FieldtapError:
         return BusError(f"bus {bus.name}: {IN_DOUBT[end]}")
     if end == "refused":
         code = answer[1]
-        return DeviceError(f"it answered exception {code}: {EXCEPTIONS.get(code, 'a code of its own')}", code)
+        return DeviceError(f"it answered {pdu.refusal(code)}", code)
     return answer

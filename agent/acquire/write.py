@@ -15,7 +15,7 @@ from agent.acquire import pdu
 from agent.acquire.checks import text_order
 from agent.acquire.pdu import BROADCAST, Ask
 from agent.config.model import Table, Tag
-from agent.config.registers import Form, registers_of
+from agent.config.registers import SIGNED_BITS, Form, raw_span, registers_of
 from agent.config.writes import functions_for
 from agent.digits import shortest
 from agent.errors import BusError, DeviceError, NotSentError, RefusedError
@@ -26,15 +26,6 @@ Value = int | float | str | bool
 ACKNOWLEDGE = 5  # the exception that says: it has begun and will take long
 WRITTEN, DIFFERS, UNVERIFIED, REFUSED, FAILED = "written", "differs", "unverified", "refused", "failed"
 
-SIGNED_BITS = {ValueType.I16: 16, ValueType.I32: 32, ValueType.I64: 64}
-UNSIGNED_MAX = {
-    ValueType.BOOL: 1,
-    ValueType.U16: 0xFFFF,
-    ValueType.U32: 0xFFFF_FFFF,
-    ValueType.U64: 0xFFFF_FFFF_FFFF_FFFF,
-    ValueType.BCD16: 9_999,
-    ValueType.BCD32: 99_999_999,
-}
 FLOATS = {ValueType.F32: ">f", ValueType.F64: ">d"}
 MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 WORDS = {"on": 1, "true": 1, "off": 0, "false": 0}
@@ -51,6 +42,7 @@ class Change(NamedTuple):
     value: Value
     data: bytes  # the registers as they go over the wire; of a coil and of bits: the number, in two bytes
     function: int
+    file: int = 0  # the tag's address is a record of this one; 0: it is a register
 
 
 class Outcome(NamedTuple):
@@ -87,6 +79,11 @@ def encoded(name: str, unit: int, tag: Tag, value: Value, function: int = 0) -> 
     if function and function not in allowed:
         raise RefusedError(f"{name} is written with function {' or '.join(map(str, allowed))}, not {function}")
     return Change(name, unit, tag, value, data, function or allowed[0])
+
+
+def encoded_record(file: int, unit: int, tag: Tag, value: Value) -> Change:
+    """The write of one value into records of a file, from that of the tag's address on. Raises RefusedError."""
+    return encoded(f"file:{file}:{tag.address}", unit, tag, value)._replace(function=pdu.WRITE_FILE, file=file)
 
 
 def _exact(name: str, value: Value) -> Fraction:
@@ -127,11 +124,9 @@ def _neighbours(tag: Tag, raw: Fraction) -> str:
 
 
 def _integer_bits(name: str, tag: Tag, value: Value, raw: int) -> int:
-    width = SIGNED_BITS.get(tag.type)
-    most = (1 << width - 1) - 1 if width else UNSIGNED_MAX.get(tag.type, (1 << tag.bits) - 1)
-    least = -most - 1 if width else 0
-    if not least <= raw <= most:
-        bounds = sorted((least * tag.scale + tag.offset, most * tag.scale + tag.offset))
+    span = raw_span(tag.type, tag.bits)
+    if raw not in span:
+        bounds = sorted((span[0] * tag.scale + tag.offset, span[-1] * tag.scale + tag.offset))
         raise RefusedError(f"{name}: {value} does not fit; the type holds {bounds[0]:g} to {bounds[1]:g}")
     return raw & MASK_64
 
@@ -162,10 +157,12 @@ def carry_out(change: Change, *, is_tcp: bool = False) -> Generator[Ask, bytes, 
     `is_tcp`: over Modbus TCP unit 0 is a device, which answers.
     """
     if change.unit == BROADCAST and not is_tcp:
+        if change.function in (pdu.READ_WRITE, pdu.WRITE_FILE):
+            return Outcome(REFUSED, why=f"function {change.function} is for one unit; nothing was written")
         yield Ask(BROADCAST, request_of(change, b""))
         return Outcome(UNVERIFIED, why="a broadcast is not answered")
     try:
-        before = yield from held(change.unit, change.tag)
+        before = yield from held(change.unit, change.tag, change.file)
         old = value_of(change.tag, before)
     except BusError as error:
         return Outcome(FAILED, why=f"{error}; nothing was written")
@@ -179,7 +176,9 @@ def carry_out(change: Change, *, is_tcp: bool = False) -> Generator[Ask, bytes, 
 def _write(change: Change, before: bytes, old: Value | None) -> Generator[Ask, bytes, Outcome]:
     unanswered = ""
     try:
-        yield Ask(change.unit, request_of(change, before))
+        answer = yield Ask(change.unit, request_of(change, before))
+        if change.function == pdu.READ_WRITE and _is_as_asked(change, pdu.data(answer)):
+            return _compared(change, old, pdu.data(answer), unanswered)
     except NotSentError as error:
         return Outcome(FAILED, old, why=f"{error}; nothing was written")
     except BusError as error:
@@ -193,7 +192,7 @@ def _write(change: Change, before: bytes, old: Value | None) -> Generator[Ask, b
 
 def _verified(change: Change, old: Value | None, unanswered: str) -> Generator[Ask, bytes, Outcome]:
     try:
-        after = yield from held(change.unit, change.tag)
+        after = yield from held(change.unit, change.tag, change.file)
     except (BusError, DeviceError) as error:
         if unanswered:
             return Outcome(FAILED, old, why=f"{unanswered}; nor can be read back whether it has obeyed: {error}")
@@ -201,9 +200,11 @@ def _verified(change: Change, old: Value | None, unanswered: str) -> Generator[A
     return _compared(change, old, after, unanswered)
 
 
-def held(unit: int, tag: Tag) -> Generator[Ask, bytes, bytes]:
-    """What the registers or the coil of a tag hold."""
+def held(unit: int, tag: Tag, file: int = 0) -> Generator[Ask, bytes, bytes]:
+    """What the registers or the coil of a tag hold; `file`: the records of this one instead."""
     quantity = 1 if tag.table is Table.COIL else registers_of(tag)
+    if file:
+        return pdu.records((yield Ask(unit, pdu.read_file((file, tag.address, quantity)))))[0]
     return pdu.data((yield Ask(unit, pdu.read(tag.table, tag.address, quantity))))
 
 
@@ -220,6 +221,10 @@ def request_of(change: Change, before: bytes) -> bytes:
         if change.function == pdu.MASK_WRITE:
             return pdu.mask_write(tag.address, _register(tag, keep), _register(tag, number << tag.shift))
         data = _register(tag, _whole(tag, before) & keep | number << tag.shift)
+    if change.function == pdu.WRITE_FILE:
+        return pdu.write_file(change.file, tag.address, data)
+    if change.function == pdu.READ_WRITE:
+        return pdu.read_write(tag.address, len(data) // 2, tag.address, data)
     if change.function == pdu.WRITE_REGISTER:
         return pdu.write_register(tag.address, data)
     return pdu.write_registers(tag.address, data)

@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of the help; the module is agent.cli.NAME
     "simulate": "play every device of a configuration on ptys and loopback",
     "read": "read registers once",
     "write": "write a register once and read it back",
+    "identify": "ask a device what it is, and name the device map that fits it",
     "store": "look into a store, also after a crash",
     "decode": "turn batches into JSON lines of samples",
 }

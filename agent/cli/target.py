@@ -1,12 +1,14 @@
 """What `read` and `write` are told on the command line in, a bus with one device and its tags out."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from agent.acquire.pdu import MAX_FILE, MAX_RECORD
 from agent.config.buses import LEAST_BAUD, MOST_BAUD
 from agent.config.buses import port as port_
-from agent.config.model import Bus, Device, Table, Tag
+from agent.config.model import MAX_REGISTERS, Bus, Device, Table, Tag
 from agent.config.nodes import Node, Place
 from agent.config.registers import ADDRESSES, Form, form, register, registers_of
 from agent.config.values import UnfitError
@@ -15,18 +17,25 @@ from agent.model import NS_PER_MS, NS_PER_S, Order, ValueType
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 MAX_TIMEOUT_MS = 60_000
+_NUMBER = r"(0[xX][0-9A-Fa-f]{1,4}|[1-9]\d{0,4}|0)"
+RECORD = re.compile(rf"file:{_NUMBER}:{_NUMBER}")
+QUEUE = re.compile(rf"fifo:{_NUMBER}")
 
 Parsed = TypeVar("Parsed")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what tells a device and a form of value."""
-    parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
+def add_form(parser: argparse.ArgumentParser) -> None:
+    """Declare what tells a form of value."""
     parser.add_argument("--type", metavar="T", help="u16 (registers), bool (bits), i16 u32 f32 ... string:N bits:N@K")
     parser.add_argument(
         "--order", choices=[order.name for order in Order], default="ABCD", help="of the bytes (default %(default)s)"
     )
     parser.add_argument("--base", type=int, choices=(0, 1), default=0, help="what the first register is called")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what tells a device and how it is reached."""
+    parser.add_argument("--unit", metavar="N", type=int, required=True, help="the device's unit identifier")
     parser.add_argument("--baud", type=int, default=19200, help="bits per second (default %(default)s)")
     parser.add_argument("--parity", choices=("N", "E", "O"), default="E", help="default %(default)s")
     parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1, help="default %(default)s")
@@ -36,8 +45,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
-def bus_of(args: argparse.Namespace, tags: tuple[Tag, ...], *, broadcast: bool = False) -> Bus:
-    """The bus of TARGET and the options, with a device that has these tags. Raises UsageError."""
+def bus_of(
+    args: argparse.Namespace, tags: tuple[Tag, ...], *, broadcast: bool = False, most: int = MAX_REGISTERS
+) -> Bus:
+    """The bus of TARGET and the options, with a device that has these tags and answers `most` registers at once.
+
+    Raises UsageError.
+    """
     is_modbus_tcp = args.target.startswith("tcp://")
     if not (0 if is_modbus_tcp or broadcast else 1) <= args.unit <= 255:
         raise UsageError(f"--unit {args.unit}: a device's is 1 to 255" + (", or 0" if is_modbus_tcp else ""))
@@ -53,18 +67,68 @@ def bus_of(args: argparse.Namespace, tags: tuple[Tag, ...], *, broadcast: bool =
         parity=args.parity,
         stop_bits=args.stop_bits,
         timeout_ns=args.timeout * NS_PER_MS,
-        devices=(Device(name="device", unit=args.unit, tags=tags),),
+        devices=(Device(name="device", unit=args.unit, max_registers=most, tags=tags),),
     )
 
 
+def file_of(written: str) -> int:
+    """The file whose record is written there as `file:FILE:RECORD`; 0: it is a register. Raises UsageError."""
+    if not written.startswith("file:"):
+        return 0
+    return _record(written)[0]
+
+
 def tags_of(args: argparse.Namespace, written: str, count: int) -> tuple[Tag, ...]:
-    """So many values from the register on that is written there. Raises UsageError."""
+    """So many values from the register or the record on that is written there. Raises UsageError.
+
+    Records are laid out like holding registers, so that is what the tags call them.
+    """
+    if written.startswith("file:"):
+        return _record_tags(args, _record(written)[1], count)
     table, number, is_reference = _understood(register, written)
     form_ = _form(args.type, table)
     address = number - (1 if is_reference else args.base)
     size = registers_of(form_)
     if address < 0 or address + count * size > ADDRESSES:
         raise UsageError(f"{args.register}: registers are {args.base} to {ADDRESSES - 1 + args.base}")
+    return _consecutive(args, table, address, form_, count)
+
+
+def queue_tags(args: argparse.Namespace, registers: int) -> tuple[Tag, ...]:
+    """The values of so many registers, numbered from 0. Raises UsageError."""
+    form_ = _form(args.type, Table.HOLDING)
+    size = registers_of(form_)
+    if registers % size:
+        raise UsageError(f"--type {args.type}: the queue holds {registers} registers, and such a value takes {size}")
+    return _consecutive(args, Table.HOLDING, 0, form_, registers // size)
+
+
+def queue_of(written: str) -> int:
+    """The address of `fifo:ADDRESS`. Raises UsageError."""
+    match = QUEUE.fullmatch(written)
+    address = int(match[1], 0) if match else ADDRESSES
+    if address >= ADDRESSES:
+        raise UsageError(f"{written}: a queue is fifo:ADDRESS, 0 to {ADDRESSES - 1}; it has as many values as it has")
+    return address
+
+
+def _record(written: str) -> tuple[int, int]:
+    match = RECORD.fullmatch(written)
+    file, record = (int(match[1], 0), int(match[2], 0)) if match else (0, 0)
+    if not 1 <= file <= MAX_FILE or record > MAX_RECORD:
+        raise UsageError(f"{written}: a record is file:FILE:RECORD, files 1 to {MAX_FILE}, records 0 to {MAX_RECORD}")
+    return file, record
+
+
+def _record_tags(args: argparse.Namespace, record: int, count: int) -> tuple[Tag, ...]:
+    form_ = _form(args.type, Table.HOLDING)
+    if record + count * registers_of(form_) > MAX_RECORD + 1:
+        raise UsageError(f"{args.register}: records are 0 to {MAX_RECORD}")
+    return _consecutive(args, Table.HOLDING, record, form_, count)
+
+
+def _consecutive(args: argparse.Namespace, table: Table, address: int, form_: Form, count: int) -> tuple[Tag, ...]:
+    size = registers_of(form_)
     return tuple(_tag(table, address + at * size, form_, Order[args.order]) for at in range(count))
 
 

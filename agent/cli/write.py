@@ -16,10 +16,11 @@ from agent.acquire.write import (
     Value,
     carry_out,
     encoded,
+    encoded_record,
     held,
     value_of,
 )
-from agent.cli.target import add_options, bus_of, tags_of
+from agent.cli.target import add_form, add_options, bus_of, file_of, tags_of
 from agent.cli.words import printable
 from agent.config.model import Bus
 from agent.control.client import AgentBus, owner
@@ -33,11 +34,12 @@ EXIT_CODES = {DIFFERS: ExitCode.FAILURE, REFUSED: ExitCode.FAILURE, FAILED: Exit
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
-    parser.add_argument("register", metavar="REGISTER", help="holding:100, holding:0x64, coil:5, 40101")
+    parser.add_argument("register", metavar="REGISTER", help="holding:100, coil:5, 40101, file:FILE:RECORD")
     parser.add_argument("value", metavar="VALUE", help="a number, on, off, or text")
+    add_form(parser)
     add_options(parser)
     parser.add_argument("--yes", action="store_true", help="write without asking")
-    parser.add_argument("--function", metavar="F", type=int, default=0, help="5 6 15 16 22 (default: the usual one)")
+    parser.add_argument("--function", metavar="F", type=int, default=0, help="5 6 15 16 22 23 (default: the usual one)")
     parser.add_argument("--broadcast", action="store_true", help="allow --unit 0: every device of the line writes")
 
 
@@ -85,11 +87,11 @@ class Register:
 
     def before(self) -> str:
         """What it holds, in words."""
-        unit, tag = self._change.unit, self._change.tag
+        unit, tag, file = self._change.unit, self._change.tag, self._change.file
         if unit == BROADCAST:
             return "a broadcast, to every device of the line"
         try:
-            return f"holds {_safe(finite(value_of(tag, driven(self._line, held(unit, tag)))))}"
+            return f"holds {_safe(finite(value_of(tag, driven(self._line, held(unit, tag, file)))))}"
         except DeviceError as error:
             return f"cannot be read: {error}"
 
@@ -121,6 +123,8 @@ def _tag_of(agent: AgentBus, bus: Bus, args: argparse.Namespace) -> AgentTag:
     [tag] = device.tags
     if args.function or args.broadcast:
         raise UsageError("the running agent has the port; its configuration says how a tag is written")
+    if file_of(args.register):
+        raise UsageError("the running agent has the port, and tags are registers and coils: stop it to write a file")
     form = form_facts(tag) if args.type else None
     found = agent.call("tag", bus=agent.name, unit=device.unit, table=str(tag.table), address=tag.address, form=form)
     return AgentTag(agent, found["tag"], found["value"], args.value)
@@ -129,7 +133,12 @@ def _tag_of(agent: AgentBus, bus: Bus, args: argparse.Namespace) -> AgentTag:
 def _change(bus: Bus, args: argparse.Namespace) -> Change:
     [device] = bus.devices
     [tag] = device.tags
-    return encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
+    file = file_of(args.register)
+    if not file:
+        return encoded(f"{tag.table}:{tag.address}", device.unit, tag, args.value, args.function)
+    if args.function:
+        raise UsageError(f"--function {args.function}: a file's records are written with function 21 alone")
+    return encoded_record(file, device.unit, tag, args.value)
 
 
 def _is_wanted(args: argparse.Namespace, way: Register | AgentTag) -> bool:

@@ -8,6 +8,7 @@ from agent.config.maps import Maps
 from agent.config.model import Bus
 from agent.config.nodes import Node, Place
 from agent.config.report import Report
+from agent.config.twins import warn_of_twins
 from agent.config.values import UnfitError, as_is, milliseconds, name, unfit, visible, whole, words
 from agent.config.walk import Key, Values, once, read_table
 from agent.model import NS_PER_MS, NS_PER_S
@@ -66,10 +67,14 @@ def read_buses(nodes: list[Node], report: Report) -> tuple[Bus, ...]:
     names: dict[str, Place] = {}
     ports: dict[str, Place] = {}
     maps = Maps(report)
-    return tuple(_bus(node, names, ports, maps, report) for node in nodes)
+    read = [_bus(node, names, ports, maps, report) for node in nodes]
+    warn_of_twins(read)
+    return tuple(bus for bus, _ in read)
 
 
-def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Maps, report: Report) -> Bus:
+def _bus(
+    node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Maps, report: Report
+) -> tuple[Bus, Values]:
     values = read_table(node, BUS, "[[bus]]", report)
     once(values, "name", names, "bus name")
     is_tcp = values.get("port", "").startswith("tcp://")
@@ -79,7 +84,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
     _check_line(values, is_tcp=is_tcp)
     default_ms = DEFAULT_TCP_TIMEOUT_MS if is_tcp else DEFAULT_TIMEOUT_MS
     given = {key: values.get(key) for key in ("mode", "in_flight", *SERIAL_KEYS) if values.get(key) is not None}
-    return Bus(
+    bus = Bus(
         name=values.get("name", ""),
         port=values.get("port", ""),
         protocol=values.get("protocol", "modbus-tcp" if is_tcp else "modbus-rtu"),
@@ -88,6 +93,7 @@ def _bus(node: Node, names: dict[str, Place], ports: dict[str, Place], maps: Map
         devices=read_devices(values, maps, is_tcp=is_tcp),
         **given,
     )
+    return bus, values
 
 
 def _same_port(port: str) -> str:

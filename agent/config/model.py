@@ -127,6 +127,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...]
 
 
+MODBUS_TCP_PORT = 502  # where a tcp:// port names none
+
+
 class Bus(msgspec.Struct, frozen=True, kw_only=True):
     """`[[bus]]`."""
 

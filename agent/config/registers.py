@@ -33,6 +33,24 @@ class Form(NamedTuple):
     is_wide: bool = False  # TEXT: one character to a register
 
 
+SIGNED_BITS = {ValueType.I16: 16, ValueType.I32: 32, ValueType.I64: 64}
+UNSIGNED_MAX = {
+    ValueType.BOOL: 1,
+    ValueType.U16: 0xFFFF,
+    ValueType.U32: 0xFFFF_FFFF,
+    ValueType.U64: 0xFFFF_FFFF_FFFF_FFFF,
+    ValueType.BCD16: 9_999,
+    ValueType.BCD32: 99_999_999,
+}
+
+
+def raw_span(type_: ValueType, bits: int) -> range:
+    """The whole numbers that a type of whole numbers holds; `bits`: of bit fields."""
+    width = SIGNED_BITS.get(type_)
+    most = (1 << width - 1) - 1 if width else UNSIGNED_MAX.get(type_, (1 << bits) - 1)
+    return range(-most - 1 if width else 0, most + 1)
+
+
 _NUMBER = r"0[xX][0-9A-Fa-f]{1,4}|\d{1,5}"
 _ADDRESSED = re.compile(rf"([A-Za-z]+):({_NUMBER})")
 _RANGE = re.compile(rf"([a-z]+):({_NUMBER})(?:-({_NUMBER}))?")

@@ -11,7 +11,7 @@ from agent.acquire.port import whereabouts
 from agent.control import protocol
 from agent.control.protocol import AgentError, Facts
 from agent.control.sockets import all_paths
-from agent.errors import ExitCode, FieldtapError
+from agent.errors import BusError, ExitCode, FieldtapError
 
 FIND_S = 5.0  # an agent that lives says at once which ports it has, unless it waits for a slow card
 ANSWER_S = 120.0  # a write is three requests; each waits up to 10 s for the line, and then for its answer
@@ -44,8 +44,14 @@ class AgentBus:
         return bool(self.name)
 
     def ask(self, ask: Ask) -> bytes:
-        """The PDU that answers. Raises AgentError, or DeviceError when the device refused."""
-        return bytes.fromhex(self.call("ask", bus=self.name, unit=ask.unit, pdu=ask.request.hex())["pdu"])
+        """The PDU that answers. Raises DeviceError when it refuses, BusError when none comes, else AgentError."""
+        try:
+            facts = self.call("ask", bus=self.name, unit=ask.unit, pdu=ask.request.hex())
+        except AgentError as error:
+            if error.exit_code is ExitCode.UNAVAILABLE:
+                raise BusError(str(error)) from error
+            raise
+        return bytes.fromhex(facts["pdu"])
 
     def call(self, do: str, **facts: Any) -> Facts:
         """What a request has brought. Raises AgentError, or DeviceError when a device refused."""

@@ -3,18 +3,18 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from agent.config import files
 from agent.config.devices import read_devices
 from agent.config.maps import MAP, Maps
-from agent.config.model import Device, Table
+from agent.config.model import Device
 from agent.config.nodes import Node, Place
 from agent.config.registers import ADDRESSES, Form, Register, form, register
 from agent.config.report import Report
 from agent.config.tags import ORDERS
 from agent.config.values import text, unfit, whole, words
 from agent.config.walk import Key, Values, read_table, read_tables
+from agent.devices.model import DeviceId, DeviceMap, Fingerprint, Identity, Serial, ServerId
 from agent.model import Order
 
 MAX_OBJECT = 245  # bytes of one object of a device identification: Modbus Application Protocol V1.1b3, 6.21
@@ -26,50 +26,10 @@ SERIAL = {
 }
 
 
-class Fingerprint(NamedTuple):
-    """Registers that hold one of some values in every such device."""
-
-    table: Table
-    address: int
-    form: Form
-    order: Order
-    values: tuple[int | str, ...]
-
-
-class DeviceId(NamedTuple):
-    """What function 43/14 answers: the texts of the objects 0 and 1 begin like this."""
-
-    vendor: str
-    product: str
-
-
-class ServerId(NamedTuple):
-    """What function 17 answers: its data begin with these bytes."""
-
-    begins: bytes
-
-
-Identity = Fingerprint | DeviceId | ServerId
-
-
-class Serial(NamedTuple):
-    """How the device leaves the factory; None: not known."""
-
-    baud: int | None = None
-    parity: str | None = None
-    stop_bits: int | None = None
-    unit: int | None = None
-
-
-class DeviceMap(NamedTuple):
-    """One model, as its map has it."""
-
-    title: str
-    sources: tuple[str, ...]
-    quirks: tuple[str, ...]
-    identity: tuple[Identity, ...]  # each alone is enough
-    serial: Serial
-    device: Device
+def shipped() -> dict[str, DeviceMap]:
+    """The maps that come with fieldtap, by name."""
+    found = {name: read_device_map(path, Report()) for name, path in files.shipped_maps().items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def read_device_map(path: str, report: Report) -> DeviceMap | None:
@@ -138,11 +98,12 @@ def _identity(document: Values) -> tuple[Identity, ...]:
     if document.get("identity") is None:
         return ()
     tables = Values(document.node, {"identity": document.get("identity")}, document.report)
-    found = [_one_identity(node, document.report) for node in read_tables(tables, "identity", "[[identity]]")]
+    start = document.get("start", 0)
+    found = [_one_identity(node, start, document.report) for node in read_tables(tables, "identity", "[[identity]]")]
     return tuple(identity for identity in found if identity is not None)
 
 
-def _one_identity(node: Node, report: Report) -> Identity | None:
+def _one_identity(node: Node, start: int, report: Report) -> Identity | None:
     """The kind is that of the key that only it has."""
     table = node.table or {}
     if "server_id" in table:
@@ -151,13 +112,13 @@ def _one_identity(node: Node, report: Report) -> Identity | None:
     if "vendor" in table or "product" in table:
         values = read_table(node, DEVICE_ID, "identity", report)
         return DeviceId(values.get("vendor", ""), values.get("product", ""))
-    return _fingerprint(read_table(node, FINGERPRINT, "identity", report))
+    return _fingerprint(read_table(node, FINGERPRINT, "identity", report), start)
 
 
-def _fingerprint(values: Values) -> Fingerprint | None:
+def _fingerprint(values: Values, start: int) -> Fingerprint | None:
     place: Register | None = values.get("register")
     kind: Form | None = values.get("type")
-    if place is None or kind is None or place.number >= ADDRESSES:
+    if place is None or kind is None or start + place.number >= ADDRESSES:
         return None
     order = Order[values.get("order", "ABCD")]
-    return Fingerprint(place.table, place.number, kind, order, values.get("values", ()))
+    return Fingerprint(place.table, start + place.number, kind, order, values.get("values", ()))

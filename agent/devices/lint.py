@@ -11,7 +11,8 @@ from agent.config.model import Device, Table, Tag
 from agent.config.nodes import Node, Place
 from agent.config.registers import registers_of
 from agent.config.report import Remark, Report, did_you_mean
-from agent.devices.catalogue import DeviceMap, read_device_map
+from agent.devices.catalogue import read_device_map
+from agent.devices.model import DeviceMap
 from agent.model import Order, ValueType
 
 FUNCTION_OF = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}

@@ -48,6 +48,11 @@ def identity_of(unit: int, table: Table, address: int) -> int:
     return _mix(unit << 24 | TABLES.index(table) << 16 | address)
 
 
+def record_at(unit: int, file: int, record: int) -> int:
+    """What a record of a file holds that nobody has written; files have tables of their own behind the four."""
+    return _mix(unit << 24 | len(TABLES) + file << 16 | record) & 0xFFFF
+
+
 def _mix(x: int) -> int:
     x = (x + GOLDEN) & MASK64
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK64

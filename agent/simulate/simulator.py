@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from agent._native.codec import RTU, TCP
 from agent._native.server import SimulatedBus, SimulatorLoop
-from agent.acquire.port import MODBUS_TCP_PORT, is_tcp, wire_of
-from agent.config.model import Bus, Config
+from agent.acquire.port import is_tcp, wire_of
+from agent.config.model import MODBUS_TCP_PORT, Bus, Config
 from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
+from agent.simulate.nameplate import maps_of, nameplates, presets
 
 BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
 STOP_RETRY_S = 0.05  # how often a loop stuck on a full pty is freed again
@@ -41,6 +42,7 @@ class Simulator:
         self._link_dir = Path(link_dir) if link_dir is not None else None
         self._pace = pace
         self._faults = [parse_fault(spec) for spec in faults]
+        self._maps = maps_of(config.buses)
         self._native = {bus.name: self._simulated(bus, seed + number) for number, bus in enumerate(config.buses)}
         self._open = ExitStack()
         self._error: OSError | None = None
@@ -103,7 +105,11 @@ class Simulator:
         wire = wire_of(bus)
         framing = TCP if wire.tcp else RTU
         char_ns, gap_ns = (wire.char_ns, wire.quiet_ns) if self._pace else (0, 0)
-        return SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
+        native = SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
+        native.name(nameplates(bus.devices, self._maps))
+        for place in presets(bus.devices, self._maps):
+            native.preset(*place)
+        return native
 
     def _attach(self, bus: Bus, opened: ExitStack) -> str:
         try:

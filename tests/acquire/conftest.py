@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import tcp_servers
 from layouts import Sample, records
+from ports import FakeLines
 from wire import with_crc
 
 from agent._native.samples import Samples
@@ -237,3 +238,11 @@ def make_device() -> Callable[..., Device]:
 def make_config() -> Callable[..., Config]:
     """A configuration of one bus."""
     return _config
+
+
+@pytest.fixture
+def lines() -> Iterator[FakeLines]:
+    """A loop without buses."""
+    made = FakeLines()
+    yield made
+    os.close(made.bell)

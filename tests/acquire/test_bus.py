@@ -12,10 +12,12 @@ from wire import with_crc
 
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
-from agent.acquire.bus import Acquisition, Counts
+from agent.acquire.bus import Acquisition
+from agent.acquire.events import Kind
 from agent.acquire.plan import compile_plan
 from agent.acquire.port import open_port
-from agent.model import NS_PER_MS, Quality
+from agent.acquire.statistics import Counts
+from agent.model import NS_PER_MS, NS_PER_S, Quality
 from agent.simulate.simulator import Simulator
 
 STOP_S = 0.1
@@ -140,7 +142,8 @@ def test_a_missing_port_fails_its_tags_is_reported_once_and_does_not_disturb_the
     device: Any, tmp_path: Path, run: Callable, bus_on: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    running = run(bus_on(tmp_path / "ttyX", name="missing"), bus_on(device.path, name="live"))
+    live = bus_on(device.path, name="live", timeout_ns=NS_PER_S)  # the Python device beside us may be late
+    running = run(bus_on(tmp_path / "ttyX", name="missing"), live)
     running.wait(lambda: failing(running) == set(range(10)))
     running.wait(lambda: running.acquisition.stats()["live"].counts.ok > 200)  # several retries long
     assert [record.getMessage() for record in caplog.records] == [
@@ -310,3 +313,20 @@ def drained_to(loop: BusLoop, samples: Samples, transactions: int) -> int:
         samples.clear()
         threading.Event().wait(0.005)
     return done
+
+
+def test_a_device_that_falls_silent_and_returns_is_told_once_each(device: Any, run: Callable, bus_on: Callable) -> None:
+    running = run(bus_on(device.path, units=(1, 2), timeout_ns=60 * NS_PER_MS))
+    acquisition = running.acquisition
+
+    def told(kind: Kind) -> bool:
+        acquisition.look(2**62)  # it is always time for another look
+        acquisition._look_ns = 0
+        return kind in [event.kind for event in acquisition.chronicle.since(0)]
+
+    running.wait(lambda: told(Kind.DEVICE_SILENT))
+    assert acquisition.stats()["rs485"].devices["unit2"].is_suspect
+    device.units = (1, 2)
+    running.wait(lambda: told(Kind.DEVICE_BACK))
+    events = [event.kind for event in acquisition.chronicle.since(0) if event.device == "unit2"]
+    assert events == [Kind.DEVICE_SILENT, Kind.DEVICE_BACK]

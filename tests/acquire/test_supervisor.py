@@ -1,10 +1,8 @@
 """Ports that go and come back, without a bus loop: when they are tried, and what is said about it."""
 
-import errno
 import itertools
 import logging
 import os
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +11,10 @@ from typing import Any
 
 import pytest
 from drivers import FakeKernel, plug_in, pull_out
+from ports import FakeLines, FakeWatch, step
 
-from agent._native.busloop import COUNTERS
 from agent.acquire import supervisor as supervisor_module
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.kernel import Kernel, Note
 from agent.acquire.port import Port, open_port
 from agent.acquire.supervisor import (
@@ -33,77 +32,12 @@ from agent.model import NS_PER_MS
 BACK_S = 1.0  # how soon a port is served once its node is back
 
 
-class FakeLines:
-    """The loop, as far as ports go: lose() is an unplugged adapter."""
-
-    def __init__(self) -> None:
-        self.bell = os.eventfd(0)
-        self.changed = threading.Condition()
-        self.attached: list[int] = []
-        self.failed: list[int] = []
-        self.lost: list[tuple[int, int]] = []
-        self.counts = dict.fromkeys(COUNTERS, 0)
-        self.marking: list[bool] = []
-        self.marked = (0, 0, 0)
-
-    def counters(self, line: int) -> tuple[tuple[int, ...], list[tuple[int, ...]], int]:
-        return tuple(self.counts.values()), [], 0
-
-    def mark(self, line: int, on: bool) -> None:
-        self.marking.append(on)
-
-    def marks(self, line: int) -> tuple[int, int, int]:
-        return self.marked
-
-    def attach(self, line: int, fd: int) -> None:
-        with self.changed:
-            self.attached.append(fd)
-            self.changed.notify_all()
-
-    def fail(self, line: int) -> None:
-        with self.changed:
-            self.failed.append(line)
-            self.changed.notify_all()
-
-    def take_lost(self, line: int) -> tuple[int, int] | None:
-        return self.lost.pop() if self.lost else None
-
-    def supervisor_fileno(self) -> int:
-        return self.bell
-
-    def lose(self) -> None:
-        self.lost.append((self.attached[-1], 5))
-        os.eventfd_write(self.bell, 1)
-
-    def wait(self, until: Callable[[], bool], timeout_s: float) -> bool:
-        with self.changed:
-            return self.changed.wait_for(until, timeout_s)
-
-
-@pytest.fixture
-def lines() -> Iterator[FakeLines]:
-    made = FakeLines()
-    yield made
-    os.close(made.bell)
-
-
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The clock, to be set."""
     clock = [10**12]
     monkeypatch.setattr(supervisor_module, "boot_ns", lambda: clock[0])
     return clock
-
-
-class FakeWatch(Watch):
-    """Tells of nodes, or cannot."""
-
-    def __init__(self, *, able: bool) -> None:
-        super().__init__()
-        self.able = able
-
-    def cover(self, port: str) -> bool:
-        return self.able
 
 
 class Opener:
@@ -122,10 +56,6 @@ class Opener:
         port = Port(Kernel(), os.open("/dev/null", os.O_RDWR), bus.port)
         port.notes = self.notes
         return port
-
-
-def step(supervisor: Supervisor) -> None:
-    supervisor._serve(0, supervisor._slots[0])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +77,7 @@ def test_retries_slow_down_to_the_pace_that_the_port_allows(
     last_ms: int,
 ) -> None:
     opener = Opener(now)
-    supervisor = Supervisor(lines, [bus_on(port)], opener, FakeWatch(able=able))
+    supervisor = Supervisor(lines, [bus_on(port)], Chronicle(), opener, FakeWatch(able=able))
     for _ in range(12):
         step(supervisor)
         now[0] = supervisor._slots[0].retry_at_ns
@@ -167,7 +97,7 @@ def test_a_node_that_appears_has_its_port_tried_at_once_but_no_storm_of_nodes_ma
     now: list[int], lines: FakeLines, bus_on: Callable
 ) -> None:
     opener = Opener(now)
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Chronicle(), opener, FakeWatch(able=True))
     for _ in range(12):
         step(supervisor)
         now[0] = supervisor._slots[0].retry_at_ns
@@ -185,7 +115,7 @@ def test_a_node_that_appears_has_its_port_tried_at_once_but_no_storm_of_nodes_ma
 def test_an_open_port_is_not_tried_when_a_node_appears(now: list[int], lines: FakeLines, bus_on: Callable) -> None:
     opener = Opener(now)
     opener.error = None
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Chronicle(), opener, FakeWatch(able=True))
     step(supervisor)
     supervisor._hurry()
     now[0] += 10**12
@@ -205,7 +135,7 @@ def test_what_was_granted_and_refused_is_told_once_and_again_only_when_it_change
         Note("low latency", True, "set"),
         Note("latency timer", False, "stays at 16", "allow it with X"),
     )
-    supervisor = Supervisor(lines, [bus_on("/dev/x")], opener, FakeWatch(able=True))
+    supervisor = Supervisor(lines, [bus_on("/dev/x")], Chronicle(), opener, FakeWatch(able=True))
     told = []
     for _ in range(3):
         step(supervisor)
@@ -231,7 +161,7 @@ class Running:
     """A supervisor in its thread."""
 
     def __init__(self, lines: FakeLines, bus: Bus, open_: Callable[[Bus], Port], watch: Watch) -> None:
-        self.supervisor = Supervisor(lines, [bus], open_, watch)
+        self.supervisor = Supervisor(lines, [bus], Chronicle(), open_, watch)
         self.watch = watch
         self.thread = threading.Thread(target=self.supervisor.run)
         self.thread.start()
@@ -403,112 +333,3 @@ def test_an_adapter_named_by_its_identity_is_followed_to_its_new_name(
     plug_in(kernel, "ttyUSB1")
     assert lines.wait(lambda: len(lines.attached) == 2, BACK_S)
     assert run.supervisor._slots[0].port.path == str(kernel.dev / "ttyUSB1")
-
-
-# --- what is wrong with a line ---
-
-
-class Examined:
-    """A supervisor with one port of some driver, open, and a clock that stands at its next look."""
-
-    def __init__(self, lines: FakeLines, kernel: FakeKernel, bus: Bus) -> None:
-        self.lines = lines
-        self.kernel = kernel
-        self.supervisor = Supervisor(lines, [bus], lambda bus: open_port(bus, kernel), FakeWatch(able=True))
-        step(self.supervisor)
-        self.supervisor._examine_all()
-
-    def look(self, uart: dict[int, int] | None = None, **counts: int) -> str | None:
-        """What it finds after so much more was counted."""
-        for name, more in counts.items():
-            self.lines.counts[name] += more
-        for field, more in (uart or {}).items():
-            self.kernel.icount[field] += more
-        self.supervisor._examine_all()
-        finding = self.supervisor.finding(0)
-        return finding.cause if finding else None
-
-
-RECEIVED, FRAMING = 4, 6
-
-
-@pytest.fixture
-def examine(tmp_path: Path, lines: FakeLines, bus_on: Callable) -> Callable[..., Examined]:
-    def make(driver: str, **settings: str) -> Examined:
-        kernel = FakeKernel(tmp_path, driver)
-        return Examined(lines, kernel, bus_on(kernel.path, parity="N", **settings))
-
-    return make
-
-
-def test_a_noisy_line_is_told_once_and_again_when_it_is_good(
-    examine: Callable[..., Examined], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    examined = examine("8250")
-    caplog.clear()
-    for _ in range(3):
-        assert examined.look({RECEIVED: 900, FRAMING: 2}, transactions=100, crc_errors=4) == "noise"
-    assert examined.look({RECEIVED: 900}, transactions=3000) is None
-    assert [(record.levelname, record.getMessage().partition(":")[2][:30]) for record in caplog.records] == [
-        ("WARNING", " damaged answers: 2 of 900 cha"),
-        ("INFO", " answers arrive intact again"),
-    ]
-
-
-def test_another_reader_of_the_port_is_named(
-    examine: Callable[..., Examined], caplog: pytest.LogCaptureFixture
-) -> None:
-    examined = examine("8250")
-    (examined.kernel.proc / "99" / "fd").mkdir(parents=True)
-    (examined.kernel.proc / "99" / "comm").write_text("agetty\n")
-    (examined.kernel.proc / "99" / "fd" / "0").symlink_to(examined.kernel.path)
-    examined.look(transactions=100, crc_errors=4)
-    assert f"{examined.kernel.path} is also read by agetty (pid 99), end it" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("driver", "mode", "marking"),
-    [
-        ("ch341", "auto", [False, True]),  # counts nothing
-        ("cp210x", "auto", [False, True]),  # counts only while it marks
-        ("ch341", "off", [False]),
-        ("ch341", "on", [True]),
-    ],
-)
-def test_damaged_characters_are_marked_where_the_driver_does_not_count_them(
-    examine: Callable[..., Examined], lines: FakeLines, driver: str, mode: str, marking: list[bool]
-) -> None:
-    examined = examine(driver, mark_errors=mode)
-    for _ in range(3):
-        examined.look(transactions=100, crc_errors=4)
-    assert lines.marking == marking
-    assert bool(examined.kernel.terminal.iflag & termios.PARMRK) == marking[-1]
-
-
-def test_what_was_marked_is_found(examine: Callable[..., Examined], lines: FakeLines) -> None:
-    examined = examine("ch341")
-    assert examined.look(transactions=100, crc_errors=4) == "unseen"
-    lines.marked = (900, 5, 0)
-    assert examined.look(transactions=100, crc_errors=4) == "noise"
-
-
-def test_a_port_that_was_marked_on_demand_is_marked_again_when_it_comes_back(
-    examine: Callable[..., Examined], lines: FakeLines
-) -> None:
-    examined = examine("ch341", mark_errors="on")
-    lines.lost.append((0, 5))
-    step(examined.supervisor)
-    examined.supervisor._slots[0].retry_at_ns = 0
-    step(examined.supervisor)
-    assert lines.marking == [True, True]
-    assert examined.kernel.terminal.iflag & termios.PARMRK
-
-
-def test_a_driver_that_cannot_mark_is_left_alone(examine: Callable[..., Examined], lines: FakeLines) -> None:
-    examined = examine("ch341")
-    examined.kernel.fails = {"TCSETS2": errno.EINVAL}
-    examined.look(transactions=100, crc_errors=4)
-    assert lines.marking == [False, True, False]
-    assert examined.look(transactions=100, crc_errors=4) == "unseen"
-    assert lines.marking == [False, True, False]

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
-from agent._native.busloop import Trace
-from agent.acquire.trace import PAUSE_NS, Frame, LineTrace, frames_of, pcapng
+from agent._native.parts import Trace
+from agent.acquire.packets import PAUSE_NS, Frame
+from agent.acquire.trace import LineTrace, pcapng, pieces_of
 
 MS = 1_000_000
 MOST_BYTES = 512
@@ -20,7 +21,7 @@ def traced(line: list[tuple[int, bool, bytes]]) -> tuple[Frame, ...]:
     trace = Trace()
     for time_ns, sent, data in line:
         trace.add(time_ns, sent, data)
-    return frames_of(trace.records())
+    return pieces_of(trace.records())
 
 
 @settings(deadline=None)
@@ -37,16 +38,6 @@ def test_noise_is_cut_to_what_a_trace_takes():
     assert traced([(0, False, bytes(4000))]) == (Frame(0, False, bytes(MOST_BYTES)),)
 
 
-def test_pieces_of_an_answer_are_one_frame_and_a_late_one_is_a_frame_of_its_own():
-    line = [(0, True, b"ask"), (5 * MS, False, b"ans"), (6 * MS, False, b"wer"), (6 * MS + PAUSE_NS, False, b"late")]
-    assert traced([*line, (99 * MS, True, b"ask")]) == (
-        Frame(0, True, b"ask"),
-        Frame(6 * MS, False, b"answer"),
-        Frame(6 * MS + PAUSE_NS, False, b"late"),
-        Frame(99 * MS, True, b"ask"),
-    )
-
-
 def test_a_copy_taken_while_the_line_goes_on_has_only_whole_records_without_a_hole():
     trace, stop, copies = Trace(), threading.Event(), []
     reader = threading.Thread(target=lambda: [copies.append(trace.records()) for _ in iter(stop.is_set, True)])
@@ -57,7 +48,7 @@ def test_a_copy_taken_while_the_line_goes_on_has_only_whole_records_without_a_ho
     reader.join()
     assert copies
     for copy in copies:
-        frames = frames_of(copy)
+        frames = pieces_of(copy)
         first = frames[0].time_ns // PAUSE_NS if frames else 0
         for number, frame in enumerate(frames, first):
             assert frame == Frame(number * PAUSE_NS, True, struct.pack("=q", number) * (1 + number % 40))
@@ -82,14 +73,21 @@ TCP = LineTrace("plc", True, (Frame(1 * MS, True, MBAP_REQUEST), Frame(2 * MS, F
 WALL_NS = 1_763_769_600_123_456_789
 
 
-def dissect(path, data: bytes, *fields: str) -> list[list[str]]:
+CHECKS = ["-o", "mbrtu.crc_verification:TRUE", "-o", "ip.check_checksum:TRUE"]
+
+
+def read_out(path, data: bytes, *fields: str) -> list[list[str]]:
     """What tshark says of each packet."""
     path.write_bytes(data)
-    asked = [part for field in ("_ws.malformed", *fields) for part in ("-e", field)]
-    checks = ["-o", "mbrtu.crc_verification:TRUE", "-o", "ip.check_checksum:TRUE"]
-    command = ["tshark", "-r", path, "-d", "rtacser.data,mbrtu", *checks, "-T", "fields", "-E", "separator=|", *asked]
+    asked = [part for field in fields for part in ("-e", field)]
+    command = ["tshark", "-r", path, "-d", "rtacser.data,mbrtu", *CHECKS, "-T", "fields", "-E", "separator=|", *asked]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    rows = [row.split("|") for row in done.stdout.splitlines()]
+    return [row.split("|") for row in done.stdout.splitlines()]
+
+
+def dissect(path, data: bytes, *fields: str) -> list[list[str]]:
+    """The same, of frames of which none is malformed."""
+    rows = read_out(path, data, "_ws.malformed", *fields)
     assert [row[0] for row in rows] == [""] * len(rows), f"malformed: {rows}"
     return [row[1:] for row in rows]
 
@@ -114,3 +112,58 @@ def test_wireshark_finds_crcs_and_ip_checksums_right(tmp_path):
 
 def test_without_a_frame_the_capture_is_still_one(tmp_path):
     assert dissect(tmp_path / "x.pcapng", pcapng([LineTrace("idle", False, ())], 0)) == []
+
+
+# --- what is no frame says so ---
+
+
+def timed(*pieces: tuple[bool, bytes]) -> tuple[Frame, ...]:
+    return tuple(Frame(at * 10 * MS, sent, data) for at, (sent, data) in enumerate(pieces))
+
+
+DAMAGED = ANSWER[:-1] + bytes([ANSWER[-1] ^ 1])
+FAULTY_LINE = timed(
+    (True, REQUEST), (False, DAMAGED),
+    (True, REQUEST), (False, ANSWER[:6]),
+    (True, REQUEST), (False, REQUEST + ANSWER),  # with its echo
+    (True, REQUEST), (False, b"\x00" + ANSWER + b"\xa5\xa5"),  # a glitch in front of it and behind it
+    (True, REQUEST), (False, ANSWER + REFUSAL),  # and a late one
+    (True, REQUEST), (False, b"\x55" * 40),
+    (True, REQUEST), (False, ANSWER),
+)  # fmt: skip
+FAULTY_LINK = timed(
+    (False, MBAP_ANSWER[5:]),  # what the ring has begun with
+    (True, MBAP_REQUEST), (False, MBAP_ANSWER[:3]), (False, MBAP_ANSWER[3:] + MBAP_ANSWER),
+    (True, MBAP_REQUEST + MBAP_REQUEST), (False, b"HTTP/1.1 400 Bad Request" + MBAP_ANSWER),
+    (True, MBAP_REQUEST), (False, MBAP_ANSWER[:9]),
+)  # fmt: skip
+FIELDS = ("_ws.malformed", "mbrtu.crc16.status", "frame.packet_flags_crc_error", "frame.comment", "modbus.func_code")
+
+
+def test_of_a_faulty_line_every_frame_is_intact_and_everything_else_is_marked(tmp_path):
+    rows = read_out(tmp_path / "x.pcapng", pcapng([LineTrace("rs485", False, FAULTY_LINE)], 0), *FIELDS)
+    good = [row for row in rows if row[2] in ("0", "False")]
+    marked = [row for row in rows if row not in good]
+    assert {(malformed, crc) for malformed, crc, *_ in good} == {("", "1")}
+    assert len(good) == 7 + 5  # requests; answers, the late one among them
+    assert [row[3].partition(",")[0] for row in marked] == [
+        *["in no frame with a right CRC"] * 2,
+        "a request",
+        *["in no frame with a right CRC"] * 3,
+    ]
+
+
+def test_of_a_faulty_link_every_frame_is_intact_and_everything_else_is_marked(tmp_path):
+    rows = read_out(tmp_path / "x.pcapng", pcapng([LineTrace("plc", True, FAULTY_LINK)], 0), *FIELDS)
+    good = [row for row in rows if not row[3]]
+    marked = [row for row in rows if row[3]]
+    assert [(malformed, function) for malformed, *_, function in good] == [("", "3")] * (4 + 3)
+    assert [row[2] in ("1", "True") for row in marked] == [True] * 3
+
+
+def test_every_packet_says_which_way_it_went(tmp_path):
+    rows = dissect(
+        tmp_path / "x.pcapng", pcapng([SERIAL, TCP], 0), "frame.packet_flags_direction", "frame.interface_name"
+    )
+    assert [way for way, name in rows if name == "rs485"] == ["0x00000002", "0x00000001"] * 2
+    assert [way for way, name in rows if name == "plc"] == ["0x00000002", "0x00000001"]

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agent._native.codec import answers
 from agent.acquire import pdu
 from agent.acquire.pdu import Ask
-from agent.acquire.write import Change, Outcome, carry_out, change_of, encoded, value_of
+from agent.acquire.write import Change, Outcome, carry_out, change_of, encoded, encoded_record, value_of
 from agent.config.model import Table, Tag, Write
 from agent.errors import BusError, DeviceError, ExitCode, NotSentError, RefusedError
 from agent.model import Order, ValueType
@@ -19,8 +18,8 @@ LENGTHS = {ValueType.BCD32: 2, ValueType.I64: 4}
 
 def holding(type_: ValueType, **settings) -> Tag:
     lengths = {"U32": 2, "I32": 2, "F32": 2, "BCD32": 2, "U64": 4, "I64": 4, "F64": 4}
-    settings = {"length": lengths.get(type_.name, 1), **settings}
-    return Tag(name="t", table=Table.HOLDING, address=100, type=type_, every_ns=1, **settings)
+    settings = {"address": 100, "length": lengths.get(type_.name, 1), **settings}
+    return Tag(name="t", table=Table.HOLDING, type=type_, every_ns=1, **settings)
 
 
 COIL = Tag(name="c", table=Table.COIL, address=5, type=ValueType.BOOL, every_ns=1)
@@ -30,9 +29,9 @@ BITS = holding(ValueType.BITS, bits=3, shift=4)
 def request(tag: Tag, value, function: int = 0, before: bytes = b"") -> str:
     """The request that writes; the last but the reading back."""
     steps = carry_out(encoded("t", 1, tag, value, function))
-    next(steps)
+    asked = next(steps).request
     held = before or (b"\0" if tag.table is Table.COIL else bytes(2 * max(1, (tag.length + 1) // 2, tag.length)))
-    return steps.send(bytes([3, len(held)]) + held).request.hex(" ")
+    return steps.send(bytes([asked[0], len(held)]) + held).request.hex(" ")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +59,8 @@ def request(tag: Tag, value, function: int = 0, before: bytes = b"") -> str:
         (holding(ValueType.U16, scale=0.1), "12.3", 0, "06 00 64 00 7b"),
         (holding(ValueType.I16, scale=-0.5, offset=10.0), 11, 0, "06 00 64 ff fe"),
         (holding(ValueType.F32, scale=0.001), 0.25, 0, "10 00 64 00 02 04 43 7a 00 00"),
+        (holding(ValueType.U16), 7, 23, "17 00 64 00 01 00 64 00 01 02 00 07"),
+        (holding(ValueType.U32), 0x01020304, 23, "17 00 64 00 02 00 64 00 02 04 01 02 03 04"),
         (BITS, 5, 0, "16 00 64 ff 8f 00 50"),
         (holding(ValueType.BITS, bits=3, shift=4, order=Order.BADC), 5, 0, "16 00 64 8f ff 50 00"),
     ],
@@ -149,8 +150,12 @@ def test_a_function_that_cannot_write_the_tag_is_refused() -> None:
 # --- what comes of it ---
 
 
+READ, WRITE, BOTH = 3, 6, 23
+
+
 class Registers:
-    """A device with one register and one coil; `does` says what happens to each request: answer, obey or an error."""
+    """A device with one register and one coil; `does` says what happens to each request: answer, obey or an error;
+    of one that writes and reads a number: what is read."""
 
     def __init__(self, held: int = 3, does: list | None = None) -> None:
         self.held = held
@@ -163,12 +168,12 @@ class Registers:
         what = self.does.pop(0) if self.does else None
         if what == "keeps":
             return ask.request[:5]
-        if (function == pdu.WRITE_REGISTER and what is None) or isinstance(what, tuple):
-            self.held = struct.unpack_from(">H", ask.request, 3)[0]
+        if (function in (WRITE, BOTH) and what is None) or isinstance(what, tuple):
+            self.held = struct.unpack_from(">H", ask.request, len(ask.request) - 2)[0]
         error = what[1] if isinstance(what, tuple) else what
         if isinstance(error, Exception):
             raise error
-        return ask.request if function == pdu.WRITE_REGISTER else b"\x03\x02" + struct.pack(">H", self.held)
+        return ask.request if function == WRITE else struct.pack(">BBH", function, 2, what or self.held)
 
 
 def outcome_of(device: Registers, change: Change) -> Outcome:
@@ -188,7 +193,6 @@ def outcome_of(device: Registers, change: Change) -> Outcome:
 
 SEVEN = encoded("t", 1, holding(ValueType.U16), 7)
 SILENCE, REFUSAL, BUSY = BusError("no answer"), DeviceError("exception 2", 2), DeviceError("exception 5", 5)
-READ, WRITE = 3, 6
 
 
 @pytest.mark.parametrize(
@@ -230,6 +234,74 @@ def test_the_outcome_tells_what_is_known_and_a_write_is_sent_once(does, expected
     assert device.asked == asked
 
 
+IN_ONE = encoded("t", 1, holding(ValueType.U16), 7, 23)
+
+
+@pytest.mark.parametrize(
+    ("does", "expected", "asked"),
+    [
+        ([], Outcome("written", 3, 7), [READ, BOTH]),
+        ([None, 3], Outcome("differs", 3, 3, "the device took 7 and holds 3"), [READ, BOTH, READ]),
+        (
+            [None, ("obeys", SILENCE)],
+            Outcome("written", 3, 7, "no answer; but it holds the value now"),
+            [READ, BOTH, READ],
+        ),
+        ([None, REFUSAL], Outcome("refused", 3, None, "exception 2"), [READ, BOTH]),
+    ],
+    ids=str,
+)
+def test_function_23_is_read_back_by_itself_and_once_more_where_it_tells_something_else(does, expected, asked) -> None:
+    device = Registers(does=list(does))
+    assert outcome_of(device, IN_ONE) == expected
+    assert device.asked == asked
+
+
+def test_a_device_that_answers_function_23_with_what_it_held_before_has_obeyed_when_it_is_looked_at() -> None:
+    device = Registers()
+    steps = carry_out(IN_ONE)
+    steps.send(None)
+    steps.send(bytes.fromhex("03020003"))
+    assert steps.send(bytes.fromhex("17020003")).request[0] == READ
+    with pytest.raises(StopIteration) as end:
+        steps.send(bytes.fromhex("03020007"))
+    assert end.value.value == Outcome("written", 3, 7)
+    assert not device.asked
+
+
+def test_function_23_writes_no_more_than_fits() -> None:
+    with pytest.raises(RefusedError, match="t is written with function 16, not 23"):
+        encoded("t", 1, holding(ValueType.TEXT, length=243), "a", 23)
+
+
+# --- records of files ---
+
+
+def test_a_record_is_read_written_with_21_and_read_back() -> None:
+    steps = carry_out(encoded_record(4, 1, holding(ValueType.U32, address=7), 0x01020304))
+    reading = pdu.read_file((4, 7, 2))
+    assert next(steps) == Ask(1, reading)
+    assert steps.send(bytes.fromhex("14060506aabbccdd")) == Ask(1, pdu.write_file(4, 7, b"\1\2\3\4"))
+    assert steps.send(pdu.write_file(4, 7, b"\1\2\3\4")) == Ask(1, reading)
+    with pytest.raises(StopIteration) as end:
+        steps.send(bytes.fromhex("1406050601020304"))
+    assert end.value.value == Outcome("written", 0xAABBCCDD, 0x01020304)
+
+
+def test_bits_of_a_record_leave_the_others_as_they_are() -> None:
+    steps = carry_out(encoded_record(4, 1, BITS, 5))
+    next(steps)
+    assert steps.send(bytes.fromhex("1404030612a4")).request == pdu.write_file(4, 100, b"\x12\xd4")
+
+
+@pytest.mark.parametrize("change", [IN_ONE, encoded_record(4, 1, BITS, 5)], ids=["23", "21"])
+def test_what_is_for_one_unit_is_not_broadcast(change: Change) -> None:
+    with pytest.raises(StopIteration) as end:
+        next(carry_out(change._replace(unit=0)))
+    why = f"function {change.function} is for one unit; nothing was written"
+    assert end.value.value == Outcome("refused", why=why)
+
+
 def test_bits_whose_register_cannot_be_read_are_not_written_over_the_others() -> None:
     device = Registers(does=[REFUSAL])
     outcome = outcome_of(device, encoded("t", 1, BITS, 5, 6))
@@ -240,38 +312,3 @@ def test_a_broadcast_is_one_request_that_is_not_read_back() -> None:
     device = Registers(does=["keeps"])
     assert outcome_of(device, SEVEN._replace(unit=0)).result == "unverified"
     assert device.asked == [WRITE]
-
-
-# --- requests and answers ---
-
-
-@pytest.mark.parametrize(
-    ("asked", "answer"),
-    [
-        (pdu.read(Table.HOLDING, 1, 3), "03 06 00 01 00 02 00 03"),
-        (pdu.read(Table.DISCRETE, 1, 9), "02 02 ff 01"),
-        (pdu.write_coil(5, on=True), "05 00 05 ff 00"),
-        (pdu.write_coils(5, [True] * 9), "0f 00 05 00 09"),
-        (pdu.write_registers(5, bytes(6)), "10 00 05 00 03"),
-        (pdu.mask_write(5, b"\xff\xf0", b"\x00\x05"), "16 00 05 ff f0 00 05"),
-        (pdu.read_write(1, 2, 5, bytes(4)), "17 04 00 01 00 02"),
-        (pdu.exception_status(), "07 6d"),
-        (pdu.loop_back(0xA537), "08 00 00 a5 37"),
-        (pdu.event_counter(), "0b ff ff 01 08"),
-    ],
-    ids=lambda value: value.hex() if isinstance(value, bytes) else "",
-)
-def test_the_length_of_an_answer_is_known_beforehand(asked: bytes, answer: str) -> None:
-    whole = bytes.fromhex(answer)
-    assert pdu.answer_bytes(asked) == len(whole)
-    assert answers(asked, whole)
-
-
-def test_answers_without_a_fixed_length_are_taken_apart() -> None:
-    assert pdu.answer_bytes(pdu.server_id()) == pdu.answer_bytes(pdu.device_identification()) == 0
-    assert pdu.data(bytes.fromhex("11 03 41 42 ff")) == b"AB\xff"
-    answer = bytes.fromhex("2b 0e 01 81 ff 02 02 00 03") + b"abc" + bytes.fromhex("01 01") + b"x"
-    assert pdu.identification(answer) == ({0: b"abc", 1: b"x"}, 2)
-    assert pdu.events(bytes.fromhex("0b ff ff 01 08")) == (True, 264)
-    assert pdu.coils(bytes.fromhex("01 02 05 01"), 9) == [True, False, True, False, False, False, False, False, True]
-    assert pdu.status(bytes.fromhex("07 6d")) == 0x6D

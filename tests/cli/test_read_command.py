@@ -15,7 +15,7 @@ from agent.acquire.pdu import Ask
 from agent.cli import main
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.model import Order, ValueType
-from agent.simulate.signal import is_right
+from agent.simulate.signal import is_right, record_at
 from agent.simulate.simulator import Simulator
 
 S = 1_000_000_000
@@ -109,6 +109,44 @@ def test_more_registers_than_one_request_carries_are_read_in_several(target, rea
     code, out, _ = read(target(), "holding:0:1000")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [f"holding:{at}" for at in range(1000)]
+
+
+@pytest.mark.parametrize("port", ["/dev/ttyS99", "tcp://127.0.0.1:0"])
+def test_records_of_a_file_are_read_in_as_many_requests_as_it_takes(port, target, read):
+    code, out, err = read(target(port), "file:4:7:300", "--json")
+    values = [(value["register"], value["v"]) for value in json.loads(out)["values"]]
+    assert (code, err) == (0, "")
+    assert values == [(f"file:4:{at}", record_at(7, 4, at)) for at in range(7, 307)]
+
+
+def test_records_have_types_and_orders_too(target, read):
+    code, out, _ = read(target(), "file:0x4:0x7:2", "--type", "u32", "--order", "CDAB")
+    first, second = (record_at(7, 4, at + 1) << 16 | record_at(7, 4, at) for at in (7, 9))
+    assert (code, out) == (0, f"file:4:7 {first}\nfile:4:9 {second}\n")
+
+
+@pytest.mark.parametrize("port", ["/dev/ttyS99", "tcp://127.0.0.1:0"])
+def test_a_queue_is_read_as_long_as_it_is(port, target, read, capsys):
+    path = target(port)
+    for at, value in enumerate((3, 500, 501, 502)):
+        assert main(["write", path, "--unit", "7", f"holding:{1000 + at}", str(value), "--yes"]) == 0
+    capsys.readouterr()
+    assert read(path, "fifo:1000") == (0, "fifo:1000 500\nfifo:1000 501\nfifo:1000 502\n", "")
+    assert json.loads(read(path, "fifo:0x3E8", "--json")[1])["values"][1] == {
+        "register": "fifo:1000", "v": 501, "q": "good",
+    }  # fmt: skip
+    assert read(path, "fifo:1000", "--type", "u32")[0] == 2
+
+
+def test_an_empty_queue_has_no_values_and_says_so(target, read):
+    assert read(target(), "fifo:32") == (0, "", "fifo:32 is empty\n")
+
+
+def test_what_a_device_refuses_of_files_and_queues_is_told_in_words(target, read):
+    path = target()
+    assert "exception 2: it has no such register" in read(path, "file:11:0")[2]
+    main(["write", path, "--unit", "7", "holding:1000", "32", "--yes"])
+    assert "exception 3: it does not accept this quantity or value" in read(path, "fifo:1000")[2]
 
 
 @pytest.mark.parametrize("word", ["3.25", "0.1", "-0.1", "16777216.0", "1e-07", "3.4028235e+38", "nan", "inf"])
@@ -249,6 +287,16 @@ def test_a_port_without_permission_says_what_to_do(read, monkeypatch, tmp_path):
         (["holding:1", "--type", "bool"], "one bit of a register is bits:1@K"),
         (["holding:1", "--type", "f33"], "did you mean 'f32'?"),
         (["holding:1", "--timeout", "0"], "milliseconds from 1 to 60000"),
+        (["file:4"], "a record is file:FILE:RECORD, files 1 to 65535, records 0 to 9999"),
+        (["file:0:0"], "files 1 to 65535"),
+        (["file:65536:0"], "files 1 to 65535"),
+        (["file:1:10000"], "records 0 to 9999"),
+        (["file:1:9999:2"], "records are 0 to 9999"),
+        (["file:1:0:x"], "after the register comes the number of values"),
+        (["file:1:0", "--type", "bool"], "one bit of a register is bits:1@K"),
+        (["fifo:"], "a queue is fifo:ADDRESS, 0 to 65535"),
+        (["fifo:65536"], "a queue is fifo:ADDRESS, 0 to 65535"),
+        (["fifo:1:2"], "it has as many values as it has"),
     ],
 )
 def test_words_that_mean_nothing_are_usage_errors(words, told, read):

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from agent.config import load_config
+from agent.simulate.signal import record_at
 from agent.simulate.simulator import Simulator
 
 START_S = 20.0
@@ -48,7 +49,8 @@ def agent_on(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         store = tmp_path / f"store-{name}"
         path.write_text(CONFIG.format(name=name, port="/dev/ttyS99", store=store))
         config = load_config(str(path))
-        bus = msgspec.structs.replace(config.buses[0], port=port)
+        protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
+        bus = msgspec.structs.replace(config.buses[0], port=port, protocol=protocol)
         started.append(Simulator(msgspec.structs.replace(config, buses=(bus,))))
         started[-1].start()
         path.write_text(CONFIG.format(name=name, port=started[-1].paths[name], store=store))
@@ -66,7 +68,9 @@ def agent_on(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         simulator.stop()
 
 
-@pytest.fixture(params=["/dev/ttyS99", "rtu+tcp://127.0.0.1:0"], ids=["line", "gateway"])
+@pytest.fixture(
+    params=["/dev/ttyS99", "rtu+tcp://127.0.0.1:0", "tcp://127.0.0.1:0"], ids=["line", "gateway", "modbus-tcp"]
+)
 def port(request: pytest.FixtureRequest, agent_on: Callable[[str], str]) -> str:
     return agent_on(request.param)
 
@@ -80,8 +84,9 @@ def test_a_port_that_an_agent_has_is_read_through_it(port: str, fieldtap: Callab
 
 def test_a_device_that_does_not_answer_there_is_unavailable(port: str, fieldtap: Callable) -> None:
     said = fieldtap("read", port, "--unit", "9", "holding:1")
-    assert said.code == 69
-    assert "bus line: no answer" in said.err
+    has_gateway = port.startswith("tcp:")
+    assert said.code == (1 if has_gateway else 69)
+    assert ("exception 11: the gateway heard nothing from it" if has_gateway else "bus line: no answer") in said.err
 
 
 def test_a_tag_is_written_with_its_own_type_and_read_back(port: str, fieldtap: Callable, tmp_path: Path) -> None:
@@ -129,3 +134,29 @@ def test_polls_go_on_while_others_read(port: str, fieldtap: Callable) -> None:
     for _ in range(20):
         assert fieldtap("read", port, "--unit", "7", "holding:100").code == 0
     assert time.monotonic() - started < START_S
+
+
+def test_what_a_device_is_and_its_files_and_queues_are_asked_through_it(port: str, fieldtap: Callable) -> None:
+    said = fieldtap("identify", port, "--unit", "7", "--json")
+    told = json.loads(said.out)
+    assert said.code == 0
+    assert f"{port} is bus line of a running agent, which is asked" in said.err
+    assert (told["identification"]["0"], told["loops_back"], told["not_answered"]) == ("fieldtap", True, [])
+    assert fieldtap("read", port, "--unit", "7", "file:4:7:2").out == "".join(
+        f"file:4:{at} {record_at(7, 4, at)}\n" for at in (7, 8)
+    )
+    assert fieldtap("read", port, "--unit", "7", "fifo:33").out.startswith("fifo:33 ")
+
+
+def test_a_device_that_says_nothing_is_unavailable_there_too(
+    agent_on: Callable[[str], str], fieldtap: Callable
+) -> None:
+    said = fieldtap("identify", agent_on("/dev/ttyS99"), "--unit", "9")
+    assert (said.code, said.out) == (69, "")
+    assert "bus line: no answer" in said.err
+
+
+def test_records_are_not_written_past_it(agent_on: Callable[[str], str], fieldtap: Callable) -> None:
+    said = fieldtap("write", agent_on("/dev/ttyS99"), "--unit", "7", "file:4:7", "1", "--yes")
+    assert said.code == 2
+    assert "stop it to write a file" in said.err

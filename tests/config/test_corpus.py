@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 BROKEN = sorted(
     path.relative_to(HERE / "broken") for path in (HERE / "broken").rglob("*.toml") if "conf.d" not in path.parts
 )
+WARNED = sorted((HERE / "warned").glob("*.toml"))
 GOOD = sorted((HERE / "good").glob("*.toml"))
 
 
@@ -49,3 +50,11 @@ def test_nothing_is_said_about_a_good_file(path: Path) -> None:
     checked = check_config(str(path), read_secrets=True)
     assert (checked.mistakes, checked.warnings) == ([], [])
     assert checked.config is not None
+
+
+@pytest.mark.parametrize("path", WARNED, ids=lambda path: path.stem)
+def test_what_works_but_is_hardly_meant_is_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    checked = check_config(path.name)
+    assert checked.mistakes == []
+    assert [str(warning) for warning in checked.warnings] == expected(path)

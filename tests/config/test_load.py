@@ -172,6 +172,12 @@ def test_what_may_be_written_has_steps_a_rate_and_a_function(device: OneDevice) 
     assert tag.write == Write(min=0, max=9, step=0.5, rate_ns=10 * 10**9, function=16)
 
 
+@pytest.mark.parametrize("type_", ["u16", "f32", "u64"])
+def test_function_23_is_for_registers_of_all_numbers(device: OneDevice, type_: str) -> None:
+    tag = device(tag_text(type=f'"{type_}"', write="{ min = 0, max = 9, function = 23 }")).tags[0]
+    assert tag.write == Write(min=0, max=9, function=23)
+
+
 def test_a_coil_is_written_with_0_and_1_unless_told_otherwise(device: OneDevice) -> None:
     tag = device(tag_text(register='"coil:1"', type='"bool"', write="{}")).tags[0]
     assert tag.write == Write(min=0, max=1)

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.acquire import pdu
+from agent.acquire.inquiry import COUNTERS
+from agent.acquire.pdu import Diagnostic
 from agent.config.model import Table
 from agent.control import protocol
 from agent.control.protocol import AgentError, Request
@@ -94,11 +96,16 @@ def test_a_fact_of_another_kind_is_named(take, message: str) -> None:
         take(Request("ask", {"number": 5, "flag": True, "word": "xyz"}))
 
 
+CHANGES = [which for which in Diagnostic if which not in (Diagnostic.LOOP_BACK, *COUNTERS)]
 READS = [
     *(pdu.read(table, 7, 20) for table in Table),
     pdu.exception_status(),
-    pdu.loop_back(5),
+    pdu.diagnostic(Diagnostic.LOOP_BACK, 5),
+    *(pdu.diagnostic(which) for which in COUNTERS),
     pdu.event_counter(),
+    pdu.event_log(),
+    pdu.read_file((4, 7, 2), (3, 1, 1)),
+    pdu.read_fifo(1246),
     pdu.server_id(),
     pdu.device_identification(),
 ]
@@ -109,9 +116,8 @@ WRITES = [
     pdu.write_registers(1, b"ab"),
     pdu.mask_write(1, b"ab", b"ab"),
     pdu.read_write(1, 1, 1, b"ab"),
-    bytes.fromhex("0800010000"),  # restart communications
-    bytes.fromhex("0800040000"),  # listen only
-    bytes.fromhex("08000a0000"),  # clear counters
+    pdu.write_file(4, 7, b"ab"),
+    *map(pdu.diagnostic, CHANGES),
     bytes.fromhex("2b0d0100"),  # CANopen
 ]
 
@@ -129,5 +135,5 @@ def test_all_others_are_not(request_: bytes) -> None:
 @given(request_=st.binary(max_size=12))
 def test_no_other_bytes_pass_for_a_request_that_reads(request_: bytes) -> None:
     if pdu.only_reads(request_):
-        assert request_[0] in {1, 2, 3, 4, 7, 8, 11, 17, 43}
-        assert pdu.answer_bytes(request_) <= 252
+        assert request_[0] in {1, 2, 3, 4, 7, 8, 11, 12, 17, 20, 24, 43}
+        assert request_[0] == pdu.READ_FILE or pdu.answer_bytes(request_) <= 252

@@ -10,7 +10,8 @@ from agent.acquire.plan import compile_plan
 from agent.config.files import shipped_maps
 from agent.config.model import Config, Tag
 from agent.config.report import Report
-from agent.devices.catalogue import DeviceId, Fingerprint, Serial, ServerId, read_device_map
+from agent.devices.catalogue import read_device_map
+from agent.devices.model import DeviceId, Fingerprint, Serial, ServerId
 from agent.model import Order, ValueType
 
 # Written down from the sources that each map names, not from the maps: table, address, type, scale, unit.

@@ -36,6 +36,13 @@ static void write_and_read(modbus_t *master)
     show_bits("read_bits", modbus_read_bits(master, 4, 12, bits), bits);
 }
 
+static void ask_who(modbus_t *master)
+{
+    uint8_t id[MODBUS_MAX_PDU_LENGTH];
+    int n = modbus_report_slave_id(master, sizeof id - 1, id);
+    printf("report_slave_id %d %.*s %02x\n", n, n > 0 ? n - 1 : 0, (char *)id, n > 0 ? id[n - 1] : 0);
+}
+
 static void read_all_kinds(modbus_t *master)
 {
     uint16_t words[125];
@@ -58,6 +65,7 @@ int main(int count, char **words)
     }
     read_all_kinds(master);
     write_and_read(master);
+    ask_who(master);
     modbus_close(master);
     modbus_free(master);
     return 0;

@@ -1,5 +1,6 @@
 """libmodbus as an independent device, written to by `fieldtap write`; it is built here from libmodbus_device.c."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_every_function_that_writes_is_understood_and_read_back(command):
     for register, value, *options in [
         ("holding:5", "4711"),
         ("holding:6", "4712", "--function", "16"),
+        ("holding:7", "4713", "--function", "23"),
         ("holding:8", "-0.5", "--type", "f32", "--order", "CDAB"),
         ("holding:10", "5", "--type", "bits:3@4"),
         ("holding:11", "5", "--type", "bits:3@4", "--function", "6"),
@@ -72,3 +74,15 @@ def test_a_register_that_is_not_there_is_refused(command):
     code, _, err = command("write", "holding:500", "1", "--yes")
     assert code == 1
     assert "exception 2: it has no such register" in err
+
+
+@pytest.mark.parametrize("device", ["line"], indirect=True)
+def test_what_it_answers_to_function_17_is_told_though_it_is_silent_or_refuses_otherwise(device, capsys):
+    """libmodbus does not know how long requests of other functions are: on a line it takes their rest for the beginning
+    of a request until half a second has passed, on a connection for good."""
+    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "1000"]
+    assert main(["identify", device, *where, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert b"LMB" in bytes.fromhex(said["server_id"])
+    assert "identification" in [reply["question"] for reply in said["not_answered"]]
+    assert said["registers"]["holding:11"] == f"{7 * 11:04x}"

@@ -49,4 +49,5 @@ def test_libmodbus_reads_and_writes_all_it_can(client, simulated, tag):
         "write_bit 1",
         "write_bits 11",
         "read_bits 12 110011101001",
+        "report_slave_id 9 fieldtap ff",
     ]

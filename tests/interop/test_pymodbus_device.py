@@ -24,14 +24,17 @@ from agent._native.samples import Samples
 from agent.acquire import pdu
 from agent.acquire.audit import Audit
 from agent.acquire.bus import Acquisition
+from agent.acquire.inquiry import COUNTERS
 from agent.acquire.limits import Learned
 from agent.acquire.memory import Memory
-from agent.acquire.once import Line
+from agent.acquire.once import Line, driven
 from agent.acquire.plan import compile_plan
+from agent.acquire.write import held
 from agent.acquire.writer import Writer
 from agent.cli import main
 from agent.clock import boot_ns
 from agent.config.model import Hole, Table, Tag, Write
+from agent.errors import BusError
 from agent.model import Order, Quality, ValueType
 
 S = 1_000_000_000
@@ -281,6 +284,7 @@ def test_the_agent_keeps_what_it_has_learned_in_its_store_for_the_next_start(dev
         ("holding:5", "4712", ["--function", "16"]),
         ("holding:5", "-0.5", ["--type", "f32", "--order", "CDAB"]),
         ("holding:5", "5", ["--type", "bits:3@4"]),
+        ("holding:5", "4713", ["--function", "23"]),
         ("coil:6", "0", []),
         ("coil:7", "1", ["--function", "15"]),
     ],
@@ -379,8 +383,35 @@ def test_pymodbus_understands_every_request_there_is_a_builder_for(ask):
 
 def test_pymodbus_answers_diagnostics_and_identification(ask):
     assert 0 <= pdu.status(ask(pdu.exception_status())) <= 255
-    assert ask(pdu.loop_back(0xA537))[-2:] == b"\xa5\x37"
-    busy, count = pdu.events(ask(pdu.event_counter()))
-    assert (busy, count >= 0) == (False, True)
+    assert ask(pdu.diagnostic(pdu.Diagnostic.LOOP_BACK, 0xA537))[-2:] == b"\xa5\x37"
+    counted = pdu.events(ask(pdu.event_counter()))
+    assert (counted.is_busy, counted.completed >= 0) == (False, True)
     assert pdu.data(ask(pdu.server_id()))
     assert pdu.identification(ask(pdu.device_identification())).objects == {0: b"maker", 1: b"M1", 2: b"2"}
+    assert pdu.logged(ask(pdu.event_log())).messages is not None
+    for which in COUNTERS:
+        assert pdu.counter(ask(pdu.diagnostic(which))) >= 0, which
+
+
+def test_pymodbus_answers_files_and_queues(ask):
+    """Always with the same ten registers, and four."""
+    assert pdu.records(ask(pdu.read_file((4, 7, 10)))) == [b"SERVER DUMMY RECORD."]
+    request = pdu.write_file(4, 7, b"\x12\x34\x56\x78")
+    assert ask(request) == request
+    assert pdu.queue(ask(pdu.read_fifo(9))) == bytes.fromhex("0000000100020003")
+
+
+def test_records_of_another_number_than_asked_for_are_no_answer(device, make_config):
+    [bus] = make_config(device, timeout_ns=S // 5).buses
+    with Line(bus) as line, pytest.raises(BusError, match="did not answer"):
+        driven(line, held(UNIT, TAGS[0], 4))
+
+
+def test_fieldtap_identify_puts_together_what_pymodbus_says(device, capsys):
+    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
+    assert main(["identify", device, *where, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [said["identification"][number] for number in "012"] == ["maker", "M1", "2"]
+    assert bytes.fromhex(said["server_id"]).startswith(b"maker-M1-2")
+    assert said["loops_back"]
+    assert said["maps"] == []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wire import with_crc
 
 from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
+from agent.acquire import pdu
 
 READ, WRITE_COIL, WRITE, WRITE_MANY, MASK = 3, 5, 6, 16, 22
 MIRRORED = (WRITE_COIL, WRITE, MASK)
@@ -312,6 +313,24 @@ def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: 
     second = rig.offer(write(1), timeout=50 * MS)  # the very same, and lost
     rig.run(5 * S)
     assert [done.end for done in first + second] == ["timed-out", "timed-out"]
+    assert rig.counts["stale_discarded"] == 1
+    assert not rig.wrong()
+
+
+@pytest.mark.parametrize("late", [60, 90, 150])
+def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(late: int) -> None:
+    identification = pdu.device_identification()
+    told = with_crc(b"\x01" + bytes.fromhex("2b0e01010000010003") + b"old")
+    asked = with_crc(b"\x01" + identification)
+    answers = iter([paced(told, late * MS), []])
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        return next(answers) if request == asked else device(request, number)
+
+    rig = ErrandRig([Poll(period=100 * MS)], answer).run(1050 * MS)
+    both = [rig.offer(asked, size=0, timeout=50 * MS), rig.offer(asked, size=0, timeout=50 * MS)]
+    rig.run(5 * S)
+    assert [done.end for became in both for done in became] == ["timed-out", "timed-out"]
     assert rig.counts["stale_discarded"] == 1
     assert not rig.wrong()
 

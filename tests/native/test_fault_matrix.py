@@ -21,7 +21,7 @@ NATIVE = HERE.parents[1] / "_native"
 DATA = json.loads((HERE / "data" / "fault_matrix.json").read_text())
 UNITS = (
     "bus ending detour errand guard variant patience silence histogram mishap busplan rhythm master modbus crc decode "
-    "ring simbus server requests bank signal encode"
+    "ring simbus server job services diary nameplate requests bank signal encode"
 )
 SOURCES = UNITS.split()
 ALL = os.environ.get("FIELDTAP_FAULTS") == "all"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent._native.busloop import Unmarker
+from agent._native.parts import Unmarker
 
 # A character and whether it came damaged: biased to what marks are made of.
 CHARACTERS = st.lists(st.tuples(st.sampled_from([0, 1, 0x7F, 0xFE, 0xFF]) | st.integers(0, 255), st.booleans()))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent._native.busloop import Wishes
+from agent._native.parts import Wishes
 
 US = 1_000
 MS = 1_000_000

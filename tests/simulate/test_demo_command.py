@@ -93,7 +93,9 @@ def test_dead_devices_alone_are_a_failure_in_words_and_in_json():
 
 def test_one_dead_device_is_named_and_the_others_are_judged():
     done = short("--fault", "dead:3")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "WARNING" in done.stderr
+    assert "bus rs485: device tank: does not answer" in done.stderr
     assert done.stdout.splitlines()[-2:] == [
         "silent: no value came from rs485/tank",
         "verdict: good: every kept sample arrived once and is right",

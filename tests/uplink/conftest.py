@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tcp_proxy import Proxy
+from weather import Weather
 
 from agent.clock import boot_ns
 from agent.config.model import Mqtt
@@ -289,6 +290,12 @@ class Authority:
 @pytest.fixture
 def outbox():
     return MemoryOutbox()
+
+
+@pytest.fixture
+def weather(outbox):
+    """A session on that outbox, in virtual time."""
+    return Weather(outbox)
 
 
 @pytest.fixture(scope="session")

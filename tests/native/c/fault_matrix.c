@@ -272,7 +272,8 @@ int main(int argc, char **argv)
         [FT_N_CRC_ERRORS] = "crc_errors", [FT_N_EXCEPTIONS] = "exceptions", [FT_N_STALE] = "stale_discarded",
         [FT_N_AMBIGUOUS] = "ambiguous", [FT_N_OVERRUNS] = "overruns", [FT_N_BUSY_NS] = "busy_ns",
         [FT_N_BARRIERS] = "barriers", [FT_N_PROBES] = "probes", [FT_N_NOISE] = "noise_bytes",
-        [FT_N_COLLISIONS] = "collisions"};
+        [FT_N_COLLISIONS] = "collisions", [FT_N_BYTES_SENT] = "bytes_sent",
+        [FT_N_BYTES_HEARD] = "bytes_heard"};
     reorders = (int)number(argc, argv, "reorders", 0);
     double baud = number(argc, argv, "baud", 115200);
     uint64_t seed = (uint64_t)number(argc, argv, "seed", 1);
