@@ -32,6 +32,8 @@ MODULES: dict[str, list[str]] = {
         "silence",
         "busplan",
         "rhythm",
+        "inherit",
+        "gap",
         "histogram",
         "mishap",
         "master",
@@ -41,8 +43,8 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "variant"],
-        *["guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
+        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "inherit"],
+        *["variant", "guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
     ],
     "parts": ["histogram", "trace", "wishes", "unmark"],
     "server": [

@@ -86,6 +86,8 @@ cdef extern from "core/bus.h" nogil:
         ft_framing framing
         int64_t char_ns
         int64_t quiet_ns
+        int64_t switch_ns
+        int64_t least_ns
     ctypedef struct ft_bus:
         ft_ring ring
         ft_plan *shown_plan
@@ -96,6 +98,8 @@ cdef extern from "core/bus.h" nogil:
         ft_what what
         int watch
         int64_t slack_ns
+        int64_t send_ns
+        int patient
         const uint8_t *bytes
         size_t n
     ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_point *points, uint32_t point_count,
@@ -103,7 +107,8 @@ cdef extern from "core/bus.h" nogil:
     void ft_plan_free(ft_plan *plan)
     int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits)
     void ft_bus_free(ft_bus *bus)
-    ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
+    void ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
+    ft_plan *ft_bus_take_retired(ft_bus *bus)
     void ft_bus_attach(ft_bus *bus, int64_t now)
     void ft_bus_detach(ft_bus *bus, int64_t now)
     void ft_bus_nudge(ft_bus *bus, int64_t now)
@@ -174,6 +179,7 @@ cdef extern from "core/busloop.h" nogil:
 
 cdef class VirtualBus:
     cdef ft_bus *bus
+    cdef ft_action action
 
 cdef class BusLoop:
     cdef ft_loop *loop

@@ -7,7 +7,7 @@ from typing_extensions import Buffer
 
 from agent._native.samples import Samples
 
-_Wire: TypeAlias = tuple[bool, int, int, int]
+_Wire: TypeAlias = tuple[bool, int, int, int, int, int]
 _Counters: TypeAlias = tuple[int, ...]
 _Histogram: TypeAlias = tuple[int, ...]
 _Mishap: TypeAlias = tuple[int, int, int, bytes, tuple[int, int, int, int]]
@@ -23,13 +23,23 @@ ERRANDS: int
 ERRANDS_IN_ROW: int
 
 class VirtualBus:
-    def __new__(cls, *, tcp: bool = False, char_ns: int = 0, quiet_ns: int = 0, ring_bits: int = 10) -> VirtualBus: ...
+    def __new__(
+        cls,
+        *,
+        tcp: bool = False,
+        char_ns: int = 0,
+        quiet_ns: int = 0,
+        switch_ns: int = 0,
+        least_ns: int = 0,
+        ring_bits: int = 10,
+    ) -> VirtualBus: ...
     def adopt(self, blocks: Buffer, points: Buffer, devices: int, now: int) -> None: ...
     def attach(self, now: int) -> None: ...
     def detach(self, now: int) -> None: ...
     def step(
         self, now: int, received: Buffer | None = None
     ) -> tuple[Literal["wait", "look", "send"], bytes, int, bool]: ...
+    def wish(self) -> tuple[int, int, bool]: ...
     def offer(self, request: bytes, answer_bytes: int, timeout_ns: int, deadline_ns: int, now: int) -> int | None: ...
     def take(self, slot: int) -> _Done | None: ...
     def drain(self, into: Samples) -> int: ...

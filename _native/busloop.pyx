@@ -56,11 +56,13 @@ cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NU
     return plan
 
 
-cdef ft_wire new_wire(bint tcp, int64_t char_ns, int64_t quiet_ns) noexcept:
+cdef ft_wire new_wire(bint tcp, int64_t char_ns, int64_t quiet_ns, int64_t switch_ns, int64_t least_ns) noexcept:
     cdef ft_wire wire
     wire.framing = FT_TCP if tcp else FT_RTU
     wire.char_ns = char_ns
     wire.quiet_ns = quiet_ns
+    wire.switch_ns = switch_ns
+    wire.least_ns = least_ns
     return wire
 
 
@@ -158,8 +160,11 @@ cdef tuple take_errand(ft_errands *errands, object slot):
 cdef class VirtualBus:
     """One bus without a port and without a clock: the same state machine, stepped by hand. For tests and dry runs."""
 
-    def __cinit__(self, *, bint tcp=False, int64_t char_ns=0, int64_t quiet_ns=0, uint32_t ring_bits=10):
-        cdef ft_wire wire = new_wire(tcp, char_ns, quiet_ns)
+    def __cinit__(
+        self, *, bint tcp=False, int64_t char_ns=0, int64_t quiet_ns=0, int64_t switch_ns=0, int64_t least_ns=0,
+        uint32_t ring_bits=10,
+    ):
+        cdef ft_wire wire = new_wire(tcp, char_ns, quiet_ns, switch_ns, least_ns)
         self.bus = <ft_bus *> aligned_alloc(CACHE_LINE, (sizeof(ft_bus) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         if self.bus == NULL:
             raise MemoryError("no memory for a bus")
@@ -173,8 +178,9 @@ cdef class VirtualBus:
             free(self.bus)
 
     def adopt(self, blocks, points, uint32_t devices, int64_t now):
-        """Run this plan (packed ft_block and ft_point records) from `now` on."""
-        ft_plan_free(ft_bus_adopt(self.bus, new_plan(blocks, points, devices), now))
+        """Run this plan (packed ft_block and ft_point records) from `now` on, or from the end of the transaction under way."""
+        ft_bus_adopt(self.bus, new_plan(blocks, points, devices), now)
+        ft_plan_free(ft_bus_take_retired(self.bus))
 
     def attach(self, int64_t now):
         """The port is there."""
@@ -186,19 +192,23 @@ cdef class VirtualBus:
 
     def step(self, int64_t now, received=None):
         """What to do (`wait`, `look`, `send`), the request, when to step again, whether bytes matter until then."""
-        cdef ft_action action
+        cdef ft_action *action = &self.action
         cdef Py_buffer view
         cdef int64_t wake
         if received is None:
-            wake = ft_bus_step(self.bus, now, NULL, 0, &action)
+            wake = ft_bus_step(self.bus, now, NULL, 0, action)
         else:
             PyObject_GetBuffer(received, &view, PyBUF_SIMPLE)
             try:
-                wake = ft_bus_step(self.bus, now, <const uint8_t *> view.buf, <size_t> view.len, &action)
+                wake = ft_bus_step(self.bus, now, <const uint8_t *> view.buf, <size_t> view.len, action)
             finally:
                 PyBuffer_Release(&view)
         request = bytes(action.bytes[:action.n]) if action.what == FT_SEND else b""
         return ("wait", "look", "send")[<int> action.what], request, wake, bool(action.watch)
+
+    def wish(self):
+        """What the last step said for Wishes.make(), beside when to step again: slack, send, patient."""
+        return self.action.slack_ns, self.action.send_ns, bool(self.action.patient)
 
     def offer(self, bytes request not None, answer_bytes, int64_t timeout_ns, int64_t deadline_ns, int64_t now):
         """Carry out `request`, a whole frame, once, before `deadline_ns` or not at all; `answer_bytes`: of the normal
@@ -259,13 +269,13 @@ cdef class BusLoop:
         self.loop = ft_loop_new(<uint32_t> len(wires))
         if self.loop == NULL:
             raise MemoryError("no memory or file descriptors for the bus loop")
-        for line, (tcp, char_ns, quiet_ns, ring_bits) in enumerate(wires):
-            wire = new_wire(tcp, char_ns, quiet_ns)
+        for line, (tcp, char_ns, quiet_ns, switch_ns, least_ns, ring_bits) in enumerate(wires):
+            wire = new_wire(tcp, char_ns, quiet_ns, switch_ns, least_ns)
             if ft_loop_line(self.loop, <uint32_t> line, &wire, <uint32_t> ring_bits) < 0:
                 raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
 
     def __init__(self, wires):
-        """One line for each (tcp, char_ns, quiet_ns, ring_bits)."""
+        """One line for each (tcp, char_ns, quiet_ns, switch_ns, least_ns, ring_bits)."""
 
     def __dealloc__(self):
         ft_loop_free(self.loop)
@@ -276,7 +286,7 @@ cdef class BusLoop:
         return <uint32_t> number
 
     def adopt(self, line, blocks, points, uint32_t devices):
-        """Run this plan (packed ft_block and ft_point records) on the line, from the next wake-up on."""
+        """Run this plan (packed ft_block and ft_point records) on the line, from the end of the transaction under way on."""
         ft_loop_adopt(self.loop, self.line(line), new_plan(blocks, points, devices))
 
     def attach(self, line, int fd):

@@ -15,7 +15,7 @@ from agent._native.server cimport (
 )
 
 # In the order of enum ft_fault, ft_server_count, ft_bus_count.
-FAULTS = ("drop", "crc", "truncate", "late", "glitch", "echo", "wrong-unit", "exception", "dead", "babble")
+FAULTS = ("drop", "crc", "truncate", "late", "glitch", "echo", "wrong-unit", "exception", "dead", "babble", "deaf")
 cdef tuple SERVER_COUNTS = ("requests", "answered", "exceptions", "values", "written", "foreign")
 cdef tuple BUS_COUNTS = ("gap_violations", "unsent", "connections", "garbage_bytes")
 

@@ -27,8 +27,8 @@ MASTERS = {
     "minimalmodbus": [sys.executable, "-m", "benchmarks.peers.minimalmodbus_master"],
 }
 REGISTERS = (10, 60, 125)
-BAUDS = (9600, 19200, 115200)
-MANY_LINES = 8
+BAUDS = (9600, 19200, 115200, 921600)
+MANY_LINES = (8, 32)
 LEAST_TRANSACTIONS = 30  # of a slice on a paced line
 PACED_ROUNDS = 4  # the best one counts: a neighbour's millisecond on this CPU is not the master's
 
@@ -41,10 +41,11 @@ class Effort(NamedTuple):
     warm_up_s: float  # predictions are learned, caches are warm
     registers: Sequence[int]
     bauds: Sequence[int]
+    lines: Sequence[int]
 
 
-FULL = Effort(14, 0.25, 1.5, REGISTERS, BAUDS)
-QUICK = Effort(2, 0.05, 0.2, REGISTERS[:1], BAUDS[-1:])
+FULL = Effort(14, 0.25, 1.5, REGISTERS, BAUDS, MANY_LINES)
+QUICK = Effort(2, 0.05, 0.2, REGISTERS[:1], BAUDS[-1:], MANY_LINES[:1])
 
 
 class Slice(NamedTuple):
@@ -55,6 +56,7 @@ class Slice(NamedTuple):
     cpu_s: float
     rate: float  # transactions/s
     calls: int = 0
+    switches: int = 0  # of threads, wanted or not
 
     @property
     def cpu_us(self) -> float:
@@ -97,7 +99,7 @@ def main() -> None:
 
 
 def unpaced(effort: Effort) -> dict[str, dict[str, list[float]]]:
-    """Registers -> master -> [CPU us per transaction, transactions/s, system calls per transaction]."""
+    """Registers -> master -> [CPU us per transaction, transactions/s, system calls and context switches of each]."""
     with contextlib.ExitStack() as stack:
         lines = [Line(stack, master, 0) for master in MASTERS]
         return {str(registers): best_of(lines, effort, effort.slice_s, registers) for registers in effort.registers}
@@ -114,17 +116,24 @@ def best_of(lines: Sequence[Line], effort: Effort, seconds: float, registers: in
 def summary(done: Sequence[Slice]) -> list[float]:
     if any(each.failures for each in done):
         print(f"failures: {[each.failures for each in done]}", file=sys.stderr)
-    calls = sum(each.calls for each in done) / max(1, sum(each.transactions for each in done))
-    return [min(each.cpu_us for each in done), max(each.rate for each in done), calls]
+    transactions = max(1, sum(each.transactions for each in done))
+    calls, switches = (
+        sum(numbers) / transactions for numbers in zip(*((each.calls, each.switches) for each in done), strict=True)
+    )
+    return [min(each.cpu_us for each in done), max(each.rate for each in done), calls, switches]
 
 
-# --- eight buses at 115200 ---
+# --- many buses at 115200 ---
 
 
-def many(effort: Effort) -> dict[str, dict[str, list[float]]]:
-    """As unpaced(), for eight paced lines in one process."""
+def many(effort: Effort) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Lines -> as unpaced(), for so many paced lines in one process."""
+    return {str(count): many_of(count, effort) for count in effort.lines}
+
+
+def many_of(count: int, effort: Effort) -> dict[str, dict[str, list[float]]]:
     with contextlib.ExitStack() as stack:
-        lines = [Line(stack, master, 115200, MANY_LINES) for master in ("fieldtap", "libmodbus")]
+        lines = [Line(stack, master, 115200, count) for master in ("fieldtap", "libmodbus")]
         for line in lines:
             line.poll(effort.warm_up_s, REGISTERS[0])
         return {str(registers): best_of(lines, effort, 4 * effort.slice_s, registers) for registers in effort.registers}
@@ -166,7 +175,8 @@ def ceiling(baud: int, registers: int) -> float:
 
 def show(document: dict[str, dict]) -> None:
     show_cpu("one bus, unpaced pty", document["unpaced"])
-    show_cpu(f"{MANY_LINES} buses, paced at 115200", document["many"])
+    for count, table in document["many"].items():
+        show_cpu(f"{count} buses, paced at 115200", table)
     print(f"\n{'paced line, share of 1/(wire + 2 t3.5)':44}{'of ceiling':>12}{'t3.5 cut':>10}{'CPU us/tx':>11}")
     for baud, by_registers in document["paced"].items():
         for registers, masters in by_registers.items():
@@ -175,11 +185,11 @@ def show(document: dict[str, dict]) -> None:
 
 
 def show_cpu(title: str, table: dict[str, dict[str, list[float]]]) -> None:
-    print(f"\n{title:44}{'CPU us/tx':>12}{'tx/s':>10}{'calls/tx':>10}{'fieldtap is':>14}")
+    print(f"\n{title:44}{'CPU us/tx':>12}{'tx/s':>10}{'calls/tx':>10}{'switches/tx':>13}{'fieldtap is':>14}")
     for registers, masters in table.items():
         ours = masters["fieldtap"][0]
-        for master, (cpu_us, rate, calls) in masters.items():
-            shown = f"{calls:10.2f}" if calls else f"{'':10}"
+        for master, (cpu_us, rate, calls, switches) in masters.items():
+            shown = (f"{calls:10.2f}" if calls else f"{'':10}") + (f"{switches:13.2f}" if switches else f"{'':13}")
             print(f"  {registers:>4} registers  {master:26}{cpu_us:12.2f}{rate:10.0f}{shown}{ours / cpu_us:12.3f} x")
 
 

@@ -37,6 +37,7 @@ class Poll(NamedTuple):
     timeout: int = 300 * MS
     gap: int = 0
     device: int | None = None
+    bounds: int = 0
 
 
 def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]:
@@ -63,6 +64,7 @@ def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]
                 poll.address,
                 poll.quantity,
                 adu,
+                poll.bounds,
             )
         )
         points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]
@@ -84,9 +86,9 @@ def after(delay_ns: int) -> Answer:
     return lambda request, _: paced(answer_to(request), delay_ns)
 
 
-def paced(answer: bytes, delay_ns: int) -> list[tuple[int, bytes]]:
+def paced(answer: bytes, delay_ns: int, char_ns: int = CHAR_NS) -> list[tuple[int, bytes]]:
     ends = range(FIFO_BYTES, len(answer) + FIFO_BYTES, FIFO_BYTES)
-    return [(delay_ns + min(end, len(answer)) * CHAR_NS, answer[end - FIFO_BYTES : end]) for end in ends]
+    return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - FIFO_BYTES : end]) for end in ends]
 
 
 def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
@@ -96,9 +98,27 @@ def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
 class Rig:
     """A bus, a line and devices in virtual time. `answer(request, number)` gives (delay after the request, bytes)."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = silent, *, tcp: bool = False, ring_bits: int = 12) -> None:
-        self.char_ns = 0 if tcp else CHAR_NS
-        self.bus = VirtualBus(tcp=tcp, char_ns=self.char_ns, quiet_ns=0 if tcp else QUIET_NS, ring_bits=ring_bits)
+    def __init__(
+        self,
+        polls: list[Poll],
+        answer: Answer = silent,
+        *,
+        tcp: bool = False,
+        char_ns: int = CHAR_NS,
+        quiet_ns: int = QUIET_NS,
+        switch_ns: int = 0,
+        least_ns: int = 0,
+        ring_bits: int = 12,
+    ) -> None:
+        self.char_ns = 0 if tcp else char_ns
+        self.bus = VirtualBus(
+            tcp=tcp,
+            char_ns=self.char_ns,
+            quiet_ns=0 if tcp else quiet_ns,
+            switch_ns=switch_ns,
+            least_ns=least_ns,
+            ring_bits=ring_bits,
+        )
         self.answer = answer
         self.now = 0
         self.sent: list[tuple[int, bytes]] = []
@@ -115,6 +135,11 @@ class Rig:
     def put(self, at: int, data: bytes) -> None:
         heapq.heappush(self.arrivals, (at, len(self.sent), data))
 
+    def adopt(self, polls: list[Poll]) -> None:
+        """Another plan from now on, as the loop hands it over."""
+        self.bus.adopt(*plan_of(polls), now=self.now)
+        self.wake = self.now
+
     def run(self, until: int) -> "Rig":
         while (event := self._next_event()) < until:
             self.now = max(self.now, event)
@@ -123,6 +148,12 @@ class Rig:
         self.now = until
         self._drain()
         return self
+
+    def step(self, now: int) -> None:
+        """One step at a time that somebody else has chosen."""
+        self.now = now
+        self._arrive()
+        self._step()
 
     def _next_event(self) -> int:
         if self.watch and self.waiting:
@@ -168,6 +199,15 @@ class Rig:
 
     def device_counts(self, device: int) -> dict[str, int]:
         return dict(zip(COUNTERS, self.bus.counters()[1][device], strict=True))
+
+    @property
+    def waited(self) -> list[int]:
+        """How long the line was silent before each request."""
+        return [at - heard for (at, _), heard in zip(self.sent, self.heard_until, strict=True)]
+
+    def silences(self, unit: int) -> list[int]:
+        """The same before those to one unit."""
+        return [wait for (_, request), wait in zip(self.sent, self.waited, strict=True) if request[0] == unit]
 
     def sent_to(self, unit: int) -> list[int]:
         return [at for at, request in self.sent if request[0] == unit]

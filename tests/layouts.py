@@ -6,7 +6,7 @@ from typing import NamedTuple
 from agent._native.samples import Samples
 
 RECORD = struct.Struct("=qQIIHBBI")  # sample.h: ft_sample
-BLOCK = struct.Struct("=qqqqIIIIHHBBHH22s")  # plan.h: ft_block
+BLOCK = struct.Struct("=qqqqIIIIHHBBHH21sB")  # plan.h: ft_block
 POINT = struct.Struct("=IHHBBBBHBBQdd")  # plan.h: ft_point
 TEXT_LAST = 0x80000000
 

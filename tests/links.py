@@ -55,7 +55,7 @@ def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
         adu = struct.pack(">HHHBBHH", 0, 0, 6, poll.unit, poll.function, poll.address, poll.quantity)
         times = (poll.period, poll.phase, poll.timeout, poll.gap)
         place = (group, units.index(poll.unit), len(points), poll.quantity, len(adu), 9 + 2 * poll.quantity)
-        blocks.append(BLOCK.pack(*times, *place, poll.unit, poll.function, poll.address, poll.quantity, adu))
+        blocks.append(BLOCK.pack(*times, *place, poll.unit, poll.function, poll.address, poll.quantity, adu, 0))
         points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]
     return b"".join(blocks), b"".join(points), len(units)
 

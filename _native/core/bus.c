@@ -4,6 +4,7 @@
 
 #include "detour.h"
 #include "ending.h"
+#include "inherit.h"
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -89,12 +90,13 @@ static int conclude(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
 }
 
 /* When to look next at an answer of which n more bytes have just come: after the wire time of what is missing, or, where
- * that is too short or nothing came, when the next piece is there. */
+ * that is too short or nothing came, when the next piece is there; so too after a look at a time of our own, which does not
+ * tell how much of the next piece is on the wire already. */
 static int64_t await_rest(ft_bus *bus, int64_t now, size_t n, ft_action *out)
 {
     int64_t missing = (int64_t)ft_master_missing(&bus->master);
     int64_t rest = missing * bus->wire.char_ns;
-    bus->watching = n == 0 || missing <= FT_FIFO_CHARS || rest < FT_WORTH_SLEEPING_NS;
+    bus->watching = n == 0 || !bus->watching || missing <= FT_FIFO_CHARS || rest < FT_WORTH_SLEEPING_NS;
     bus->wake_ns = give_up_at(bus);
     if (!bus->watching)
         bus->wake_ns = ft_least(bus->wake_ns, now + rest + FT_TAIL_NS);
@@ -205,15 +207,56 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
         ft_histogram_add(&bus->lateness, now - turn->due_ns);
         count_missed(bus, block, turn, now);
     }
-    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && ft_rhythm_is_steady(&turn->rhythm);
+    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && turn->good > 0 && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
-    bus->wake_ns = ft_master_deadline(&bus->master);
-    if (bus->predicted)
-        bus->wake_ns = ft_least(bus->wake_ns, now + turn->rhythm.expected_ns);
+    /* Where an answer is expected to be whole, nobody looks before that whether it has begun, nor whether it is an exception:
+     * that is for blocks whose last poll went wrong. */
+    bus->wake_ns = bus->predicted ? now + turn->rhythm.expected_ns : ft_master_deadline(&bus->master);
     *out = (ft_action){.what = FT_SEND, .watch = bus->watching, .bytes = bus->ask.request, .n = bus->ask.request_bytes,
                        .slack_ns = bus->predicted ? ft_rhythm_tolerance(&turn->rhythm) : 0,
                        .send_ns = bus->predicted ? bus->wake_ns + bus->wire.quiet_ns : FT_NEVER};
     return bus->wake_ns;
+}
+
+/* --- plans ---------------------------------------------------------------------------------------------------------- */
+
+static void retire(ft_bus *bus, ft_plan *plan)
+{
+    if (!plan)
+        return;
+    plan->next = bus->retired;
+    bus->retired = plan;
+}
+
+/* No transaction is under way: the plan that waits for that takes over. */
+static void change_plan(ft_bus *bus, int64_t now)
+{
+    if (!bus->coming)
+        return;
+    ft_plan_inherit(bus->coming, bus->plan, now);
+    retire(bus, bus->plan);
+    bus->plan = bus->coming;
+    bus->coming = NULL;
+    atomic_store_explicit(&bus->shown_plan, bus->plan, memory_order_release);
+    const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit);
+    bus->last_device = block ? block->device : FT_NO_BLOCK;
+}
+
+void ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
+{
+    retire(bus, bus->coming);
+    bus->coming = plan;
+    if (bus->current != FT_NO_BLOCK)
+        return;
+    change_plan(bus, now);
+    bus->wake_ns = now;
+}
+
+ft_plan *ft_bus_take_retired(ft_bus *bus)
+{
+    ft_plan *retired = bus->retired;
+    bus->retired = NULL;
+    return retired;
 }
 
 /* --- between transactions ---------------------------------------------------------------------------------------- */
@@ -281,12 +324,13 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     ft_guard_tidy(&bus->guard, now);
     uint32_t i = choose(bus, at, &bus->wake_ns);
     ft_errand *errand = ft_detour_choose(bus, now, at, i != FT_NO_BLOCK, &bus->wake_ns);
-    if (errand && at == now && looked)
-        return ft_detour_begin(bus, errand, now, out);
-    if (i != FT_NO_BLOCK && at == now && looked)
-        return send(bus, i, now, out);
-    if (i != FT_NO_BLOCK)
+    if (errand || i != FT_NO_BLOCK) {
+        /* Who is next is settled before how long it takes: else a device that needs a longer silence would never be. */
+        at = ft_most(at, ft_silent_until(bus, errand ? ft_detour_unit(bus, errand) : bus->plan->blocks[i].unit));
+        if (at == now && looked)
+            return errand ? ft_detour_begin(bus, errand, now, out) : send(bus, i, now, out);
         bus->wake_ns = at;
+    }
     if (bus->wake_ns <= now) {
         out->what = FT_LOOK;
         return now;
@@ -309,11 +353,12 @@ int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft
             out->what = FT_LOOK;
             return now;
         }
-        int overslept = n && now - FT_OVERSLEPT_NS > ft_master_deadline(&bus->master);
+        int overslept = n && now - FT_OVERSLEPT_NS > ft_most(ft_master_deadline(&bus->master), bus->wake_ns);
         if (!conclude(bus, now, bytes, overslept ? 0 : n))
             return await_rest(bus, now, n, out);
         if (overslept)
             stray(bus, now, bytes, n);
+        change_plan(bus, now);
     } else if (n) {
         stray(bus, now, bytes, n);
     }
@@ -335,30 +380,9 @@ int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits)
 void ft_bus_free(ft_bus *bus)
 {
     ft_plan_free(bus->plan);
+    ft_plan_free(bus->coming);
+    ft_plan_free(bus->retired);
     ft_ring_free(&bus->ring);
-}
-
-/* Without an answer, and not to be asked for one any more. An errand does not depend on the plan. */
-static void abandon(ft_bus *bus, int64_t now)
-{
-    if (bus->current == FT_NO_BLOCK || bus->current == FT_ON_ERRAND)
-        return;
-    ft_settle(bus, ft_master_deadline(&bus->master), now); /* its answer may come until then */
-    ft_owe(bus, bus->free_ns);
-    bus->current = FT_NO_BLOCK;
-}
-
-ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now)
-{
-    ft_plan *before = bus->plan;
-    abandon(bus, now);
-    ft_plan_inherit(plan, before);
-    bus->plan = plan;
-    atomic_store_explicit(&bus->shown_plan, plan, memory_order_release);
-    for (uint32_t i = 0; i < plan->block_count; i++)
-        plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
-    bus->wake_ns = now;
-    return before;
 }
 
 void ft_bus_attach(ft_bus *bus, int64_t now)
@@ -380,6 +404,7 @@ void ft_bus_detach(ft_bus *bus, int64_t now)
     bus->attached = 0;
     bus->wake_ns = FT_NEVER;
     bus->current = FT_NO_BLOCK;
+    change_plan(bus, now);
     ft_detour_cancel(bus, now);
     ft_fail_tags(bus, FT_NO_BLOCK, FT_NO_BLOCK, now);
 }

@@ -7,7 +7,8 @@
  *   order      non-preemptive earliest deadline first; a poll's deadline is its due time plus its period, or plus
  *              FT_PATIENCE_NS where that is shorter
  *   schedule   due = start + phase + k * period; what was missed is skipped and counted, never queued
- *   gaps       t3.5 after the last byte of an answer; gap_ns after an answer of a device that wants more
+ *   gaps       t3.5 after the last byte of an answer; gap_ns after an answer of a device that wants more, switch_ns before a
+ *              request to another device; less where the line may learn what devices accept (gap.h)
  *   looking    a request is only sent in a step that was told what waits on the line, so stale bytes never
  *              stand in front of the answer
  *   late       after a failure the device is asked for an answer of another shape, until the lost one has come or cannot
@@ -42,6 +43,8 @@ typedef struct ft_wire {
     enum ft_framing framing;
     int64_t char_ns;   /* one character on the wire; 0: no wire to speak of (TCP) */
     int64_t quiet_ns;  /* t3.5 */
+    int64_t switch_ns; /* silence before a request to another unit than the last one, where longer */
+    int64_t least_ns;  /* silences may shrink so far if all devices go along; 0: not below t3.5 */
 } ft_wire;
 
 typedef struct ft_bus {
@@ -49,6 +52,8 @@ typedef struct ft_bus {
     ft_wire wire;
     ft_plan *plan;
     _Atomic(ft_plan *) shown_plan; /* the same for other threads */
+    ft_plan *coming;       /* takes over at the end of the transaction; NULL: none does */
+    ft_plan *retired;      /* took over, ran and were replaced: the caller's again */
     ft_ring ring;
     ft_guard guard;
     ft_silence silence;
@@ -59,6 +64,8 @@ typedef struct ft_bus {
     int64_t heard_ns;      /* last time bytes arrived in it */
     size_t late_bytes;     /* heard in it, but of answers to others */
     int64_t pause_ns;      /* the longest silence within its answer so far */
+    int64_t silence_ns;    /* before it */
+    int64_t ended_ns;      /* when the line fell silent after the one before */
     int64_t free_ns;       /* the line is ours from then on */
     int64_t babble_ns;     /* ... and however much it talks, from then on */
     int64_t wake_ns;       /* next look at the line within the transaction */
@@ -68,6 +75,7 @@ typedef struct ft_bus {
     ft_master_counts before; /* the master's counters when it began */
     ft_master_counts counted; /* ... and as far as they are counted here */
     uint16_t nonce;        /* of the last barrier */
+    uint8_t last_unit;     /* that was asked */
     uint16_t transaction;  /* MBAP id */
     uint8_t attached;      /* there is a port */
     uint8_t settling;      /* the line may still talk: wait until it is quiet */
@@ -104,8 +112,11 @@ typedef struct ft_action {
 int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits);
 void ft_bus_free(ft_bus *bus);
 
-/* Runs `plan` from now on and returns the one before, which is the caller's again. */
-ft_plan *ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now);
+/* Runs `plan` from the end of the transaction under way on, or else from now on, with what is known from the one before
+ * (inherit.h). */
+void ft_bus_adopt(ft_bus *bus, ft_plan *plan, int64_t now);
+/* Plans that nobody runs any more, linked: the caller's again. NULL: there are none. */
+ft_plan *ft_bus_take_retired(ft_bus *bus);
 /* The port is there. What became due while it was not is polled once, at once. */
 void ft_bus_attach(ft_bus *bus, int64_t now);
 /* The port is gone (or was never there): every tag of the bus fails. */

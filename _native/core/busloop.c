@@ -131,6 +131,7 @@ static void serve(ft_loop *loop, ft_line *line, int64_t now, int readable)
     line->watch = action.watch && line->fd != FT_NO_PORT;
     ft_ring_notify(&line->bus.ring, 0);
     tell_errands(loop, line);
+    ft_slots_retire(&line->slots, ft_bus_take_retired(&line->bus));
 }
 
 static void serve_due(ft_loop *loop)
@@ -184,7 +185,7 @@ static void take_slots(ft_loop *loop, ft_line *line)
     ft_plan *plan = atomic_exchange(&line->slots.offered_plan, NULL);
     int fd = atomic_exchange(&line->slots.offered_fd, FT_NO_PORT);
     if (plan)
-        ft_slots_retire(&line->slots, ft_bus_adopt(&line->bus, plan, now_ns()));
+        ft_bus_adopt(&line->bus, plan, now_ns());
     if (fd != FT_NO_PORT) {
         line->fd = fd;
         line->unmark.seen = FT_MARK_NONE;

@@ -75,29 +75,6 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
     return plan;
 }
 
-/* From which unit a device is read, or -1: nothing is. */
-static int unit_of(const ft_plan *plan, uint32_t device)
-{
-    for (uint32_t i = 0; i < plan->block_count; i++)
-        if (plan->blocks[i].device == device)
-            return plan->blocks[i].unit;
-    return -1;
-}
-
-void ft_plan_inherit(ft_plan *plan, const ft_plan *before)
-{
-    for (uint32_t i = 0; before && i < plan->device_count && i < before->device_count; i++) {
-        const ft_device *then = &before->devices[i];
-        ft_device *now = &plan->devices[i];
-        if (unit_of(plan, i) != unit_of(before, i))
-            continue;
-        now->counts = then->counts;
-        now->round_trips = then->round_trips;
-        now->turnarounds = then->turnarounds;
-        now->mishap = then->mishap;
-    }
-}
-
 void ft_plan_free(ft_plan *plan)
 {
     while (plan) {

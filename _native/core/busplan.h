@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "counts.h"
+#include "gap.h"
 #include "histogram.h"
 #include "mishap.h"
 #include "patience.h"
@@ -33,7 +34,7 @@ typedef struct ft_turn {
 } ft_turn;
 
 typedef struct ft_device {
-    int64_t not_before_ns; /* its gap or its back-off */
+    int64_t not_before_ns; /* the silence it is configured to want, or its back-off */
     int64_t backoff_ns;    /* 0: no suspect */
     uint32_t silent;       /* polls in a row without a byte of an answer */
     uint32_t probe;        /* block that a suspect is asked for */
@@ -43,6 +44,7 @@ typedef struct ft_device {
     uint8_t is_disorderly; /* one came after */
     uint8_t must_drain;    /* what it owes can only be told from the next answer by a barrier, or by waiting */
     ft_patience patience;
+    ft_gap gap;
     ft_counts counts;
     ft_histogram round_trips; /* from the request's first byte to the answer's last */
     ft_histogram turnarounds; /* the same without the wire time of both; empty where that is not known (TCP) */
@@ -69,9 +71,6 @@ ft_plan *ft_plan_new(const ft_block *blocks, uint32_t block_count, const ft_poin
                      uint32_t device_count, int64_t *bad);
 /* With all that are linked to it. */
 void ft_plan_free(ft_plan *plan);
-/* Counters, histograms and mishaps of the devices of `before`, which may be NULL, go on in `plan`: those of the same
- * number that read from the same unit. */
-void ft_plan_inherit(ft_plan *plan, const ft_plan *before);
 
 /* The first block that reads from this unit; NULL: none does, or there is no plan. */
 const ft_block *ft_plan_block_of(const ft_plan *plan, uint8_t unit);

@@ -10,7 +10,7 @@ static size_t unit_at(const ft_bus *bus)
     return bus->wire.framing == FT_TCP ? FT_UNIT_AT : 0;
 }
 
-static uint8_t unit_of(const ft_bus *bus, const ft_errand *errand)
+uint8_t ft_detour_unit(const ft_bus *bus, const ft_errand *errand)
 {
     return errand->request[unit_at(bus)];
 }
@@ -22,12 +22,12 @@ static uint8_t function_of(const ft_bus *bus, const ft_errand *errand)
 
 static ft_shape shape_of(const ft_bus *bus, const ft_errand *errand)
 {
-    return (ft_shape){unit_of(bus, errand), function_of(bus, errand), errand->answer_bytes};
+    return (ft_shape){ft_detour_unit(bus, errand), function_of(bus, errand), errand->answer_bytes};
 }
 
 static int is_broadcast(const ft_bus *bus, const ft_errand *errand)
 {
-    return bus->wire.framing == FT_RTU && unit_of(bus, errand) == BROADCAST_UNIT;
+    return bus->wire.framing == FT_RTU && ft_detour_unit(bus, errand) == BROADCAST_UNIT;
 }
 
 /* The plan's device of that unit, or NULL: it is no part of the plan. */
@@ -42,7 +42,7 @@ static ft_device *device_of(const ft_bus *bus, uint8_t unit)
 /* Its answer could be taken for one that is owed, or the other way round. */
 static int64_t guarded_until(const ft_bus *bus, const ft_errand *errand)
 {
-    uint8_t unit = unit_of(bus, errand);
+    uint8_t unit = ft_detour_unit(bus, errand);
     const ft_device *device = device_of(bus, unit);
     int must_drain = device && device->must_drain;
     return must_drain || ft_guard_avoids(&bus->guard, shape_of(bus, errand)) ? ft_guard_until(&bus->guard, unit) : 0;
@@ -51,7 +51,7 @@ static int64_t guarded_until(const ft_bus *bus, const ft_errand *errand)
 /* When it may be sent, the line apart. A suspect is asked all the same: somebody wants to know. */
 static int64_t ready_at(const ft_bus *bus, const ft_errand *errand)
 {
-    const ft_device *device = device_of(bus, unit_of(bus, errand));
+    const ft_device *device = device_of(bus, ft_detour_unit(bus, errand));
     int64_t gap_until = device && device->backoff_ns == 0 ? device->not_before_ns : 0;
     int may_be_echo = bus->wire.framing == FT_RTU && bus->master.echo == FT_ECHO_UNKNOWN && !is_broadcast(bus, errand)
         && ft_is_mirrored(function_of(bus, errand));
@@ -81,7 +81,7 @@ ft_errand *ft_detour_choose(ft_bus *bus, int64_t now, int64_t at, int polls_wait
 
 int64_t ft_detour_begin(ft_bus *bus, ft_errand *errand, int64_t now, ft_action *out)
 {
-    const ft_block *block = ft_plan_block_of(bus->plan, unit_of(bus, errand));
+    const ft_block *block = ft_plan_block_of(bus->plan, ft_detour_unit(bus, errand));
     bus->ask = (ft_ask){.shape = shape_of(bus, errand), .request_bytes = errand->request_bytes};
     ft_forgive(bus, bus->ask.shape, device_of(bus, bus->ask.shape.unit));
     if (bus->wire.framing == FT_TCP)
@@ -105,9 +105,12 @@ int64_t ft_detour_begin(ft_bus *bus, ft_errand *errand, int64_t now, ft_action *
 
 static enum ft_errand_end failed(ft_bus *bus, int64_t now)
 {
+    ft_device *device = device_of(bus, bus->ask.shape.unit);
     int is_damaged = bus->master.counts.crc_errors != bus->before.crc_errors;
     ft_count_for(bus, bus->last_device, FT_N_TIMEOUTS, !is_damaged);
     ft_fear_late(bus, now);
+    if (device)
+        ft_judge_silence(bus, device, 0);
     return is_damaged ? FT_ERRAND_DAMAGED : FT_ERRAND_TIMED_OUT;
 }
 
@@ -128,6 +131,8 @@ static enum ft_errand_end succeeded(ft_bus *bus, ft_errand *errand, enum ft_outc
     ft_device *device = device_of(bus, bus->ask.shape.unit);
     if (device && ft_silence_breaks(device))
         ft_catch_up(bus->plan, bus->last_device, now);
+    if (device)
+        ft_judge_silence(bus, device, 1);
     if (outcome == FT_EXCEPTION && bus->is_doubted)
         return doubted(bus, device, now);
     ft_guard_answered(&bus->guard, bus->ask.shape.unit);
@@ -145,10 +150,9 @@ static void keep_gap(ft_bus *bus, const ft_block *block, int64_t now)
 void ft_detour_end(ft_bus *bus, int64_t now, enum ft_outcome outcome)
 {
     ft_errand *errand = bus->errands.current;
-    const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit); /* anew: there may be another plan by now */
+    const ft_block *block = ft_plan_block_of(bus->plan, bus->ask.shape.unit);
     enum ft_errand_end end = FT_ERRAND_BROADCAST;
-    bus->last_device = block ? block->device : FT_NO_BLOCK;
-    bus->free_ns = now + bus->wire.quiet_ns;
+    ft_release_line(bus, now);
     ft_count_for(bus, bus->last_device, FT_N_CRC_ERRORS, bus->master.counts.crc_errors - bus->before.crc_errors);
     if (!is_broadcast(bus, errand))
         end = outcome == FT_TIMED_OUT ? failed(bus, now) : succeeded(bus, errand, outcome, now);

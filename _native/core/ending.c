@@ -45,6 +45,9 @@ void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
 {
     const ft_ask *ask = &bus->ask;
     ft_master_begin(&bus->master, now, request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
+    ft_count_for(bus, bus->last_device, FT_N_BUSY_NS, (uint64_t)ft_most(0, ft_silent_until(bus, ask->shape.unit) - bus->free_ns));
+    bus->silence_ns = now - bus->ended_ns;
+    bus->last_unit = ask->shape.unit;
     bus->sent_ns = now;
     bus->pause_ns = 0;
     bus->late_bytes = 0;
@@ -97,6 +100,45 @@ void ft_fail_tags(ft_bus *bus, uint32_t device, uint32_t except, int64_t now)
 int64_t ft_quiet_ns(const ft_bus *bus)
 {
     return ft_most(bus->wire.quiet_ns, ft_pieces_quiet(&bus->pieces));
+}
+
+/* Silences shrink only while every device of the plan answers, and between those alone: what is not asked cannot tell what
+ * it needs. */
+static int may_shrink(const ft_bus *bus, const ft_block *block)
+{
+    if (bus->wire.least_ns == 0 || !block || !ft_plan_block_of(bus->plan, bus->last_unit))
+        return 0;
+    for (uint32_t i = 0; i < bus->plan->device_count; i++)
+        if (!bus->plan->devices[i].alive)
+            return 0;
+    return 1;
+}
+
+int64_t ft_silent_until(const ft_bus *bus, uint8_t unit)
+{
+    const ft_block *block = bus->wire.least_ns ? ft_plan_block_of(bus->plan, unit) : NULL;
+    int64_t silence = bus->wire.quiet_ns;
+    if (may_shrink(bus, block))
+        silence = ft_gap_silence(&bus->plan->devices[block->device].gap, silence);
+    if (unit != bus->last_unit)
+        silence = ft_most(silence, bus->wire.switch_ns);
+    return bus->ended_ns + silence;
+}
+
+void ft_release_line(ft_bus *bus, int64_t now)
+{
+    bus->ended_ns = now;
+    bus->free_ns = now + (bus->wire.least_ns ? bus->wire.least_ns : bus->wire.quiet_ns);
+}
+
+void ft_judge_silence(const ft_bus *bus, ft_device *device, int is_understood)
+{
+    if (bus->wire.least_ns == 0)
+        return;
+    if (is_understood)
+        ft_gap_accepted(&device->gap, bus->silence_ns, bus->wire.quiet_ns, bus->wire.least_ns);
+    else
+        ft_gap_refused(&device->gap, bus->silence_ns, bus->wire.quiet_ns);
 }
 
 void ft_settle(ft_bus *bus, int64_t until, int64_t now)
@@ -161,7 +203,7 @@ static void learn(ft_bus *bus, ft_turn *turn, int64_t now)
     rhythm->relied++;
     if (bus->looks > 1)
         ft_rhythm_adjust(rhythm, took - rhythm->expected_ns);
-    else if (took <= rhythm->expected_ns + rhythm->spread_ns) /* a look that came late, for company, tells nothing */
+    else if (took <= rhythm->expected_ns + ft_rhythm_tolerance(rhythm) / 2) /* one that came late, for company, tells nothing */
         ft_rhythm_adjust(rhythm, 0);
 }
 
@@ -215,6 +257,7 @@ static void refused(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t n
 {
     size_t pdu_bytes;
     uint8_t code = ft_master_pdu(&bus->master, &pdu_bytes)[1];
+    turn->good = 0;
     ft_count_for(bus, block->device, FT_N_EXCEPTIONS, 1);
     push_failed(bus, block, FT_Q_EXCEPTION, code, now);
     note_mishap(bus, block, FT_MISHAP_EXCEPTION, code, now);
@@ -245,6 +288,8 @@ static enum ft_mishap_kind kind_heard(const ft_bus *bus)
 
 void ft_fear_late(ft_bus *bus, int64_t now)
 {
+    if (bus->master.heard > 0)
+        bus->ended_ns = bus->heard_ns;
     ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
     if (bus->is_behind || !bus->master.began) /* else it came, but damaged, and comes no more */
         ft_owe(bus, now);
@@ -261,6 +306,7 @@ static void failed(ft_bus *bus, const ft_block *block, ft_turn *turn, int64_t no
         device->mute++;
         return;
     }
+    ft_judge_silence(bus, device, 0);
     push_failed(bus, block, FT_Q_COMM_FAIL, FT_FAIL_SILENCE, now);
     note_mishap(bus, block, is_damaged ? FT_MISHAP_CRC : kind_heard(bus), 0, now);
     if (bus->master.heard > bus->late_bytes)
@@ -287,6 +333,7 @@ static void succeeded(ft_bus *bus, const ft_block *block, ft_turn *turn, enum ft
     ft_device *device = &bus->plan->devices[block->device];
     if (ft_silence_breaks(device))
         ft_catch_up(bus->plan, block->device, now);
+    ft_judge_silence(bus, device, 1);
     if (bus->is_barrier) {
         drained(bus, device, block->unit);
     } else if (outcome == FT_EXCEPTION && bus->is_doubted) {
@@ -303,7 +350,7 @@ void ft_end(ft_bus *bus, int64_t now, enum ft_outcome outcome)
     ft_turn *turn = &bus->plan->turns[bus->current];
     ft_device *device = &bus->plan->devices[block->device];
 
-    bus->free_ns = now + bus->wire.quiet_ns;
+    ft_release_line(bus, now);
     device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
     ft_count_for(bus, block->device, FT_N_CRC_ERRORS, bus->master.counts.crc_errors - bus->before.crc_errors);
     if (outcome == FT_EXCEPTION && bus->is_barrier && bus->is_doubted)

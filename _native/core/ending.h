@@ -16,6 +16,12 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n);
 void ft_settle(ft_bus *bus, int64_t until, int64_t now);
 /* What must pass without a byte before the line counts as quiet after damage. */
 int64_t ft_quiet_ns(const ft_bus *bus);
+/* When the line will have been silent for as long as a request to this unit needs. */
+int64_t ft_silent_until(const ft_bus *bus, uint8_t unit);
+/* The transaction is over, and nobody may send before the shortest silence that any request needs. */
+void ft_release_line(ft_bus *bus, int64_t now);
+/* The device has understood what it was asked after a silence, or has not. */
+void ft_judge_silence(const ft_bus *bus, ft_device *device, int is_understood);
 /* The answer to what was asked may come when nobody waits for it any more. */
 void ft_owe(ft_bus *bus, int64_t now);
 /* Nothing good came: the line must fall silent, and the answer may yet come. */

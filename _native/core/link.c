@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "decode.h"
+#include "inherit.h"
 #include "linkdetour.h"
 #include "schedule.h"
 #include "width.h"
@@ -160,11 +161,8 @@ static void note_failure(ft_link *link, const ft_flight *flight, int64_t now)
     const ft_block *block = &link->plan->blocks[flight->block];
     const uint8_t *part;
     size_t n = ft_flights_part(&link->flights, flight->transaction, &part);
-    if (n > 0)
-        note_mishap(link, block, FT_MISHAP_PIECE, 0, part, n, now);
-    else
-        note_mishap(link, block, flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE, 0, flight->murmur,
-                    flight->murmured, now);
+    enum ft_mishap_kind kind = n > 0 ? FT_MISHAP_PIECE : flight->murmured ? FT_MISHAP_NOISE : FT_MISHAP_SILENCE;
+    note_mishap(link, block, kind, 0, n > 0 ? part : flight->murmur, n > 0 ? n : flight->murmured, now);
 }
 
 static void poll_timed_out(ft_link *link, const ft_flight *flight, int64_t now)
@@ -412,13 +410,11 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
 {
     ft_plan *before = link->plan;
     abandon_polls(link, 0, now);
-    ft_plan_inherit(plan, before);
+    ft_plan_inherit(plan, before, now);
     link->plan = plan;
     atomic_store_explicit(&link->shown_plan, plan, memory_order_release);
     for (uint32_t at = 0; at < link->flights.count; at++) /* errands do not depend on the plan */
         link->flights.flight[at].block = ft_linkdetour_block(plan, link->flights.flight[at].unit);
-    for (uint32_t i = 0; i < plan->block_count; i++)
-        plan->turns[i].due_ns = now + plan->blocks[i].phase_ns;
     return before;
 }
 

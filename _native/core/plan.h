@@ -5,10 +5,14 @@
 
 #include <stdint.h>
 
-#define FT_MAX_REQUEST 22 /* a read request is 8 bytes in RTU, 12 in TCP, 17 in ASCII */
+#define FT_MAX_REQUEST 21 /* a read request is 8 bytes in RTU, 12 in TCP, 17 in ASCII */
+
+/* What a block must not be read with, whatever else the plan reads. */
+#define FT_APART 1u /* anything: nothing beyond it is read with it, nor it with another block */
+#define FT_SEAM 2u  /* the register in front of it */
 
 /* One request that is sent again and again, and what its answer holds. 80 bytes:
- * struct format "=qqqqIIIIHHBBHH22s". */
+ * struct format "=qqqqIIIIHHBBHH21sB". */
 typedef struct ft_block {
     int64_t period_ns;       /* > 0 */
     int64_t phase_ns;        /* first poll this long after start; spreads load over the period */
@@ -25,6 +29,7 @@ typedef struct ft_block {
     uint16_t address;        /* first register or bit, 0-based */
     uint16_t quantity;
     uint8_t request[FT_MAX_REQUEST];
+    uint8_t bounds;          /* FT_APART, FT_SEAM */
 } ft_block;
 
 _Static_assert(sizeof(ft_block) == 80, "plan.py packs 80 bytes");

@@ -27,16 +27,19 @@ typedef _Atomic size_t ft_counter;
 enum ft_fault {
     FT_FAULT_DROP = 0, FT_FAULT_CRC, FT_FAULT_TRUNCATE, FT_FAULT_LATE, FT_FAULT_GLITCH, FT_FAULT_ECHO,
     FT_FAULT_WRONG_UNIT, FT_FAULT_EXCEPTION, FT_FAULT_DEAD, FT_FAULT_BABBLE,
+    FT_FAULT_CHANCES,
+    FT_FAULT_DEAF = FT_FAULT_CHANCES, /* this one is no matter of chance */
     FT_FAULT_COUNT
 };
 
 /* CRC, truncate, glitch, echo and babble are troubles of RTU lines; the others strike on TCP too. 128 bytes: struct format
- * "=10QqB32s7x". */
+ * "=10QqB32s3xI". */
 typedef struct ft_faults {
-    uint64_t chance[FT_FAULT_COUNT]; /* 0 never .. FT_ALWAYS; DEAD has units instead */
+    uint64_t chance[FT_FAULT_CHANCES]; /* 0 never .. FT_ALWAYS; DEAD has units instead */
     int64_t late_ns;
     uint8_t exception_code;
     uint8_t dead[FT_UNITS / 8]; /* bit per unit */
+    uint32_t deaf_us;           /* requests that begin sooner after the line fell silent are not heard; 0: all are */
 } ft_faults;
 
 _Static_assert(sizeof(ft_faults) == 128, "faults.py packs 128 bytes");

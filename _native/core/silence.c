@@ -30,8 +30,7 @@ static int64_t jittered(ft_silence *silence, int64_t span)
     return span + (span / 5 >> 8) * (int64_t)(silence->dice >> 24);
 }
 
-/* The shortest answer that the device is known to give, or else of all. */
-static uint32_t probe_of(const ft_plan *plan, uint32_t device)
+uint32_t ft_silence_probe(const ft_plan *plan, uint32_t device)
 {
     uint32_t best = plan->block_count;
     for (uint32_t i = 0; i < plan->block_count; i++) {
@@ -58,7 +57,7 @@ int ft_silence_deepens(ft_silence *silence, ft_plan *plan, uint32_t number, int6
         device->alive = 0;
         atomic_store_explicit(&device->is_suspect, 1, memory_order_relaxed);
         if (is_new)
-            device->probe = probe_of(plan, number);
+            device->probe = ft_silence_probe(plan, number);
     }
     if (!device->alive) {
         silence->debt_ns = ft_least(debt_at(silence, now) + cost_ns, DEBT_MOST * cost_ns);

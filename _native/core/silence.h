@@ -20,6 +20,8 @@ typedef struct ft_silence {
     uint32_t dice;   /* state of the jitter */
 } ft_silence;
 
+/* The block that a suspect is asked for: of those that it is known to answer, or else of all, the shortest one. */
+uint32_t ft_silence_probe(const ft_plan *plan, uint32_t device);
 /* When a device whose next timeout is `cost_ns` may be asked, as far as its silence matters. */
 int64_t ft_silence_ready(const ft_silence *silence, const ft_device *device, int64_t cost_ns);
 /* The device said nothing for `cost_ns`. 1: from now on it is a suspect. */

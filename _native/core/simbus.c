@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define NS_PER_US 1000
+
 void ft_simbus_init(ft_simbus *bus, int64_t char_ns, int64_t gap_ns)
 {
     bus->char_ns = char_ns;
@@ -41,6 +43,16 @@ static int64_t request_end_ns(ft_simbus *bus, const ft_request *request)
     return start_ns + (int64_t)request->adu_bytes * bus->char_ns;
 }
 
+/* Devices whose receivers are not ready so soon after the line fell silent. */
+static int is_deaf(ft_simbus *bus, const ft_request *request)
+{
+    int64_t deaf_ns = (int64_t)bus->server.faults.deaf_us * NS_PER_US;
+    if (deaf_ns == 0 || bus->char_ns == 0 || bus->line_end_ns == 0 || request->first_ns - bus->line_end_ns >= deaf_ns)
+        return 0;
+    ft_count(&bus->server.faults_applied[FT_FAULT_DEAF], 1);
+    return 1;
+}
+
 /* Behind all that starts no later. */
 static void put_off(ft_simbus *bus, uint32_t stream, int64_t start_ns, const uint8_t *bytes, size_t n)
 {
@@ -74,6 +86,7 @@ static void answer_request(ft_simbus *bus, uint32_t stream, const ft_request *re
 {
     ft_answer answer;
     uint8_t noise[FT_BABBLE_BYTES];
+    int deaf = is_deaf(bus, request);
     int64_t end_ns = bus->char_ns > 0 ? request_end_ns(bus, request) : now_ns;
     int64_t start_ns = end_ns + bus->gap_ns;
     int64_t line_end_ns = end_ns;
@@ -83,7 +96,9 @@ static void answer_request(ft_simbus *bus, uint32_t stream, const ft_request *re
         put_off(bus, stream, end_ns - (int64_t)request->adu_bytes * bus->char_ns, request->adu, request->adu_bytes);
     size_t noise_bytes = ft_server_babble(&bus->server, noise, &noise_ns);
     put_off(bus, stream, end_ns + noise_ns, noise, noise_bytes);
-    ft_server_answer(&bus->server, request, wall_ns + (start_ns - now_ns), &answer);
+    answer.bytes = 0;
+    if (!deaf)
+        ft_server_answer(&bus->server, request, wall_ns + (start_ns - now_ns), &answer);
     if (answer.bytes > 0) {
         int64_t from_ns = answer_start_ns(bus, request->unit, start_ns, &answer);
         put_off(bus, stream, from_ns, answer.adu, answer.bytes);

@@ -28,12 +28,26 @@ static int is_neighbour(const ft_block *a, const ft_block *b)
     return a->device == b->device && a->unit == b->unit && a->function == b->function;
 }
 
-/* Is this register read by any block of the same device and table? */
+/* Is this register read by any block of the same device and table, and by none that is read apart? */
 static int is_known(const ft_block *blocks, uint32_t count, const ft_block *block, int32_t address)
 {
+    int known = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!is_neighbour(&blocks[i], block) || address < blocks[i].address
+            || address >= (int32_t)blocks[i].address + blocks[i].quantity)
+            continue;
+        if (blocks[i].bounds & FT_APART)
+            return 0;
+        known = 1;
+    }
+    return known;
+}
+
+/* Must the registers at `address` and in front of it not be read at once? */
+static int is_seam(const ft_block *blocks, uint32_t count, const ft_block *block, int32_t address)
+{
     for (uint32_t i = 0; i < count; i++)
-        if (is_neighbour(&blocks[i], block) && address >= blocks[i].address
-            && address < (int32_t)blocks[i].address + blocks[i].quantity)
+        if (is_neighbour(&blocks[i], block) && blocks[i].address == address && (blocks[i].bounds & FT_SEAM))
             return 1;
     return 0;
 }
@@ -53,9 +67,13 @@ ft_spare ft_variant_spare(const ft_block *blocks, uint32_t count, uint32_t block
     int32_t end = (int32_t)own->address + own->quantity;
     int32_t room = (int32_t)ft_least(SPARE_MAX, most_at_once(blocks, count, own) - own->quantity);
     ft_spare spare = {0, 0};
-    while (spare.after < room && is_known(blocks, count, own, end + spare.after))
+    if (own->bounds & FT_APART)
+        return spare;
+    while (spare.after < room && is_known(blocks, count, own, end + spare.after)
+           && !is_seam(blocks, count, own, end + spare.after))
         spare.after++;
-    while (spare.before < room && is_known(blocks, count, own, own->address - spare.before - 1))
+    while (spare.before < room && is_known(blocks, count, own, own->address - spare.before - 1)
+           && !is_seam(blocks, count, own, own->address - spare.before))
         spare.before++;
     return spare;
 }

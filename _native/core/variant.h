@@ -1,5 +1,6 @@
 /* A block whose answer must not be asked for in its own shape in; a request of another shape that reads its tags as well,
- * or nearly all of them, out. Registers are only read that the plan reads anyway. */
+ * or nearly all of them, out. Registers are only read that the plan reads anyway, and only together where it says that the
+ * device allows it (ft_block.bounds): not across a seam, nor beside what is read apart. */
 #ifndef FT_VARIANT_H
 #define FT_VARIANT_H
 

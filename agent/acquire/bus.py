@@ -11,13 +11,12 @@ from agent.acquire.limits import described
 from agent.acquire.loops import Loops
 from agent.acquire.memory import Memory
 from agent.acquire.plan import BusPlan, Plan
-from agent.acquire.port import Wire, wire_of
+from agent.acquire.port import wire_of
 from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import BusStats, Counts, DeviceStats, mishap_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, pieces_of
-from agent.acquire.wire import switch_time_ns
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
 from agent.model import NS_PER_S
@@ -41,7 +40,7 @@ class Acquisition:
         self._memory = memory
         self._scheduling = scheduling
         self.chronicle = Chronicle()
-        wires = [(*_wire(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)]
+        wires = [(wire_of(bus), _ring_bits(part)) for bus, part in _pairs(buses, plan)]
         self._loops = Loops(self._buses, wires, self.chronicle)
         self._qualities = [Line() for _ in buses]
         self._look_ns = 0
@@ -181,12 +180,6 @@ def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:
     if [part.name for part in plan.buses] != [bus.name for bus in buses]:
         raise ValueError(f"the plan is for other buses than {', '.join(bus.name for bus in buses)}")
     return list(zip(buses, plan.buses, strict=True))
-
-
-def _wire(bus: Bus) -> Wire:
-    """The timing of a bus; the loop knows one silence, so every request keeps the one that a change of device needs."""
-    wire = wire_of(bus)
-    return wire._replace(quiet_ns=max(wire.quiet_ns, switch_time_ns(bus)))
 
 
 def _ring_bits(part: BusPlan) -> int:

@@ -83,7 +83,7 @@ class _Search:
         """The reads that take its place: the part that is asked for, and what is before and behind it."""
         first, end = self._asked
         cuts = ((0, first), (first, end), (end, len(self.units)))
-        return [self._block(*cut) for cut in cuts if cut[0] < cut[1]]
+        return [self._block(*cut)._replace(is_apart=True) for cut in cuts if cut[0] < cut[1]]
 
     def tell(self, *, answered: bool) -> None:
         """What became of the part that was asked for."""

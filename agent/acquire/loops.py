@@ -16,6 +16,7 @@ from agent._native.samples import Samples
 from agent.acquire.chronicle import Chronicle
 from agent.acquire.diagnosis import Finding, Uart
 from agent.acquire.kernel import Note
+from agent.acquire.port import Wire
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tcp import Connector
 from agent.config.model import Bus
@@ -28,19 +29,18 @@ STOP_S = 0.1  # the supervisor may sit in a connect(2); it closes what it gets a
 
 
 class Loops:
-    """The lines and the links of an agent, numbered as its buses are. `wires`: (tcp, char_ns, quiet_ns, ring_bits)."""
+    """The lines and the links of an agent, numbered as its buses are. `wires`: the timing of each, bits of its ring."""
 
-    def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[bool, int, int, int]], chronicle: Chronicle) -> None:
-        pairs = list(zip(buses, wires, strict=True))
-        lines = [(bus, wire) for bus, wire in pairs if not wire[0]]
-        links = [(bus, wire) for bus, wire in pairs if wire[0]]
+    def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[Wire, int]], chronicle: Chronicle) -> None:
+        lines = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if not wire.tcp]
+        links = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if wire.tcp]
         self._lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung when a link's connection is
-        self._lines = BusLoop([wire for _, wire in lines])
+        self._lines = BusLoop([(*wire, bits) for _, wire, bits in lines])
         bells = self._lines.fileno(), self._lost, self._lines.errand_fileno()
-        self._links = LinkLoop([(bus.in_flight, *wire[2:]) for bus, wire in links], *bells)
-        self._supervisor = Supervisor(self._lines, [bus for bus, _ in lines], chronicle)
-        self._connector = Connector(self._links, self._lost, [bus for bus, _ in links], chronicle)
-        self._places = _places([wire[0] for wire in wires])
+        self._links = LinkLoop([(bus.in_flight, wire.switch_ns, bits) for bus, wire, bits in links], *bells)
+        self._supervisor = Supervisor(self._lines, [bus for bus, *_ in lines], chronicle)
+        self._connector = Connector(self._links, self._lost, [bus for bus, *_ in links], chronicle)
+        self._places = _places([wire.tcp for wire, _ in wires])
         self.native_threads = [_thread(self._lines.run, "bus")] if lines else []
         self.native_threads += [_thread(self._links.run, "link")] if links else []
         self._port_threads: list[tuple[threading.Thread, float | None]] = []

@@ -12,7 +12,7 @@ from functools import cache, partial
 from math import inf
 from typing import NamedTuple
 
-from agent.acquire.limits import Limits
+from agent.acquire.limits import Limits, Seam
 from agent.config.model import Hole, Table, Tag
 from agent.config.registers import extent_of
 from agent.model import NS_PER_S
@@ -45,6 +45,8 @@ class Block(NamedTuple):
     address: int
     quantity: int
     wanted: tuple[Wanted, ...]
+    is_apart: bool = False  # nothing else may ever be read with it
+    has_seam: bool = False  # what is in front of it may not be read with it
 
     @property
     def end(self) -> int:
@@ -96,7 +98,7 @@ def blocks_of(
         room = Room(table, closed, cache(partial(cost_ns, table)))
         blocks += _together(room, [item for item in of_table if not _is_apart(closed, item)], riders)
         blocks += [_alone(limits, item) for item in of_table if _is_apart(closed, item)]
-    return blocks
+    return [block._replace(has_seam=Seam(block.table, block.address) in limits.seams) for block in blocks]
 
 
 def in_order(wanted: Iterable[Wanted]) -> list[Wanted]:
@@ -129,7 +131,7 @@ def _hole(item: Wanted) -> Hole:
 
 def _alone(limits: Limits, item: Wanted) -> Block:
     slowest_ns = RETEST_NS if _is_missing(limits, item) else 0
-    return block_of(max(item.tag.every_ns, slowest_ns), [item])
+    return block_of(max(item.tag.every_ns, slowest_ns), [item])._replace(is_apart=True)
 
 
 def _together(room: Room, items: list[Wanted], riders: Container[int] | None) -> list[Block]:

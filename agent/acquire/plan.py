@@ -19,8 +19,9 @@ from agent.config.model import Bus, Config, Device, Table
 from agent.config.model import Tag as TagSettings
 from agent.model import NS_PER_S, Group, Tag, ValueType
 
-BLOCK = struct.Struct("=qqqqIIIIHHBBHH22s")  # ft_block
+BLOCK = struct.Struct("=qqqqIIIIHHBBHH21sB")  # ft_block
 POINT = struct.Struct("=IHHBBBBHBBQdd")  # ft_point
+APART, SEAM = 1, 2  # FT_APART, FT_SEAM
 FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 MAX_PHASE_NS = 10 * NS_PER_S  # slow tags too have a first value soon after the start
 
@@ -207,6 +208,7 @@ def _packed_block(bus: Bus, placed: _Placed, phase_ns: int, first_point: int) ->
         block.address,
         block.quantity,
         request,
+        APART * block.is_apart | SEAM * block.has_seam,
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from agent.acquire import identity, latency, lock, rs485, terminal
 from agent.acquire.kernel import Kernel, Note, reason
 from agent.acquire.terminal import Terminal
-from agent.acquire.wire import character_time_ns, silence_time_ns
+from agent.acquire.wire import LEAST_SILENCE_CHARACTERS, character_time_ns, silence_time_ns, switch_time_ns
 from agent.config.model import MODBUS_TCP_PORT, Bus
 from agent.errors import BusError, FieldtapError, NotPermittedError
 
@@ -30,14 +30,19 @@ class Wire(NamedTuple):
     tcp: bool
     char_ns: int  # one character on the wire; 0: no wire to speak of
     quiet_ns: int  # t3.5, the silence between two frames
+    switch_ns: int = 0  # the one before a request to another unit than the last one, where longer
+    least_ns: int = 0  # silences may shrink so far where devices go along; 0: not below t3.5
 
 
 def wire_of(bus: Bus) -> Wire:
     """The timing of a bus."""
+    if bus.protocol == "modbus-tcp":
+        return Wire(True, 0, 0, switch_time_ns(bus))  # a link keeps it before every request
     if is_tcp(bus.port):
-        return Wire(bus.protocol == "modbus-tcp", 0, 0)
+        return Wire(False, 0, 0, bus.switch_ns)
     char_ns = character_time_ns(bus.baud, bus.parity, bus.stop_bits)
-    return Wire(False, char_ns, silence_time_ns(char_ns, bus.baud))
+    least_ns = LEAST_SILENCE_CHARACTERS * char_ns if bus.gap == "learned" else 0
+    return Wire(False, char_ns, silence_time_ns(char_ns, bus.baud), bus.switch_ns, least_ns)
 
 
 def is_tcp(port: str) -> bool:

@@ -13,6 +13,7 @@ from agent.model import NS_PER_S
 FAST_BAUD = 19_200  # above it the standard fixes the silence instead of deriving it from the character
 FAST_SILENCE_NS = 1_750_000  # Modbus over Serial Line V1.02, 2.5.1.1
 SILENCE_HALF_CHARACTERS = 7  # t3.5
+LEAST_SILENCE_CHARACTERS = 2  # of learned silences: up to t1.5 there may be within a frame
 TURNAROUND_NS = 5_000_000  # what a usual device takes to answer; the plan only needs its order of magnitude
 HOST_LATENCY_NS = 1_000_000  # a USB adapter with its latency timer at 1 ms
 ROUND_TRIP_NS = 2_000_000  # a TCP device on the same network
@@ -53,7 +54,7 @@ def line_of(bus: Bus) -> Line:
 
 
 def switch_time_ns(bus: Bus) -> int:
-    """The silence that a change of the device needs; as the loop knows one silence only, all requests keep it."""
+    """The silence that a change of the device needs. How often it changes depends on the moment: at most every time."""
     return bus.switch_ns if len(bus.devices) > 1 else 0
 
 

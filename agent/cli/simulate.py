@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         action="append",
         default=[],
-        help="drop:P crc:P truncate:P glitch:P babble:P wrong-unit:P late:P:MS exception:P:CODE dead:UNIT echo; "
-        "P is a probability, BUS= before it limits it to one bus",
+        help="drop:P crc:P truncate:P glitch:P babble:P wrong-unit:P late:P:MS exception:P:CODE dead:UNIT "
+        "deaf:US echo; P is a probability, BUS= before it limits it to one bus",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other moments for the faults (default 0)")
     parser.add_argument("--json", action="store_true", help="JSON lines: a bus each, at the end the summary")

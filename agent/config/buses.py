@@ -16,7 +16,7 @@ from agent.model import NS_PER_MS, NS_PER_S
 STANDARD_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 56000, 57600, 76800, 115200)
 NEARLY = 0.05  # a rate this close to a standard one is likelier a slip than a wish
 LEAST_BAUD, MOST_BAUD = 50, 12_000_000  # the slowest of POSIX, the fastest USB bridges
-SERIAL_KEYS = ("baud", "parity", "stop_bits", "rs485", "mark_errors")
+SERIAL_KEYS = ("baud", "parity", "stop_bits", "rs485", "mark_errors", "gap")
 MOST_IN_FLIGHT = 16  # what the protocol's implementation guide lets a server take at once
 DEFAULT_TIMEOUT_MS = 300
 DEFAULT_TCP_TIMEOUT_MS = 1000
@@ -58,6 +58,7 @@ BUS = {
     "in_flight": Key(whole(1, MOST_IN_FLIGHT)),
     "timeout_ms": Key(milliseconds(1, 60_000)),
     "switch_ms": Key(milliseconds(0, 10_000)),
+    "gap": Key(words("t3.5", "learned")),
     "device": Key(as_is, required=True),
 }
 

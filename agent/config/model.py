@@ -145,6 +145,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 1  # requests that may be under way at once on a Modbus TCP link
     timeout_ns: int
     switch_ns: int = 0  # silence before a request to another device than the last one
+    gap: str = "t3.5"  # "learned": less before requests to devices that go along
     devices: tuple[Device, ...]
 
 

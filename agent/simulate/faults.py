@@ -7,12 +7,21 @@ from typing import NamedTuple
 from agent.errors import UsageError
 from agent.model import NS_PER_MS
 
-PACKED = struct.Struct("=10QqB32s7x")  # ft_faults
+PACKED = struct.Struct("=10QqB32s3xI")  # ft_faults
 ALWAYS = 1 << 32  # FT_ALWAYS
-# In the order of enum ft_fault; babble is noise that nobody asked for.
-KINDS = ("drop", "crc", "truncate", "late", "glitch", "echo", "wrong-unit", "exception", "dead", "babble")
+# In the order of enum ft_fault; babble is noise that nobody asked for. Deaf devices hear no request that comes too soon
+# after the line fell silent, which on an unpaced line none does.
+CHANCES = ("drop", "crc", "truncate", "late", "glitch", "echo", "wrong-unit", "exception", "dead", "babble")
+KINDS = (*CHANCES, "deaf")
 MAX_LATE_MS = 60_000  # later than any master waits
-SHAPES = {"late": "late:P:MS", "exception": "exception:P:CODE", "echo": "echo", "dead": "dead:UNIT"}
+MAX_DEAF_US = 1_000_000
+SHAPES = {
+    "late": "late:P:MS",
+    "exception": "exception:P:CODE",
+    "echo": "echo",
+    "dead": "dead:UNIT",
+    "deaf": "deaf:US",
+}
 
 
 class Fault(NamedTuple):
@@ -21,7 +30,7 @@ class Fault(NamedTuple):
     kind: str
     bus: str | None  # None: on all
     chance: float = 1.0
-    argument: int = 0  # late: milliseconds; exception: code; dead: unit
+    argument: int = 0  # late: milliseconds; exception: code; dead: unit; deaf: microseconds
 
 
 def parse_fault(spec: str) -> Fault:
@@ -41,8 +50,8 @@ def parse_fault(spec: str) -> Fault:
 
 def pack_faults(faults: Sequence[Fault], bus: str) -> bytes:
     """The rules for `bus`, as an ft_faults; of two that say different things the later one counts."""
-    chances = dict.fromkeys(KINDS, 0)
-    late_ns = code = 0
+    chances = dict.fromkeys(CHANCES, 0)
+    late_ns = code = deaf_us = 0
     dead = bytearray(32)
     for fault in faults:
         if fault.bus not in (None, bus):
@@ -50,10 +59,13 @@ def pack_faults(faults: Sequence[Fault], bus: str) -> bytes:
         if fault.kind == "dead":
             dead[fault.argument // 8] |= 1 << fault.argument % 8
             continue
+        if fault.kind == "deaf":
+            deaf_us = fault.argument
+            continue
         chances[fault.kind] = round(fault.chance * ALWAYS)
         late_ns = fault.argument * NS_PER_MS if fault.kind == "late" else late_ns
         code = fault.argument if fault.kind == "exception" else code
-    return PACKED.pack(*chances.values(), late_ns, code, bytes(dead))
+    return PACKED.pack(*chances.values(), late_ns, code, bytes(dead), deaf_us)
 
 
 def _fault(kind: str, bus: str | None, words: list[str]) -> Fault:
@@ -61,6 +73,8 @@ def _fault(kind: str, bus: str | None, words: list[str]) -> Fault:
         return Fault(kind, bus)
     if kind == "dead":
         return Fault(kind, bus, argument=_whole(words[0], "unit", 255))
+    if kind == "deaf":
+        return Fault(kind, bus, argument=_whole(words[0], "silence in us", MAX_DEAF_US))
     argument = 0
     if kind == "late":
         argument = _whole(words[1], "delay in ms", MAX_LATE_MS)

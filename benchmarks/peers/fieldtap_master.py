@@ -3,7 +3,8 @@
     python -m benchmarks.peers.fieldtap_master BAUD PORT...      BAUD 0: no gaps, as fast as it goes
 
 For every line "SECONDS REGISTERS" on stdin: polls FC 3 of unit 1 so long and prints transactions, failures, CPU
-seconds, transactions/s, system calls of the loop. Samples are drained when the loop says so, as the agent does.
+seconds, transactions/s, system calls of the loop, context switches. Samples are drained when the loop says so, as the
+agent does.
 """
 
 import resource
@@ -16,7 +17,7 @@ import time
 from agent._native.busloop import BusLoop
 from agent._native.samples import Samples
 from agent.acquire.plan import BLOCK, POINT, request_adu
-from agent.acquire.port import open_port, wire_of
+from agent.acquire.port import Wire, open_port, wire_of
 from agent.config.model import Bus
 from agent.model import NS_PER_S, ValueType
 
@@ -33,7 +34,7 @@ def main() -> None:
     buses = [
         Bus(name=port, port=port, baud=baud or 115200, parity="N", timeout_ns=TIMEOUT_NS, devices=()) for port in ports
     ]
-    loop = BusLoop([(*wire_of(bus), RING_BITS) if baud else (False, 0, 0, RING_BITS) for bus in buses])
+    loop = BusLoop([(*(wire_of(bus) if baud else Wire(False, 0, 0)), RING_BITS) for bus in buses])
     for line, bus in enumerate(buses):
         loop.attach(line, open_port(bus).fd)
     threading.Thread(target=loop.run, daemon=True).start()
@@ -48,19 +49,19 @@ def main() -> None:
 
 def poll(
     loop: BusLoop, samples: Samples, lines: int, learn_s: float, seconds: float, registers: int
-) -> tuple[int, int, float, float, int]:
-    """Poll all lines for a while: transactions, failures, CPU, transactions/s, system calls."""
+) -> tuple[int, int, float, float, int, int]:
+    """Poll all lines for a while: transactions, failures, CPU, transactions/s, system calls, context switches."""
     for line in range(lines):
         loop.adopt(line, *plan(registers), 1)
     if learn_s:
         drain(loop, samples, learn_s)
-    calls, before, cpu = sum(loop.calls()), totals(loop, lines), cpu_s()
+    calls, before, switches, cpu = sum(loop.calls()), totals(loop, lines), context_switches(), cpu_s()
     span_ns = drain(loop, samples, seconds)
     for line in range(lines):
         loop.adopt(line, b"", b"", 0)
-    cpu = cpu_s() - cpu
+    cpu, switches = cpu_s() - cpu, context_switches() - switches
     done, failed = (after - then for after, then in zip(totals(loop, lines), before, strict=True))
-    return done, failed, cpu, (done - lines) / span_ns * NS_PER_S, sum(loop.calls()) - calls
+    return done, failed, cpu, (done - lines) / span_ns * NS_PER_S, sum(loop.calls()) - calls, switches
 
 
 def drain(loop: BusLoop, samples: Samples, seconds: float) -> int:
@@ -105,6 +106,7 @@ def plan(registers: int, period_ns: int = ALWAYS_DUE_NS) -> tuple[bytes, bytes]:
         0,
         registers,
         request,
+        0,
     )
     return block, u16_points(0, registers)
 
@@ -117,6 +119,11 @@ def u16_points(first: int, registers: int) -> bytes:
 def cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def context_switches() -> int:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_nvcsw + used.ru_nivcsw
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def plan(blocks: int, registers: int) -> tuple[bytes, bytes]:
     for number in range(blocks):
         request = request_adu(UNIT, READ_HOLDING, number * registers, registers, is_tcp=True)
         times, first = (ALWAYS_DUE_NS, 0, TIMEOUT_NS, 0), number * registers
-        shape = (len(request), 9 + 2 * registers, UNIT, READ_HOLDING, first, registers, request)
+        shape = (len(request), 9 + 2 * registers, UNIT, READ_HOLDING, first, registers, request, 0)
         packed += BLOCK.pack(*times, number, 0, first, registers, *shape)
         points += u16_points(first, registers)
     return packed, points

@@ -69,7 +69,7 @@ def alternate(read: Read, seconds: float) -> Counted:
 def fieldtap(port: str, seconds: float) -> Counted:
     """Polls are told apart by block and time; a wrong one has a wrong value in any of its registers."""
     bus = Bus(name="line", port=port, baud=BAUD, parity="N", timeout_ns=int(TIMEOUT_S * NS_PER_S), devices=())
-    loop, samples = BusLoop([(False, 0, 0, RING_BITS)]), Samples()
+    loop, samples = BusLoop([(False, 0, 0, 0, 0, RING_BITS)]), Samples()
     loop.attach(0, open_port(bus).fd)
     loop.adopt(0, *always_due(bus.timeout_ns), 1)
     thread = threading.Thread(target=loop.run, daemon=True)
@@ -97,7 +97,7 @@ def always_due(timeout_ns: int) -> tuple[bytes, bytes]:
         request = request_adu(UNIT, 3, address, REGISTERS, is_tcp=False)
         schedule = (1, 0, timeout_ns, 0, group, 0, group * REGISTERS, REGISTERS)
         shape = (len(request), 5 + 2 * REGISTERS, UNIT, 3, address, REGISTERS)
-        blocks += BLOCK.pack(*schedule, *shape, request)
+        blocks += BLOCK.pack(*schedule, *shape, request, 0)
         points += u16_points(address, REGISTERS)
     return blocks, points
 

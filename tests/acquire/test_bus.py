@@ -263,7 +263,7 @@ def flat_out(tmp_path: Path, bus_on: Callable, config_of: Callable) -> Iterator[
     bus = bus_on(tmp_path / "line", name="line", every_ns=1)
     simulator = Simulator(config_of(bus), link_dir=tmp_path)
     simulator.start()
-    loop = BusLoop([(False, 0, 0, 17)])
+    loop = BusLoop([(False, 0, 0, 0, 0, 17)])
     part = compile_plan(config_of(bus)).buses[0]
     loop.adopt(0, part.blocks, part.points, 1)
     port = open_port(bus_on(simulator.paths["line"], name="line"))

@@ -21,7 +21,7 @@ from agent.model import DeadbandKind, Order, ValueType
 CORE = Path(__file__).parents[2] / "_native" / "core"
 BLOCK_FIELDS = (
     "period_ns", "phase_ns", "timeout_ns", "gap_ns", "group", "device", "first_point", "point_count",
-    "request_bytes", "response_bytes", "unit", "function", "address", "quantity", "request",
+    "request_bytes", "response_bytes", "unit", "function", "address", "quantity", "request", "bounds",
 )  # fmt: skip
 POINT_FIELDS = (
     "tag", "at", "length", "type", "order", "bits", "shift",

@@ -249,6 +249,8 @@ def test_a_tcp_port_where_nobody_listens_is_named() -> None:
         ({"baud": 9600}, Wire(False, 1_041_666, 3_645_831)),
         ({"baud": 19200, "parity": "E"}, Wire(False, 572_916, 2_005_206)),
         ({"baud": 115200, "parity": "E"}, Wire(False, 95_486, 1_750_000)),
+        ({"baud": 9600, "gap": "learned"}, Wire(False, 1_041_666, 3_645_831, 0, 2 * 1_041_666)),
+        ({"baud": 9600, "switch_ns": 9_000_000}, Wire(False, 1_041_666, 3_645_831, 9_000_000)),
         ({"port": "tcp://h:502", "protocol": "modbus-tcp"}, Wire(True, 0, 0)),
         ({"port": "rtu+tcp://h:502", "protocol": "modbus-rtu"}, Wire(False, 0, 0)),
     ],

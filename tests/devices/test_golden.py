@@ -36,7 +36,7 @@ def requests_of(config: Config) -> list[tuple[bytes, bytes]]:
     part = compile_plan(config).buses[0]
     blocks = [part.blocks[at : at + BLOCK.size] for at in range(0, len(part.blocks), BLOCK.size)]
     fields = [BLOCK.unpack(block) for block in blocks]
-    return [(block, field[-1][: field[8]]) for block, field in zip(blocks, fields, strict=True)]
+    return [(block, field[-2][: field[8]]) for block, field in zip(blocks, fields, strict=True)]
 
 
 def read_samples(config: Config, answers: list[bytes]) -> dict[str, tuple[int | bytes, Quality]]:

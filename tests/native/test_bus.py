@@ -80,7 +80,7 @@ def test_a_line_that_is_always_due_is_used_to_its_ceiling() -> None:
 @settings(deadline=None)
 def test_t35_is_kept_after_the_last_byte_however_long_devices_take(delays: list[int]) -> None:
     rig = Rig([Poll(period=1)], lambda request, n: paced(answer_to(request), delays[n % len(delays)])).run(S)
-    assert all(at - heard >= QUIET_NS for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True))
+    assert min(rig.waited) >= QUIET_NS
     assert len(rig.sent) > 10
 
 
@@ -97,7 +97,7 @@ def test_bytes_nobody_asked_for_are_read_away_before_a_request_and_counted_as_no
     rig.run(S)
     assert rig.counts["noise_bytes"] == 3
     assert rig.counts["ok"] == 10
-    assert all(at - heard >= QUIET_NS for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True))
+    assert min(rig.waited) >= QUIET_NS
 
 
 def test_a_babbling_line_is_waited_for_but_not_for_ever() -> None:
@@ -118,6 +118,25 @@ def test_an_exception_is_told_with_its_code_and_costs_no_timeout() -> None:
     assert {(sample.quality, sample.detail, sample.value) for sample in rig.samples} == {(EXCEPTION, 2, 0)}
     assert rig.counts["exceptions"] == 100
     assert len(rig.samples) == 1000
+
+
+@pytest.mark.parametrize("quantity", [1, 10, 125])
+@pytest.mark.parametrize("answered", [0, 100, 1000])
+def test_an_exception_is_handled_when_its_last_byte_is_there(quantity: int, answered: int) -> None:
+    """Only the first one after answers waits for as long as one more of these would have taken."""
+    refusal = with_crc(bytes([1, 0x83, 4]))
+    rig = Rig(
+        [Poll(period=1, quantity=quantity)],
+        lambda request, n: QUICK(request, n) if n < answered else paced(refusal, QUIET_NS),
+        ring_bits=17,
+    )
+    rig.run(100 * S if answered == 1000 else 10 * S)
+    handled = [sample.time_ns for sample in rig.samples if sample.quality == EXCEPTION][::quantity]
+    complete = [at + (8 + len(refusal)) * CHAR_NS + QUIET_NS for at, _ in rig.sent[answered:]]
+    late = [after - before for after, before in zip(handled, complete, strict=False)]
+    assert len(late) > 100
+    assert max(late[1:]) <= 1 * US
+    assert late[0] <= 2 * quantity * CHAR_NS + MS
 
 
 def test_every_unanswered_poll_fails_all_its_tags() -> None:
@@ -165,7 +184,7 @@ def test_every_damaged_answer_is_followed_by_a_quiet_line() -> None:
         return [(2 * MS, damaged[:16]), (14 * MS, damaged[16:])]
 
     rig = Rig([Poll(period=1)], answer, ring_bits=14).run(10 * S)
-    pauses = [at - heard for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)]
+    pauses = rig.waited
     assert min(pauses[20::20]) >= 10 * MS > 3 * QUIET_NS > min(pauses)
 
 
@@ -290,18 +309,6 @@ def test_over_tcp_an_answer_of_another_transaction_is_not_taken() -> None:
 
 
 # --- plans and ports ---
-
-
-def test_a_new_plan_starts_at_once_and_never_gets_an_answer_of_the_old_one() -> None:
-    rig = Rig([Poll(period=10 * MS, address=1)], after(50 * MS)).run(20 * MS)
-    assert len(rig.sent) == 1
-    assert rig.samples == []
-    rig.bus.adopt(*plan_of([Poll(period=10 * MS, address=300)]), now=rig.now)
-    rig.wake = rig.now
-    rig.run(S)
-    assert rig.wrong() == []
-    assert {sample.tag for sample in rig.samples} == {1300 + at for at in range(10)}
-    assert rig.sent[1][0] < 60 * MS  # the old answer was waited for, not its whole timeout
 
 
 def test_without_a_port_every_tag_fails_once_and_nothing_is_sent() -> None:

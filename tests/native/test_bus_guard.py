@@ -60,6 +60,47 @@ def test_registers_that_the_plan_reads_anyway_are_read_as_well_instead() -> None
     assert {sample.tag for sample in rig.good()} == {1000, 1001, 1002, 1003}
 
 
+APART, SEAM = 1, 2  # plan.h: FT_APART, FT_SEAM
+
+
+@pytest.mark.parametrize(
+    ("before", "own", "behind", "then"),
+    [
+        (0, 0, 0, "1/3@10x5"),
+        (0, 0, APART, "1/3@9x5"),
+        (0, 0, SEAM, "1/3@9x5"),
+        (0, SEAM, 0, "1/3@10x5"),
+        (0, SEAM, SEAM, "1/3@10x3"),
+        (APART, 0, APART, "1/3@10x3"),
+        (APART, SEAM, 0, "1/3@10x5"),
+        (0, APART, 0, "1/3@10x3"),
+        (SEAM, 0, APART, "1/3@9x5"),
+    ],
+)
+def test_what_the_device_does_not_allow_is_not_read_as_well(before: int, own: int, behind: int, then: str) -> None:
+    """Neighbours on both sides would do; where neither may be read with it, a register less is."""
+    seldom = Poll(period=60 * S, phase=50 * S, quantity=8)
+    polls = [
+        seldom._replace(address=2, bounds=before),
+        Poll(period=50 * MS, timeout=40 * MS, address=10, quantity=4, bounds=own),
+        seldom._replace(address=14, bounds=behind),
+    ]
+    rig = Rig(polls, lambda request, n: [] if n == 1 else QUICK(request, n)).run(500 * MS)
+    assert asked(rig)[:3] == ["1/3@10x4", "1/3@10x4", then]
+
+
+def test_nothing_is_read_across_the_seam_of_others() -> None:
+    seldom = Poll(period=60 * S, phase=50 * S, quantity=2)
+    polls = [
+        Poll(period=50 * MS, timeout=40 * MS, quantity=8),
+        seldom._replace(address=8),
+        seldom._replace(address=10, bounds=SEAM),
+        seldom._replace(address=12, quantity=20),
+    ]
+    rig = Rig(polls, lambda *_: []).run(5 * S)  # it owes more and more shapes
+    assert max(int(short.rpartition("x")[2]) for short in asked(rig) if "@0x" in short) == 10
+
+
 def test_no_tag_is_torn_where_less_is_read() -> None:
     wide = [packed_point(7, 0, 2, 3), packed_point(8, 2, 4, 5), packed_point(9, 6, 2, 3)]
     blocks, _, devices = plan_of([Poll(period=50 * MS, timeout=40 * MS, quantity=8)])

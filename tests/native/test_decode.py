@@ -40,7 +40,7 @@ def point(tag, at, value_type, order=Order.ABCD, *, length=None, **checks):
 
 
 def block(points, quantity, function=3, first_point=0):
-    return BLOCK.pack(1, 0, 1, 0, GROUP, 0, first_point, len(points), 8, 7, 1, function, 0, quantity, bytes(22))
+    return BLOCK.pack(1, 0, 1, 0, GROUP, 0, first_point, len(points), 8, 7, 1, function, 0, quantity, bytes(21), 0)
 
 
 def decoded(points, data, function=3, quantity=None):

@@ -28,7 +28,7 @@ INTEGERS = [kind for kind in REGISTERS if kind <= ValueType.I64 and kind is not 
 
 def decoded(points, data):
     quantity = len(data) // 2
-    block = BLOCK.pack(1, 0, 1, 0, 7, 0, 0, len(points), 8, 7, 1, 3, 0, quantity, bytes(22))
+    block = BLOCK.pack(1, 0, 1, 0, 7, 0, 0, len(points), 8, 7, 1, 3, 0, quantity, bytes(21), 0)
     samples = Samples()
     codec.decode(block, b"".join(points), data, 99, samples)
     return records(samples)
@@ -113,7 +113,7 @@ def test_a_check_of_one_tag_is_no_concern_of_its_neighbours(kinds, draw):
 
 def test_a_failed_block_names_the_type_that_its_values_would_have():
     point = packed_point(1, 0, 1, ValueType.U16, scale_at=1, flags=SCALED)
-    block = BLOCK.pack(1, 0, 1, 0, 7, 0, 0, 1, 8, 7, 1, 3, 0, 2, bytes(22))
+    block = BLOCK.pack(1, 0, 1, 0, 7, 0, 0, 1, 8, 7, 1, 3, 0, 2, bytes(21), 0)
     samples = Samples()
     codec.decode_failed(block, point, Quality.COMM_FAIL, 0, 99, samples)
     assert records(samples) == [Sample(99, 0, 1, 7, ValueType.F64, Quality.COMM_FAIL, 0, 0)]
@@ -136,7 +136,7 @@ def test_a_point_that_does_not_fit_is_never_decoded(what):
 
 
 def test_a_coil_has_nothing_to_be_checked():
-    block = BLOCK.pack(1, 0, 1, 0, 7, 0, 0, 1, 8, 7, 1, 1, 0, 8, bytes(22))
+    block = BLOCK.pack(1, 0, 1, 0, 7, 0, 0, 1, 8, 7, 1, 1, 0, 8, bytes(21), 0)
     with pytest.raises(ValueError, match="do not fit"):
         codec.decode(block, packed_point(0, 0, 1, ValueType.BOOL, flags=SENTINEL), bytes(1), 0, Samples())
 

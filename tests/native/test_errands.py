@@ -52,8 +52,10 @@ def only_reads(request: bytes, number: int) -> list[tuple[int, bytes]]:
 class ErrandRig(Offers, Rig):
     """A rig whose line is known not to echo, that offers errands and keeps what became of them."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False) -> None:
-        super().__init__(polls, answer, tcp=tcp)
+    def __init__(
+        self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False, switch_ns: int = 0, least_ns: int = 0
+    ) -> None:
+        super().__init__(polls, answer, tcp=tcp, switch_ns=switch_ns, least_ns=least_ns)
 
     def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 1000 * S, size: int = 8) -> list[Done]:
         return self.keep(self.bus.offer(request, size, timeout, deadline, self.now))
@@ -120,7 +122,7 @@ def test_a_device_gets_its_gap_before_and_behind_it() -> None:
     rig.offer(write())
     rig.offer(write())
     rig.run(2 * S)
-    gaps = [at - heard for (at, _), heard in zip(rig.sent, rig.heard_until, strict=True)][1:]
+    gaps = rig.waited[1:]
     assert min(gaps) >= 40 * MS
 
 
@@ -246,6 +248,34 @@ def test_a_broadcast_is_over_when_the_units_had_their_time_and_owes_nothing() ->
     following = sent[sent.index(done.sent_ns) + 1]
     assert following - done.sent_ns >= 8 * CHAR_NS + 150 * MS
     assert rig.counts["timeouts"] == 0
+
+
+def test_it_waits_for_the_silence_that_another_unit_needs_and_still_goes_first() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], switch_ns=20 * MS).run(S)
+    became = rig.offer(read(unit=9), size=9)
+    rig.run(2 * S)
+    assert answered(became)
+    number = [request[0] for _, request in rig.sent].index(9)
+    assert rig.sent[number][0] < S + 40 * MS
+    assert [wait >= 20 * MS for wait in rig.waited[number : number + 3]] == [True, True, False]
+
+
+def test_a_unit_that_is_in_no_plan_gets_t35_before_and_behind_it_where_silences_have_shrunk() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], least_ns=2 * CHAR_NS).run(20 * S)
+    became = rig.offer(read(unit=9), size=9)
+    rig.run(21 * S)
+    assert answered(became)
+    number = [request[0] for _, request in rig.sent].index(9)
+    assert min(rig.waited[number : number + 2]) >= QUIET_NS > rig.waited[number - 1] > rig.waited[number + 2]
+
+
+def test_one_that_fails_after_a_short_silence_brings_t35_back() -> None:
+    rig = ErrandRig([Poll(unit=1, period=1)], least_ns=2 * CHAR_NS).run(20 * S)
+    rig.answer = only_reads
+    rig.offer(write(), timeout=50 * MS)
+    rig.run(20 * S + 70 * MS)
+    number = [request[1] for _, request in rig.sent].index(WRITE)
+    assert min(rig.silences(1)[number + 1 :][:30]) >= QUIET_NS > rig.silences(1)[number]
 
 
 def test_an_unknown_unit_is_asked_as_well() -> None:

@@ -62,6 +62,18 @@ def test_a_new_plan_takes_over_at_once_and_answers_to_the_old_one_are_late() -> 
     assert rig.quirks["late"] == 1
 
 
+def test_counters_and_the_phase_of_polls_that_stay_outlive_the_plan() -> None:
+    stays = Poll(period=100 * MS, phase=30 * MS)
+    rig = LinkRig([stays], QUICK)
+    for number in range(20):
+        rig.run(rig.now + 70 * MS)
+        rig.link.adopt(*plan_of([Poll(unit=2, period=10 * S, phase=9 * S, address=number), stays]), now=rig.now)
+        rig.wake = rig.now
+    times = [request.at for request in rig.sent]
+    assert times == [30 * MS + k * 100 * MS for k in range(len(times))]
+    assert rig.link.counters()[1][0] == rig.link.counters()[0]
+
+
 # --- never a wrong value ---
 
 

@@ -89,6 +89,20 @@ def test_where_no_answer_comes_in_time_the_silence_begins_with_the_end_of_the_re
     assert gap_violations_after(GAP_NS - TOLERANCE_NS - 1, fault, end_chars=REQUEST_CHARS) == 1
 
 
+@pytest.mark.parametrize(("silence_ns", "is_heard"), [(0, False), (899_000, False), (900_000, True), (10**9, True)])
+def test_deaf_devices_hear_no_request_that_comes_too_soon_and_the_silence_begins_anew_behind_it(silence_ns, is_heard):
+    bus = line("deaf:900")
+    ask(bus, READ, now_ns=1)
+    bus.release(10**9)
+    again_ns = 1 + int((REQUEST_CHARS + 3.5 + 7) * CHAR_NS) + silence_ns
+    ask(bus, READ, now_ns=again_ns)
+    assert (len(pieces(bus)) == 1) == is_heard
+    assert (bus.faults_applied()["deaf"] == 0) == is_heard
+    if not is_heard:
+        ask(bus, READ, now_ns=again_ns + REQUEST_CHARS * CHAR_NS + 900_000)
+        assert len(pieces(bus)) == 1
+
+
 def test_where_another_unit_is_asked_the_silence_begins_with_the_end_of_the_request():
     assert gap_violations_after(GAP_NS, first=OTHER_UNIT, end_chars=REQUEST_CHARS) == 0
     assert gap_violations_after(0, first=OTHER_UNIT, end_chars=REQUEST_CHARS) == 1

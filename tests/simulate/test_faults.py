@@ -3,7 +3,7 @@
 import pytest
 
 from agent.errors import UsageError
-from agent.simulate.faults import ALWAYS, KINDS, PACKED, Fault, pack_faults, parse_fault
+from agent.simulate.faults import ALWAYS, CHANCES, PACKED, Fault, pack_faults, parse_fault
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from agent.simulate.faults import ALWAYS, KINDS, PACKED, Fault, pack_faults, par
         ("exception:0.1:6", Fault("exception", None, 0.1, 6)),
         ("echo", Fault("echo", None)),
         ("dead:17", Fault("dead", None, argument=17)),
+        ("deaf:900", Fault("deaf", None, argument=900)),
         ("rs485=drop:0.5", Fault("drop", "rs485", 0.5)),
         ("odd=name=dead:1", Fault("dead", "odd=name", argument=1)),
     ],
@@ -46,6 +47,7 @@ def test_specification(spec, fault):
         ("dead:256", "unit '256' is no whole number up to 255"),
         ("dead:-1", "unit '-1'"),
         ("echo:1", "write echo"),
+        ("deaf:0.5", "silence in us '0.5' is no whole number up to 1000000"),
     ],
 )
 def test_a_wrong_specification_is_named_with_what_it_should_be(spec, told):
@@ -56,8 +58,8 @@ def test_a_wrong_specification_is_named_with_what_it_should_be(spec, told):
 
 
 def packed(*specs, bus="b"):
-    *chances, late_ns, code, dead = PACKED.unpack(pack_faults([parse_fault(spec) for spec in specs], bus))
-    return dict(zip(KINDS, chances, strict=True)), late_ns, code, dead
+    *chances, late_ns, code, dead, deaf_us = PACKED.unpack(pack_faults([parse_fault(spec) for spec in specs], bus))
+    return dict(zip(CHANCES, chances, strict=True)), late_ns, code, dead, deaf_us
 
 
 def test_no_fault_is_all_zeros():
@@ -65,11 +67,12 @@ def test_no_fault_is_all_zeros():
 
 
 def test_all_kinds_find_their_places():
-    chances, late_ns, code, dead = packed("drop:0.5", "late:1:20", "exception:0.25:4", "echo", "dead:1", "dead:9")
+    specs = ("drop:0.5", "late:1:20", "exception:0.25:4", "echo", "dead:1", "dead:9", "deaf:700")
+    chances, late_ns, code, dead, deaf_us = packed(*specs)
     assert {kind: chance for kind, chance in chances.items() if chance} == {
         "drop": ALWAYS // 2, "late": ALWAYS, "exception": ALWAYS // 4, "echo": ALWAYS,
     }  # fmt: skip
-    assert (late_ns, code, dead[:2]) == (20_000_000, 4, bytes([2, 2]))
+    assert (late_ns, code, dead[:2], deaf_us) == (20_000_000, 4, bytes([2, 2]), 700)
 
 
 def test_a_fault_of_another_bus_is_left_out_and_the_last_word_counts():

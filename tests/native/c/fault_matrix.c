@@ -4,7 +4,9 @@
  *
  * Every register holds a number made of its unit, table, address and the time (core/signal.h), counted in ticks of 0.1 ms
  * here. A sample is right if its tag's register held it between the request of the transaction that gave it and its end:
- * also an old answer of the same register is a wrong value. Prints one JSON document. */
+ * also an old answer of the same register is a wrong value. Counted apart is what no device has sent: a frame that noise has
+ * damaged so that its CRC fits, as one in 65536 does. Prints one JSON document. */
+#define _GNU_SOURCE /* memmem */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,13 +95,14 @@ static ft_plan *make_plan(int argc, char **argv)
 
 static ft_faults make_faults(int argc, char **argv)
 {
-    static const char *const NAMES[FT_FAULT_COUNT] = {
+    static const char *const NAMES[FT_FAULT_CHANCES] = {
         [FT_FAULT_DROP] = "drop", [FT_FAULT_CRC] = "crc", [FT_FAULT_TRUNCATE] = "truncate", [FT_FAULT_LATE] = "late",
         [FT_FAULT_GLITCH] = "glitch", [FT_FAULT_ECHO] = "echo", [FT_FAULT_WRONG_UNIT] = "wrong_unit",
         [FT_FAULT_EXCEPTION] = "exception", [FT_FAULT_BABBLE] = "babble", [FT_FAULT_DEAD] = "none"};
     ft_faults faults = {.late_ns = (int64_t)(number(argc, argv, "late_ms", 150) * MS),
-                        .exception_code = (uint8_t)number(argc, argv, "code", 4)};
-    for (int i = 0; i < FT_FAULT_COUNT; i++)
+                        .exception_code = (uint8_t)number(argc, argv, "code", 4),
+                        .deaf_us = (uint32_t)number(argc, argv, "deaf_us", 0)};
+    for (int i = 0; i < FT_FAULT_CHANCES; i++)
         faults.chance[i] = (uint64_t)(number(argc, argv, NAMES[i], 0) * (double)FT_ALWAYS);
     for (int unit = (int)number(argc, argv, "dead_from", FT_UNITS); unit < FT_UNITS; unit++)
         faults.dead[unit / 8] |= (uint8_t)(1 << unit % 8);
@@ -182,8 +185,27 @@ static void echo(line *l, const uint8_t *request, size_t n)
 static int reorders; /* devices that answer what they are asked later before what they are late with */
 static ft_bus bus;
 static ft_simbus devices;
-static uint64_t good, wrong;
+static uint64_t good, wrong, by_chance;
 static int64_t sent_ns;
+
+/* What the devices have sent lately, or are about to send: noise may damage an answer in such a way that its CRC fits. */
+#define SENT_FRAMES 64
+static ft_pending frames[SENT_FRAMES];
+static uint32_t frame_count;
+
+static void remember_frames(void)
+{
+    for (uint32_t i = 0; i < devices.waiting; i++)
+        frames[frame_count++ % SENT_FRAMES] = devices.pending[i];
+}
+
+static int was_sent(const uint8_t *pdu, size_t n)
+{
+    for (int i = 0; i < SENT_FRAMES; i++)
+        if (memmem(frames[i].adu, frames[i].bytes, pdu, n))
+            return 1;
+    return 0;
+}
 
 static int is_right(const ft_sample *sample, int64_t now)
 {
@@ -205,8 +227,12 @@ static void judge(int64_t now)
         for (size_t i = 0; i < n; i++) {
             if (samples[i].quality != FT_Q_GOOD)
                 continue;
+            size_t pdu_bytes;
+            const uint8_t *pdu = ft_master_pdu(&bus.master, &pdu_bytes);
+            int right = is_right(&samples[i], now);
             good++;
-            wrong += !is_right(&samples[i], now);
+            wrong += !right && was_sent(pdu, pdu_bytes);
+            by_chance += !right && !was_sent(pdu, pdu_bytes);
         }
     }
 }
@@ -222,6 +248,7 @@ static void transmit(line *l, const ft_action *action)
     ft_simbus_feed(&devices, 0, l->now, action->bytes, action->n);
     while (ft_simbus_next(&devices, 0, l->now, l->now * WALL_PER_NS) > 0) {
     }
+    remember_frames();
 }
 
 static int64_t step(line *l, ft_action *action)
@@ -283,7 +310,10 @@ int main(int argc, char **argv)
     for (int unit = 1; unit <= (int)number(argc, argv, "units", 2); unit++)
         units[unit / 8] |= (uint8_t)(1 << unit % 8);
     ft_wire wire = {.framing = FT_RTU, .char_ns = (int64_t)(1e10 / baud),
-                    .quiet_ns = baud > 19200 ? 1750000 : (int64_t)(3.5e10 / baud)};
+                    .quiet_ns = baud > 19200 ? 1750000 : (int64_t)(3.5e10 / baud),
+                    .switch_ns = (int64_t)(number(argc, argv, "switch_ms", 0) * MS)};
+    if (number(argc, argv, "learned", 0) > 0)
+        wire.least_ns = 2 * wire.char_ns;
     l.chunk = (int)number(argc, argv, "chunk", 0);
     l.latency_ns = (int64_t)(number(argc, argv, "latency_ms", 1) * MS);
     l.flush_ns = FT_NEVER;
@@ -298,10 +328,12 @@ int main(int argc, char **argv)
     ft_bus_adopt(&bus, plan, 0);
     ft_bus_attach(&bus, 0);
     run(&l, (uint64_t)number(argc, argv, "n", 100000), (int64_t)(number(argc, argv, "seconds", 1e9) * 1e9));
-    printf("{\"seconds\": %.6f, \"good\": %" PRIu64 ", \"wrong\": %" PRIu64, (double)l.now / 1e9, good, wrong);
+    printf("{\"seconds\": %.6f, \"good\": %" PRIu64 ", \"wrong\": %" PRIu64 ", \"by_chance\": %" PRIu64,
+           (double)l.now / 1e9, good, wrong, by_chance);
     for (int i = 0; i < FT_N_COUNT; i++)
         printf(", \"%s\": %" PRIu64, COUNTERS[i], atomic_load(&bus.counts.n[i]));
-    printf("}\n");
+    printf(", \"deaf\": %zu", atomic_load(&devices.server.faults_applied[FT_FAULT_DEAF]));
+    printf(", \"gap_violations\": %zu}\n", atomic_load(&devices.counts[FT_COUNT_GAP_VIOLATIONS]));
     ft_bus_free(&bus);
     return 0;
 }
