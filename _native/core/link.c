@@ -68,22 +68,6 @@ static void note_mishap(ft_link *link, const ft_block *block, enum ft_mishap_kin
 
 /* ---- the end of a transaction ---- */
 
-static uint32_t device_of(const ft_link *link, uint32_t block)
-{
-    return block == FT_NO_BLOCK ? FT_NO_BLOCK : link->plan->blocks[block].device;
-}
-
-/* Whether polls of this device are under way, or anything at all. */
-static int is_asked(const ft_link *link, uint32_t device, int by_polls)
-{
-    for (uint32_t i = 0; i < link->flights.count; i++) {
-        const ft_flight *flight = &link->flights.flight[i];
-        if (device_of(link, flight->block) == device && !(by_polls && flight->errand))
-            return 1;
-    }
-    return 0;
-}
-
 /* Takes the flight out. A poll is due again on its grid, and its device gets its gap. */
 static ft_flight land(ft_link *link, uint32_t at, int is_lost, int64_t now)
 {
@@ -96,7 +80,7 @@ static ft_flight land(ft_link *link, uint32_t at, int is_lost, int64_t now)
         device->not_before_ns = ft_most(device->not_before_ns, now + block->gap_ns);
     }
     link->free_ns = now + link->quiet_ns;
-    count_busy(link, device_of(link, flight.block), flight.sent_ns, now);
+    count_busy(link, ft_link_device(link, flight.block), flight.sent_ns, now);
     ft_flights_remove(&link->flights, at, is_lost);
     return flight;
 }
@@ -135,7 +119,7 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
     ft_width_learn(link, answer->at);
     link->noise_answered = link->flights.counts.noise_bytes;
     ft_flight flight = land(link, answer->at, 0, now);
-    count(link, device_of(link, flight.block), is_refused ? FT_N_EXCEPTIONS : FT_N_OK, 1);
+    count(link, ft_link_device(link, flight.block), is_refused ? FT_N_EXCEPTIONS : FT_N_OK, 1);
     if (flight.block != FT_NO_BLOCK)
         heard_from(link, &link->plan->blocks[flight.block], now);
     if (flight.errand)
@@ -151,7 +135,7 @@ static void fell_silent(ft_link *link, const ft_flight *flight, int64_t now)
     int64_t cost_ns = (flight->deadline_ns - flight->sent_ns) / link->width; /* the others go on meanwhile */
     if (flight->murmured)
         ft_silence_murmurs(&link->plan->devices[number], now);
-    else if (!is_asked(link, number, 1) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
+    else if (!ft_width_is_asked(link, number, 1) && ft_silence_deepens(&link->silence, link->plan, number, cost_ns, now))
         fail_tags(link, number, flight->block, now);
 }
 
@@ -182,7 +166,7 @@ static void poll_timed_out(ft_link *link, const ft_flight *flight, int64_t now)
 static void timed_out(ft_link *link, uint32_t at, int64_t now)
 {
     ft_flight flight = land(link, at, 1, now);
-    count(link, device_of(link, flight.block), FT_N_TIMEOUTS, 1);
+    count(link, ft_link_device(link, flight.block), FT_N_TIMEOUTS, 1);
     if (flight.errand)
         ft_errand_finish(&link->errands, flight.errand, FT_ERRAND_TIMED_OUT, now);
     else
@@ -235,13 +219,6 @@ static int babbles(const ft_link *link)
 
 /* ---- requests ---- */
 
-int ft_link_may_ask(const ft_link *link, const ft_block *block)
-{
-    const ft_device *device = &link->plan->devices[block->device];
-    int takes_one = !device->alive || device->silent > 0 || block->gap_ns > 0;
-    return !takes_one || !is_asked(link, block->device, 0);
-}
-
 static int64_t ready_at(const ft_link *link, uint32_t i)
 {
     const ft_plan *plan = link->plan;
@@ -249,7 +226,7 @@ static int64_t ready_at(const ft_link *link, uint32_t i)
     const ft_turn *turn = &plan->turns[i];
     const ft_device *device = &plan->devices[block->device];
     int64_t at = ft_most(turn->due_ns, ft_most(turn->not_before_ns, device->not_before_ns));
-    if ((device->backoff_ns > 0 && i != device->probe) || !ft_link_may_ask(link, block))
+    if ((device->backoff_ns > 0 && i != device->probe) || !ft_width_takes_more(link, block))
         return FT_NEVER;
     return ft_most(at, ft_silence_ready(&link->silence, device, block->timeout_ns / link->width));
 }
@@ -288,7 +265,7 @@ static ft_flight *send(ft_link *link, uint32_t block, const uint8_t *request, si
     flight->block = block;
     flight->sent_ns = now;
     out->n += n;
-    link->last_device = device_of(link, block);
+    link->last_device = ft_link_device(link, block);
     count(link, link->last_device, FT_N_TRANSACTIONS, 1);
     count(link, link->last_device, FT_N_BYTES_SENT, n);
     return flight;
@@ -393,7 +370,7 @@ static void abandon_polls(ft_link *link, int is_timeout, int64_t now)
         if (link->flights.flight[at].errand)
             continue;
         ft_flight flight = land(link, at, 1, now);
-        count(link, device_of(link, flight.block), FT_N_TIMEOUTS, (uint64_t)is_timeout);
+        count(link, ft_link_device(link, flight.block), FT_N_TIMEOUTS, (uint64_t)is_timeout);
         if (is_timeout)
             note_failure(link, &flight, now);
     }
@@ -403,7 +380,7 @@ static void lose_errands(ft_link *link, int64_t now)
 {
     while (link->flights.count > 0) {
         ft_flight flight = land(link, link->flights.count - 1, 1, now);
-        count(link, device_of(link, flight.block), FT_N_TIMEOUTS, 1);
+        count(link, ft_link_device(link, flight.block), FT_N_TIMEOUTS, 1);
         ft_errand_finish(&link->errands, flight.errand, FT_ERRAND_LOST, now);
     }
     ft_errands_cancel(&link->errands, now);

@@ -92,7 +92,10 @@ void ft_link_detach(ft_link *link, int64_t now);
  * or attach matter. */
 int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out);
 
-/* For linkdetour.c: whether the device that the block reads takes one more request now. */
-int ft_link_may_ask(const ft_link *link, const ft_block *block);
+/* The device that the block reads; of no block, none. */
+static inline uint32_t ft_link_device(const ft_link *link, uint32_t block)
+{
+    return block == FT_NO_BLOCK ? FT_NO_BLOCK : link->plan->blocks[block].device;
+}
 
 #endif

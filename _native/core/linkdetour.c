@@ -1,13 +1,15 @@
 /* When an errand may go over a link, and what may go beside it. */
 #include "linkdetour.h"
 
+#include "width.h"
+
 /* When the device takes it. A suspect is asked all the same: somebody wants to know. */
 static int64_t ready_at(const ft_link *link, const ft_errand *errand)
 {
     const ft_block *block = ft_plan_block_of(link->plan, errand->request[FT_UNIT_AT]);
     if (!block)
         return 0;
-    if (!ft_link_may_ask(link, block))
+    if (!ft_width_takes_more(link, block))
         return FT_NEVER;
     const ft_device *device = &link->plan->devices[block->device];
     return device->backoff_ns == 0 ? device->not_before_ns : 0;

@@ -64,6 +64,23 @@ void ft_width_narrow(ft_link *link, const ft_flight *flight, const ft_device *de
     link->proven = (uint32_t)ft_least(link->proven, ft_most(2, link->most)); /* 2: it did take several, once */
 }
 
+int ft_width_is_asked(const ft_link *link, uint32_t device, int by_polls)
+{
+    for (uint32_t i = 0; i < link->flights.count; i++) {
+        const ft_flight *flight = &link->flights.flight[i];
+        if (ft_link_device(link, flight->block) == device && !(by_polls && flight->errand))
+            return 1;
+    }
+    return 0;
+}
+
+int ft_width_takes_more(const ft_link *link, const ft_block *block)
+{
+    const ft_device *device = &link->plan->devices[block->device];
+    int takes_one = !device->alive || device->silent > 0 || block->gap_ns > 0;
+    return !takes_one || !ft_width_is_asked(link, block->device, 0);
+}
+
 void ft_width_closed(ft_link *link)
 {
     uint32_t count = link->flights.count;

@@ -372,7 +372,7 @@ def test_torn_plans_are_refused() -> None:
 def test_a_plan_that_reads_more_than_an_answer_holds_is_refused() -> None:
     blocks, points, devices = plan_of([Poll()])
     lying = [*BLOCK.unpack(blocks)]
-    lying[-2] = 1000  # registers, beside a request and an answer of 10
+    lying[-3] = 1000  # registers, beside a request and an answer of 10
     with pytest.raises(ValueError, match="block 0 "):
         VirtualBus().adopt(BLOCK.pack(*lying), points, devices, now=0)
 

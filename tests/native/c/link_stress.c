@@ -29,8 +29,8 @@
 
 typedef struct side {
     uint32_t link;
-    int near_fd;           /* the loop's, or -1: it has none now */
-    int far_fd;            /* the one that answers owns it */
+    int near_fd;           /* the loop's, and the owner's to cut */
+    int far_fd;            /* of the one that answers */
     pthread_t server;
     uint32_t outcomes[FT_ERRAND_ENDS];
     _Atomic uint8_t seen[WRITES]; /* how often each write was received */
@@ -161,10 +161,12 @@ static void *own(void *argument)
             continue;
         }
         if (++number % CUT_EVERY == 0)
-            shutdown(owner->far_fd, SHUT_RDWR);
+            shutdown(owner->near_fd, SHUT_RDWR);
         if (number % REPLAN_EVERY == 0)
             ft_linkloop_adopt(loop, owner->link, new_plan());
     }
+    shutdown(owner->near_fd, SHUT_RDWR);
+    pthread_join(owner->server, NULL);
     return NULL;
 }
 
@@ -245,5 +247,6 @@ int main(void)
         pthread_join(others[i], NULL);
     for (uint32_t i = 0; i < LINKS; i++)
         check(&sides[i]);
+    ft_linkloop_free(loop);
     return 0;
 }

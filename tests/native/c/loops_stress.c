@@ -197,11 +197,11 @@ static void *supervise(void *unused)
 static void read_devices(ft_plan *plan)
 {
     uint64_t counts[FT_N_COUNT];
-    uint32_t classes[FT_HISTOGRAM_CLASSES];
+    uint64_t classes[FT_HISTOGRAM_CLASSES];
     ft_mishap_seen seen;
     for (uint32_t i = 0; plan && i < plan->device_count; i++) {
         ft_counts_read(&plan->devices[i].counts, counts);
-        ft_histogram_read(&plan->devices[i].answers, classes);
+        ft_histogram_read(&plan->devices[i].round_trips, classes);
         ft_mishap_read(&plan->devices[i].mishap, &seen);
         if (seen.n > FT_MISHAP_BYTES || seen.kind > FT_MISHAP_AMBIGUOUS)
             fail("a torn mishap", seen.kind);
@@ -308,7 +308,7 @@ int main(void)
     lines = ft_loop_new(LINES);
     links = ft_linkloop_new(LINKS, lines->consumer_fd, eventfd(0, EFD_NONBLOCK), lines->errand_fd);
     for (uint32_t i = 0; i < LINES; i++)
-        ft_loop_line(lines, i, &(ft_wire){FT_RTU, 1000, 100000}, RING_BITS);
+        ft_loop_line(lines, i, &(ft_wire){.framing = FT_RTU, .char_ns = 1000, .quiet_ns = 100000}, RING_BITS);
     for (uint32_t i = 0; i < LINKS; i++)
         ft_linkloop_link(links, i, 4, 0, RING_BITS);
     memset(peers, -1, sizeof peers);
