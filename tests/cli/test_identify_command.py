@@ -108,4 +108,4 @@ def test_a_device_that_is_not_there_is_told_once(target, identify):
 
 def test_words_that_mean_nothing_are_usage_errors(identify):
     assert identify("/dev/null", 0)[0] == 2
-    assert identify("udp://x", 1)[0] == 2
+    assert identify("rtu+tls://x:1", 1)[0] == 2

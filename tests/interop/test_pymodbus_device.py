@@ -413,7 +413,7 @@ WRITABLE = (
 
 
 def test_the_agent_writes_tags_between_its_polls_and_pymodbus_holds_them(device, make_config, tmp_path):
-    config = make_config(device, WRITABLE, timeout_ns=5 * S)
+    config = make_config(str(device), WRITABLE, **settings_of(device))
     acquisition = Acquisition(config.buses, compile_plan(config))
     writer = Writer(config, acquisition, Audit(tmp_path), time.time)
     acquisition.start()
@@ -477,14 +477,13 @@ def test_pymodbus_answers_files_and_queues(ask):
 
 
 def test_records_of_another_number_than_asked_for_are_no_answer(device, make_config):
-    [bus] = make_config(device, timeout_ns=S // 5).buses
+    [bus] = make_config(str(device), **settings_of(device) | {"timeout_ns": S // 5}).buses
     with Line(bus) as line, pytest.raises(BusError, match="did not answer"):
         driven(line, held(UNIT, TAGS[0], 4))
 
 
 def test_fieldtap_identify_puts_together_what_pymodbus_says(device, capsys):
-    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
-    assert main(["identify", device, *where, "--json"]) == 0
+    assert main(["identify", str(device), *words_of(device), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [said["identification"][number] for number in "012"] == ["maker", "M1", "2"]
     assert bytes.fromhex(said["server_id"]).startswith(b"maker-M1-2")
