@@ -67,6 +67,7 @@ cdef extern from "core/bus.h" nogil:
     cdef enum ft_framing:
         FT_RTU
         FT_TCP
+        FT_ASCII
     cdef enum ft_what:
         FT_WAIT
         FT_LOOK
@@ -88,7 +89,10 @@ cdef extern from "core/bus.h" nogil:
         int64_t quiet_ns
         int64_t switch_ns
         int64_t least_ns
+    ctypedef struct ft_guard:
+        uint8_t repeats
     ctypedef struct ft_bus:
+        ft_guard guard
         ft_ring ring
         ft_plan *shown_plan
         ft_counts counts

@@ -7,7 +7,7 @@ from typing_extensions import Buffer
 
 from agent._native.samples import Samples
 
-_Wire: TypeAlias = tuple[bool, int, int, int, int, int]
+_Wire: TypeAlias = tuple[int, int, int, int, int, int]
 _Counters: TypeAlias = tuple[int, ...]
 _Histogram: TypeAlias = tuple[int, ...]
 _Mishap: TypeAlias = tuple[int, int, int, bytes, tuple[int, int, int, int]]
@@ -26,12 +26,13 @@ class VirtualBus:
     def __new__(
         cls,
         *,
-        tcp: bool = False,
+        framing: int = 0,
         char_ns: int = 0,
         quiet_ns: int = 0,
         switch_ns: int = 0,
         least_ns: int = 0,
         ring_bits: int = 10,
+        datagrams: bool = False,
     ) -> VirtualBus: ...
     def adopt(self, blocks: Buffer, points: Buffer, devices: int, now: int) -> None: ...
     def attach(self, now: int) -> None: ...

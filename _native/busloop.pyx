@@ -56,9 +56,9 @@ cdef ft_plan *new_plan(object blocks, object points, uint32_t devices) except NU
     return plan
 
 
-cdef ft_wire new_wire(bint tcp, int64_t char_ns, int64_t quiet_ns, int64_t switch_ns, int64_t least_ns) noexcept:
+cdef ft_wire new_wire(int framing, int64_t char_ns, int64_t quiet_ns, int64_t switch_ns, int64_t least_ns) noexcept:
     cdef ft_wire wire
-    wire.framing = FT_TCP if tcp else FT_RTU
+    wire.framing = <ft_framing> framing
     wire.char_ns = char_ns
     wire.quiet_ns = quiet_ns
     wire.switch_ns = switch_ns
@@ -161,16 +161,17 @@ cdef class VirtualBus:
     """One bus without a port and without a clock: the same state machine, stepped by hand. For tests and dry runs."""
 
     def __cinit__(
-        self, *, bint tcp=False, int64_t char_ns=0, int64_t quiet_ns=0, int64_t switch_ns=0, int64_t least_ns=0,
-        uint32_t ring_bits=10,
+        self, *, int framing=FT_RTU, int64_t char_ns=0, int64_t quiet_ns=0, int64_t switch_ns=0, int64_t least_ns=0,
+        uint32_t ring_bits=10, bint datagrams=False,
     ):
-        cdef ft_wire wire = new_wire(tcp, char_ns, quiet_ns, switch_ns, least_ns)
+        cdef ft_wire wire = new_wire(framing, char_ns, quiet_ns, switch_ns, least_ns)
         self.bus = <ft_bus *> aligned_alloc(CACHE_LINE, (sizeof(ft_bus) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         if self.bus == NULL:
             raise MemoryError("no memory for a bus")
         memset(self.bus, 0, sizeof(ft_bus))
         if ft_bus_init(self.bus, &wire, ring_bits) < 0:
             raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
+        self.bus.guard.repeats = datagrams
 
     def __dealloc__(self):
         if self.bus != NULL:
@@ -269,13 +270,13 @@ cdef class BusLoop:
         self.loop = ft_loop_new(<uint32_t> len(wires))
         if self.loop == NULL:
             raise MemoryError("no memory or file descriptors for the bus loop")
-        for line, (tcp, char_ns, quiet_ns, switch_ns, least_ns, ring_bits) in enumerate(wires):
-            wire = new_wire(tcp, char_ns, quiet_ns, switch_ns, least_ns)
+        for line, (framing, char_ns, quiet_ns, switch_ns, least_ns, ring_bits) in enumerate(wires):
+            wire = new_wire(framing, char_ns, quiet_ns, switch_ns, least_ns)
             if ft_loop_line(self.loop, <uint32_t> line, &wire, <uint32_t> ring_bits) < 0:
                 raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
 
     def __init__(self, wires):
-        """One line for each (tcp, char_ns, quiet_ns, switch_ns, least_ns, ring_bits)."""
+        """One line for each (framing, char_ns, quiet_ns, switch_ns, least_ns, ring_bits)."""
 
     def __dealloc__(self):
         ft_loop_free(self.loop)

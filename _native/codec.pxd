@@ -11,6 +11,7 @@ cdef extern from "core/modbus.h":
     enum ft_framing:
         FT_RTU
         FT_TCP
+        FT_ASCII
     enum:
         FT_MAX_PDU
         FT_MAX_RTU
@@ -23,6 +24,17 @@ cdef extern from "core/modbus.h":
     int ft_answers(const uint8_t *request, size_t request_n, const uint8_t *response, size_t n) noexcept nogil
     size_t ft_frame(ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,
                     uint8_t *out) noexcept nogil
+
+
+cdef extern from "core/ascii.h":
+    enum:
+        FT_MAX_ASCII
+
+    ctypedef struct ft_ascii:
+        pass
+
+    size_t ft_ascii_decode(ft_ascii *line, const uint8_t *characters, size_t n, uint8_t *out) noexcept nogil
+    size_t ft_ascii_encode(const uint8_t *frame, size_t n, uint8_t *out) noexcept nogil
 
 
 cdef extern from "core/master.h":
@@ -79,6 +91,10 @@ cdef extern from "core/decode.h":
 cdef extern from "core/encode.h":
     int ft_encode_value(uint8_t type, uint8_t order, uint64_t raw, uint8_t *registers_out) noexcept nogil
     int ft_encode_text(uint8_t order, const uint8_t *text, size_t n, uint8_t *registers_out) noexcept nogil
+
+
+cdef class FromAscii:
+    cdef ft_ascii line
 
 
 cdef class Master:

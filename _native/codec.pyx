@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
 from agent._native.codec cimport (
     FT_ANSWERED,
+    FT_ASCII,
     FT_EXCEPTION,
+    FT_MAX_ASCII,
     FT_MAX_PDU,
     FT_MAX_RTU,
     FT_MAX_TCP,
@@ -14,6 +16,8 @@ from agent._native.codec cimport (
     FT_TCP,
     FT_TIMED_OUT,
     ft_answers,
+    ft_ascii_decode,
+    ft_ascii_encode,
     ft_block,
     ft_block_fits,
     ft_block_records,
@@ -44,6 +48,7 @@ from agent._native.samples cimport Samples
 
 RTU = FT_RTU
 TCP = FT_TCP
+ASCII = FT_ASCII
 PENDING = FT_PENDING
 ANSWERED = FT_ANSWERED
 EXCEPTION = FT_EXCEPTION
@@ -125,6 +130,28 @@ def frame(int framing, uint16_t transaction, uint8_t unit, pdu):
         raise ValueError(f"a PDU has 1 to {FT_MAX_PDU} bytes, not {view.n}")
     n = ft_frame(require_framing(framing), transaction, unit, view.bytes, view.n, out)
     return out[:n]
+
+
+def to_ascii(adu):
+    """Return the characters of an RTU frame in Modbus ASCII. Raises ValueError when it is no frame."""
+    cdef View view = View(adu)
+    cdef uint8_t out[FT_MAX_ASCII]
+    cdef size_t n
+    if not SHORTEST_RTU <= view.n <= FT_MAX_RTU:
+        raise ValueError(f"{view.n} bytes are not a frame")
+    n = ft_ascii_encode(view.bytes, view.n, out)
+    return out[:n]
+
+
+cdef class FromAscii:
+    """One line's characters in, the bytes of an RTU line out that said the same (core/ascii.h)."""
+
+    def feed(self, characters):
+        """What these characters add."""
+        cdef View view = View(characters)
+        cdef bytes out = bytes(view.n + 1)
+        cdef size_t n = ft_ascii_decode(&self.line, view.bytes, view.n, <uint8_t *> <char *> out)
+        return out[:n]
 
 
 cdef class Master:

@@ -25,6 +25,7 @@ cdef extern from "core/link.h" nogil:
         ft_counts counts
         ft_histogram lateness
         uint32_t shown_width
+        uint8_t is_datagrams
     ctypedef struct ft_link_action:
         const uint8_t *bytes
         size_t n

@@ -38,7 +38,7 @@ cdef tuple link_statistics(ft_link *link):
 cdef class VirtualLink:
     """One link without a connection and without a clock: the same state machine, stepped by hand. For tests."""
 
-    def __cinit__(self, *, in_flight=1, int64_t quiet_ns=0, uint32_t ring_bits=10):
+    def __cinit__(self, *, in_flight=1, int64_t quiet_ns=0, uint32_t ring_bits=10, bint datagrams=False):
         cdef uint32_t width = checked_width(in_flight)
         self.link = <ft_link *> aligned_alloc(CACHE_LINE, (sizeof(ft_link) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         if self.link == NULL:
@@ -46,6 +46,7 @@ cdef class VirtualLink:
         memset(self.link, 0, sizeof(ft_link))
         if ft_link_init(self.link, width, quiet_ns, ring_bits) < 0:
             raise MemoryError(f"no memory for a ring of 2**{ring_bits} samples")
+        self.link.is_datagrams = datagrams
 
     def __dealloc__(self):
         if self.link != NULL:

@@ -9,6 +9,7 @@ from layouts import BLOCK, Sample, packed_point, records
 from wire import with_crc
 
 from agent._native.busloop import COUNTERS, VirtualBus
+from agent._native.codec import ASCII, RTU, TCP
 from agent._native.samples import Samples
 
 US = 1_000
@@ -104,6 +105,8 @@ class Rig:
         answer: Answer = silent,
         *,
         tcp: bool = False,
+        ascii_: bool = False,
+        datagrams: bool = False,
         char_ns: int = CHAR_NS,
         quiet_ns: int = QUIET_NS,
         switch_ns: int = 0,
@@ -112,12 +115,13 @@ class Rig:
     ) -> None:
         self.char_ns = 0 if tcp else char_ns
         self.bus = VirtualBus(
-            tcp=tcp,
+            framing=TCP if tcp else ASCII if ascii_ else RTU,
             char_ns=self.char_ns,
             quiet_ns=0 if tcp else quiet_ns,
             switch_ns=switch_ns,
             least_ns=least_ns,
             ring_bits=ring_bits,
+            datagrams=datagrams,
         )
         self.answer = answer
         self.now = 0

@@ -94,8 +94,17 @@ def silent(_request: Request) -> list[tuple[int, bytes]]:
 class LinkRig:
     """A link, a connection and a device in virtual time. `answer(request)` gives (delay, bytes)."""
 
-    def __init__(self, polls: list[Poll], answer: Answer = silent, *, in_flight: int = 4, quiet_ns: int = 0) -> None:
-        self.link = VirtualLink(in_flight=in_flight, quiet_ns=quiet_ns, ring_bits=14)
+    def __init__(
+        self,
+        polls: list[Poll],
+        answer: Answer = silent,
+        *,
+        in_flight: int = 4,
+        quiet_ns: int = 0,
+        datagrams: bool = False,
+    ) -> None:
+        self.link = VirtualLink(in_flight=in_flight, quiet_ns=quiet_ns, ring_bits=14, datagrams=datagrams)
+        self.datagrams = datagrams
         self.answer = answer
         self.now = 0
         self.sent: list[Request] = []
@@ -139,7 +148,7 @@ class LinkRig:
 
     def _take(self) -> bytes:
         data = b""
-        while self._arrivals and self._arrivals[0][0] <= self.now:
+        while self._arrivals and self._arrivals[0][0] <= self.now and not (data and self.datagrams):
             data += heapq.heappop(self._arrivals)[2]
         return data
 

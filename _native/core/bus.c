@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "ascii.h"
 #include "detour.h"
 #include "ending.h"
 #include "inherit.h"
@@ -45,7 +46,7 @@ static int64_t give_up_at(const ft_bus *bus)
         return deadline;
     if (master->began && master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
         int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
-        deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces));
+        deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces, bus->pause_most_ns));
     }
     return deadline;
 }
@@ -367,13 +368,26 @@ int64_t ft_bus_step(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n, ft
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
+/* An answer's CR tells all, the LF behind it is still to come. */
+static ft_wire wire_in_bytes(const ft_wire *wire)
+{
+    ft_wire in_bytes = *wire;
+    if (wire->framing == FT_ASCII) {
+        in_bytes.framing = FT_RTU;
+        in_bytes.char_ns = FT_ASCII_DIGITS * wire->char_ns;
+        in_bytes.quiet_ns = wire->quiet_ns + wire->char_ns;
+    }
+    return in_bytes;
+}
+
 int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits)
 {
     memset(bus, 0, sizeof *bus);
-    bus->wire = *wire;
+    bus->wire = wire_in_bytes(wire);
+    bus->pause_most_ns = wire->framing == FT_ASCII ? FT_ASCII_PAUSE_NS : FT_CHUNK_NS;
     bus->current = FT_NO_BLOCK;
     bus->wake_ns = FT_NEVER;
-    ft_master_init(&bus->master, wire->framing, wire->char_ns);
+    ft_master_init(&bus->master, bus->wire.framing, bus->wire.char_ns);
     return ft_ring_init(&bus->ring, ring_bits);
 }
 

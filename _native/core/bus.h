@@ -38,7 +38,8 @@
 #include "silence.h"
 #include "variant.h"
 
-/* The properties of a line that the bus must respect. */
+/* The properties of a line that the bus must respect. Of an ASCII line the bus sends and hears what it says in RTU frames
+ * (ascii.h): who owns the line translates, and ft_bus_init() reckons with the time that the characters take. */
 typedef struct ft_wire {
     enum ft_framing framing;
     int64_t char_ns;   /* one character on the wire; 0: no wire to speak of (TCP) */
@@ -49,7 +50,8 @@ typedef struct ft_wire {
 
 typedef struct ft_bus {
     ft_master master;
-    ft_wire wire;
+    ft_wire wire;          /* an ASCII line's in terms of RTU */
+    int64_t pause_most_ns; /* the longest silence within an answer, on such a line */
     ft_plan *plan;
     _Atomic(ft_plan *) shown_plan; /* the same for other threads */
     ft_plan *coming;       /* takes over at the end of the transaction; NULL: none does */

@@ -67,18 +67,44 @@ static ssize_t unmark(ft_loop *loop, ft_line *line, ssize_t n)
     return n;
 }
 
+static ssize_t decode(ft_loop *loop, ft_line *line, ssize_t n)
+{
+    memcpy(loop->characters, loop->bytes, (size_t)n);
+    return (ssize_t)ft_ascii_decode(&line->ascii, loop->characters, (size_t)n, loop->bytes);
+}
+
+/* The datagrams that wait, one behind the other; those for which there is no room are of no use to anybody. */
+static ssize_t read_datagrams(ft_loop *loop, ft_line *line)
+{
+    ssize_t n = 0;
+    for (int i = 0; i < FT_DATAGRAMS_MOST; i++) {
+        count_call(loop, FT_CALL_READ);
+        ssize_t got = read(line->fd, loop->bytes + n, (size_t)(FT_READ_BYTES - n));
+        if (got < 0 && !ft_is_lost_datagram(errno))
+            return n > 0 ? n : got;
+        if (got > 0 && n + got + FT_MAX_ASCII <= FT_READ_BYTES)
+            n += got;
+    }
+    return n;
+}
+
+static ssize_t read_bytes(ft_loop *loop, ft_line *line)
+{
+    count_call(loop, FT_CALL_READ);
+    return read(line->fd, loop->bytes, FT_READ_BYTES);
+}
+
 /* All that waits into loop->bytes, and the time by which it had come; -1: the port is lost. */
 static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 {
-    count_call(loop, FT_CALL_READ);
-    ssize_t n = read(line->fd, loop->bytes, FT_READ_BYTES);
+    ssize_t n = line->bus.guard.repeats ? read_datagrams(loop, line) : read_bytes(loop, line);
     /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
     *now = now_ns();
     if (n > 0) {
         n = unmark(loop, line, n);
         if (n > 0)
             ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
-        return n;
+        return line->is_ascii ? decode(loop, line, n) : n;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -89,11 +115,13 @@ static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 /* A line that does not take a request whole (nobody reads a pty, a gateway's window is shut) lets it time out. */
 static int write_line(ft_loop *loop, ft_line *line, const ft_action *action)
 {
+    const uint8_t *bytes = line->is_ascii ? loop->characters : action->bytes;
+    size_t length = line->is_ascii ? ft_ascii_encode(action->bytes, action->n, loop->characters) : action->n;
     count_call(loop, FT_CALL_WRITE);
-    ssize_t n = write(line->fd, action->bytes, action->n);
+    ssize_t n = write(line->fd, bytes, length);
     if (n > 0)
-        ft_trace_add(&line->trace, line->bus.sent_ns, FT_TRACE_SENT, action->bytes, (size_t)n);
-    if (n >= 0 || errno == EAGAIN || errno == EINTR)
+        ft_trace_add(&line->trace, line->bus.sent_ns, FT_TRACE_SENT, bytes, (size_t)n);
+    if (n >= 0 || errno == EAGAIN || errno == EINTR || (line->bus.guard.repeats && ft_is_lost_datagram(errno)))
         return 0;
     lose_port(loop, line, errno);
     return -1;
@@ -189,6 +217,8 @@ static void take_slots(ft_loop *loop, ft_line *line)
     if (fd != FT_NO_PORT) {
         line->fd = fd;
         line->unmark.seen = FT_MARK_NONE;
+        line->ascii.state = FT_ASCII_OUTSIDE;
+        line->bus.guard.repeats = (uint8_t)ft_is_datagrams(fd);
         ft_bus_attach(&line->bus, now_ns());
     }
     if (atomic_exchange(&line->slots.failed, 0) && line->fd == FT_NO_PORT) {
@@ -341,6 +371,7 @@ int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t rin
 {
     ft_line *made = &loop->lines[line];
     made->fd = FT_NO_PORT;
+    made->is_ascii = wire->framing == FT_ASCII;
     ft_wish_init(&loop->wishes[line]);
     ft_slots_init(&made->slots);
     if (ft_trace_init(&made->trace) < 0 || ft_bus_init(&made->bus, wire, ring_bits) < 0)

@@ -7,7 +7,9 @@
 #ifndef FT_BUSLOOP_H
 #define FT_BUSLOOP_H
 
+#include "ascii.h"
 #include "bus.h"
+#include "datagram.h"
 #include "slots.h"
 #include "trace.h"
 #include "unmark.h"
@@ -25,6 +27,8 @@ typedef struct ft_line {
     int fd;
     int watch;
     ft_unmark unmark;
+    ft_ascii ascii;
+    int is_ascii;
     /* slots */
     ft_slots slots;
     _Atomic int marked;                /* set: damaged characters are marked in what the port reads */
@@ -47,7 +51,8 @@ typedef struct ft_loop {
     int64_t late_ns;                   /* by which timers wake us late at least, learned */
     _Atomic int stop;
     _Atomic uint64_t calls[FT_CALL_COUNT];
-    uint8_t bytes[FT_READ_BYTES];
+    uint8_t bytes[FT_READ_BYTES + 1];  /* as the bus hears them */
+    uint8_t characters[FT_READ_BYTES]; /* of an ASCII line, as they are on the wire */
 } ft_loop;
 
 /* NULL: no memory or no file descriptors. Lines are then initialised one by one. */

@@ -135,7 +135,7 @@ static enum ft_errand_end succeeded(ft_bus *bus, ft_errand *errand, enum ft_outc
         ft_judge_silence(bus, device, 1);
     if (outcome == FT_EXCEPTION && bus->is_doubted)
         return doubted(bus, device, now);
-    ft_guard_answered(&bus->guard, bus->ask.shape.unit);
+    ft_note_answer(bus, outcome == FT_EXCEPTION, now);
     ft_count_for(bus, bus->last_device, outcome == FT_ANSWERED ? FT_N_OK : FT_N_EXCEPTIONS, 1);
     return ft_errand_keep(errand, pdu, pdu_bytes);
 }

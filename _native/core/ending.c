@@ -41,9 +41,17 @@ void ft_count_noise(ft_bus *bus)
 
 /* ---- the beginning ---- */
 
+/* A block that was answered just now is expected to be answered without longer pauses than all others. */
+static int64_t longest_pause_ns(const ft_bus *bus)
+{
+    int is_steady = bus->current < FT_ON_ERRAND && bus->plan->turns[bus->current].good > 0;
+    return is_steady ? ft_most(FT_CHUNK_NS, ft_pieces_stall(&bus->pieces, bus->pause_most_ns)) : bus->pause_most_ns;
+}
+
 void ft_take_line(ft_bus *bus, const uint8_t *request, int64_t now)
 {
     const ft_ask *ask = &bus->ask;
+    bus->master.pause_ns = longest_pause_ns(bus);
     ft_master_begin(&bus->master, now, request, ask->request_bytes, ask->shape.bytes, bus->timeout_ns);
     ft_count_for(bus, bus->last_device, FT_N_BUSY_NS, (uint64_t)ft_most(0, ft_silent_until(bus, ask->shape.unit) - bus->free_ns));
     bus->silence_ns = now - bus->ended_ns;
@@ -148,14 +156,28 @@ void ft_settle(ft_bus *bus, int64_t until, int64_t now)
     bus->babble_ns = ft_most(until, now + FT_BABBLE_NS);
 }
 
-void ft_owe(ft_bus *bus, int64_t now)
+static const ft_patience *patience_of_last(const ft_bus *bus)
 {
     static const ft_patience UNKNOWN = {0};
-    int is_known = bus->last_device < bus->plan->device_count;
-    const ft_patience *patience = is_known ? &bus->plan->devices[bus->last_device].patience : &UNKNOWN;
-    int64_t window_ns = ft_patience_window(patience, bus->timeout_ns);
+    int is_known = bus->plan && bus->last_device < bus->plan->device_count;
+    return is_known ? &bus->plan->devices[bus->last_device].patience : &UNKNOWN;
+}
+
+void ft_owe(ft_bus *bus, int64_t now)
+{
+    int64_t window_ns = ft_patience_window(patience_of_last(bus), bus->timeout_ns);
     if (bus->wire.framing == FT_RTU) /* in TCP the transaction id tells late answers */
         bus->free_ns = ft_most(bus->free_ns, ft_guard_owe(&bus->guard, bus->ask.shape, bus->sent_ns, now, window_ns));
+}
+
+void ft_note_answer(ft_bus *bus, int is_exception, int64_t now)
+{
+    int64_t window_ns = ft_patience_window(patience_of_last(bus), 0); /* a copy goes the way of answers, however patient we are */
+    int64_t rest_until = 0;
+    ft_guard_answered(&bus->guard, bus->ask.shape.unit);
+    if (bus->guard.repeats)
+        rest_until = ft_guard_repeat(&bus->guard, bus->ask.shape, is_exception, bus->sent_ns, now, window_ns);
+    bus->free_ns = ft_most(bus->free_ns, rest_until);
 }
 
 void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
@@ -169,7 +191,7 @@ void ft_hear(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
         const ft_block *block = ft_plan_block_of(bus->plan, late.shape.unit);
         ft_count_for(bus, block ? block->device : FT_NO_BLOCK, FT_N_STALE, 1);
         bus->late_bytes += late.shape.bytes;
-        if (!block) /* the unit is in no plan, or was in one that is gone */
+        if (!block || late.is_copy) /* the unit is in no plan, or was in one that is gone; it was not late the first time */
             continue;
         ft_device *device = &bus->plan->devices[block->device];
         ft_patience_late(&device->patience, now - late.sent_ns);
@@ -291,7 +313,7 @@ void ft_fear_late(ft_bus *bus, int64_t now)
     if (bus->master.heard > 0)
         bus->ended_ns = bus->heard_ns;
     ft_settle(bus, bus->master.heard > 0 ? ft_most(now, bus->heard_ns + ft_quiet_ns(bus)) : now + bus->wire.quiet_ns, now);
-    if (bus->is_behind || !bus->master.began) /* else it came, but damaged, and comes no more */
+    if (bus->is_behind || !bus->master.began || bus->guard.repeats) /* else it came, but damaged, and comes no more */
         ft_owe(bus, now);
 }
 
@@ -321,7 +343,7 @@ static void drained(ft_bus *bus, ft_device *device, uint8_t unit)
 {
     device->mute = 0;
     ft_guard_answered(&bus->guard, unit);
-    if (device->orderly < FT_ORDER_TRUST || device->is_disorderly)
+    if (device->orderly < FT_ORDER_TRUST || device->is_disorderly || bus->guard.repeats)
         return;
     device->must_drain = 0;
     ft_guard_drain(&bus->guard, unit);
@@ -339,7 +361,7 @@ static void succeeded(ft_bus *bus, const ft_block *block, ft_turn *turn, enum ft
     } else if (outcome == FT_EXCEPTION && bus->is_doubted) {
         doubted(bus, block, now);
     } else {
-        ft_guard_answered(&bus->guard, block->unit);
+        ft_note_answer(bus, outcome == FT_EXCEPTION, now);
         outcome == FT_ANSWERED ? answered(bus, block, turn, now) : refused(bus, block, turn, now);
     }
 }

@@ -24,6 +24,8 @@ void ft_release_line(ft_bus *bus, int64_t now);
 void ft_judge_silence(const ft_bus *bus, ft_device *device, int is_understood);
 /* The answer to what was asked may come when nobody waits for it any more. */
 void ft_owe(ft_bus *bus, int64_t now);
+/* What was asked for has been answered: what was asked before is passed, and where frames may double, this one may, too. */
+void ft_note_answer(ft_bus *bus, int is_exception, int64_t now);
 /* Nothing good came: the line must fall silent, and the answer may yet come. */
 void ft_fear_late(ft_bus *bus, int64_t now);
 

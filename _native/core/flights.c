@@ -179,6 +179,13 @@ enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
     return FT_ARRIVED_NOTHING;
 }
 
+void ft_flights_cut(ft_flights *flights)
+{
+    flights->counts.noise_bytes += flights->used - flights->from;
+    flights->from = flights->used = 0;
+    flights->hunting = 0;
+}
+
 size_t ft_flights_part(const ft_flights *flights, uint16_t transaction, const uint8_t **bytes)
 {
     size_t n = flights->used - flights->from;

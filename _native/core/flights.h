@@ -93,6 +93,8 @@ size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n);
 /* The next thing that has arrived whole. ANSWER: *out, whose flight is the caller's to remove. FOREIGN: a frame that nobody
  * asked for. NOTHING: more bytes are needed. */
 enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out);
+/* What is left is the beginning of nothing: it came in a datagram, and the next one begins anew. */
+void ft_flights_cut(ft_flights *flights);
 /* Whether an answer has begun to arrive and is not complete. */
 int ft_flights_half(const ft_flights *flights);
 /* What has arrived of an answer with this number, not whole yet; 0 bytes: nothing that is known to be of it. */

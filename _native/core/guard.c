@@ -58,18 +58,34 @@ static int64_t make_room(ft_guard *guard, int64_t now)
     return rest_until > now ? rest_until : 0;
 }
 
-int64_t ft_guard_owe(ft_guard *guard, ft_shape shape, int64_t sent_ns, int64_t now, int64_t window_ns)
+/* Returns until when the line must rest, because there was no room for it. */
+static int64_t enter(ft_guard *guard, const ft_owed *owed, int64_t now)
 {
-    uint32_t at = find(guard, shape);
+    uint32_t at = find(guard, owed->shape);
     int64_t rest_until = at == FT_OWED_MAX ? make_room(guard, now) : 0;
     if (at >= guard->count)
         at = guard->count++;
-    guard->owed[at] = (ft_owed){.shape = shape, .sent_ns = sent_ns};
+    guard->owed[at] = *owed;
+    mark(guard, owed->shape.unit);
+    return rest_until;
+}
+
+int64_t ft_guard_owe(ft_guard *guard, ft_shape shape, int64_t sent_ns, int64_t now, int64_t window_ns)
+{
+    ft_owed owed = {.shape = shape, .sent_ns = sent_ns};
+    int64_t rest_until = enter(guard, &owed, now);
     for (uint32_t i = 0; i < guard->count; i++) /* what was passed may come within its own window alone */
         if (guard->owed[i].shape.unit == shape.unit && !guard->owed[i].passed)
             guard->owed[i].until_ns = now + window_ns;
-    mark(guard, shape.unit);
     return rest_until;
+}
+
+int64_t ft_guard_repeat(ft_guard *guard, ft_shape shape, int is_exception, int64_t sent_ns, int64_t now, int64_t window_ns)
+{
+    ft_owed copy = {.shape = shape, .passed = 1, .is_copy = 1, .sent_ns = sent_ns, .until_ns = now + window_ns};
+    int64_t rest_until = enter(guard, &copy, now);
+    copy.shape.bytes = EXCEPTION_BYTES;
+    return is_exception ? ft_most(rest_until, enter(guard, &copy, now)) : rest_until;
 }
 
 void ft_guard_answered(ft_guard *guard, uint8_t unit)
@@ -105,13 +121,19 @@ void ft_guard_forgive(ft_guard *guard, ft_shape shape)
         strike(guard, &guard->owed[at]);
 }
 
-/* How many answers the unit owes, to one function or to all (0). */
+/* A second answer may come, but no exception in its place. */
+static int is_plain_copy(const ft_owed *owed)
+{
+    return owed->is_copy && owed->shape.bytes != EXCEPTION_BYTES;
+}
+
+/* How many answers the unit owes that may be exceptions, to one function or to all (0). */
 static uint32_t open_of(const ft_guard *guard, uint8_t unit, uint8_t function)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < guard->count; i++) {
         const ft_owed *owed = &guard->owed[i];
-        n += owed->shape.unit == unit && !owed->drained && (function == 0 || owed->shape.function == function);
+        n += owed->shape.unit == unit && !owed->drained && !is_plain_copy(owed) && (function == 0 || owed->shape.function == function);
     }
     return n;
 }
@@ -206,15 +228,21 @@ static void drop(ft_guard *guard, uint32_t n)
     memmove(guard->heard, guard->heard + n, guard->used);
 }
 
-/* An exception does not tell which of several requests of its function it answers: these all stay open. */
+/* An exception does not tell which of several requests of its function it answers: these all stay open. Where frames repeat,
+ * all stay open until their windows end, and only a first answer tells how late it is. */
 static void take_out(ft_guard *guard, ft_owed *owed, uint32_t at, ft_owed *late)
 {
     const uint8_t *bytes = guard->heard + at;
-    int is_clear = bytes[1] == owed->shape.function || open_of(guard, bytes[0], owed->shape.function) <= 1;
+    uint8_t is_answer = bytes[1] == owed->shape.function;
+    int is_clear = is_answer || open_of(guard, bytes[0], owed->shape.function) <= 1;
     *late = *owed;
     drop(guard, at + (uint32_t)length_of(owed->shape, bytes, guard->used - at));
-    if (is_clear)
+    if (guard->repeats) {
+        late->is_copy |= !is_answer;
+        owed->is_copy |= is_answer;
+    } else if (is_clear) {
         strike(guard, owed);
+    }
 }
 
 int ft_guard_hear(ft_guard *guard, ft_shape asked, const uint8_t **bytes, size_t *n, ft_owed *late)

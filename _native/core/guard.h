@@ -8,6 +8,9 @@
  *   - its window is over, and the unit has answered something that was asked later, or
  *   - a barrier was answered, and the unit has shown often enough that it answers in order: nothing older is under way, or
  *   - FT_OWED_FORGET_NS after its window, whatever happened.
+ *
+ * Where datagrams carry the frames (`repeats`), what has come may come again: an answer is as good as owed for a window
+ * after it came, too, and hearing it ends nothing.
  */
 #ifndef FT_GUARD_H
 #define FT_GUARD_H
@@ -31,6 +34,7 @@ typedef struct ft_shape {
 typedef struct ft_owed {
     ft_shape shape;
     uint8_t passed;  /* the unit has answered something that was asked later: it comes out of order, if it comes */
+    uint8_t is_copy; /* it has come already: this very kind, an answer or an exception, may come once more */
     uint8_t drained; /* ... and is trusted not to come: it is only listened for, to see whether that was right */
     int64_t sent_ns;
     int64_t until_ns; /* end of its window */
@@ -39,6 +43,7 @@ typedef struct ft_owed {
 typedef struct ft_guard {
     uint32_t count;
     uint32_t used;              /* heard[0 .. used) may hold late answers */
+    uint8_t repeats;            /* what has come may come again */
     uint8_t owing[256 / 8];     /* bit per unit */
     ft_owed owed[FT_OWED_MAX];
     uint8_t heard[2 * FT_MAX_RTU];
@@ -47,6 +52,9 @@ typedef struct ft_guard {
 /* The request of this shape, sent at `sent_ns`, has failed at `now`. All that its unit owes stays owed for `window_ns` from
  * now on. Returns until when the whole line must rest, because there was no room to remember an answer; else 0. */
 int64_t ft_guard_owe(ft_guard *guard, ft_shape shape, int64_t sent_ns, int64_t now, int64_t window_ns);
+/* An answer of this shape, or an exception in its place, has come. For `window_ns` from now on it may come again, and so may
+ * an answer in the place of an exception: a request that has doubled is carried out twice. Returns as ft_guard_owe(). */
+int64_t ft_guard_repeat(ft_guard *guard, ft_shape shape, int is_exception, int64_t sent_ns, int64_t now, int64_t window_ns);
 /* The unit has answered the latest request. */
 void ft_guard_answered(ft_guard *guard, uint8_t unit);
 /* Forget what cannot come any more. */

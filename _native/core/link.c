@@ -207,6 +207,8 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
                 ft_width_one(link);
         }
     }
+    if (link->is_datagrams)
+        ft_flights_cut(&link->flights);
     count_noise(link);
 }
 
@@ -336,7 +338,8 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
     }
     if (n > 0)
         hear(link, now, bytes, n);
-    out->is_stalled = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
+    int is_over = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
+    out->is_stalled = is_over && !link->is_datagrams;
     int64_t wake = ft_errands_expire(&link->errands, now);
     return out->is_stalled ? FT_NEVER : ft_least(wake, fill(link, now, out));
 }

@@ -14,7 +14,8 @@
  *   errands    go ahead of polls, into the first place that is free, in turn with polls that are due (linkdetour.h)
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
  *              are doubled until something comes), one on which an answer stopped in its middle, and one on which
- *              FT_BABBLE_BYTES came and no answer. A new connection is a reason to ask suspects at once.
+ *              FT_BABBLE_BYTES came and no answer. A new connection is a reason to ask suspects at once. Datagrams have no
+ *              connection that could stall.
  *
  * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out, but
  * those that were under way when their plan was replaced.
@@ -63,6 +64,7 @@ typedef struct ft_link {
     int64_t narrowed_ns;
     _Atomic uint32_t shown_width; /* the same for other threads */
     uint8_t attached;
+    uint8_t is_datagrams;    /* each holds whole frames; set by the owner of the connection */
     uint8_t is_narrow;       /* the device has shown that it takes one at a time */
     ft_errands errands;
     uint8_t out[FT_FLIGHTS_MOST * FT_MAX_REQUEST + FT_ERRANDS * FT_MAX_TCP];

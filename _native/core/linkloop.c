@@ -82,6 +82,12 @@ static void keep_trace(ft_tcp *tcp, int64_t now, enum ft_trace_way way, const ui
     }
 }
 
+/* Nothing is wrong with the connection itself. */
+static int is_passing(const ft_tcp *tcp, int why)
+{
+    return why == EAGAIN || why == EINTR || (tcp->link.is_datagrams && ft_is_lost_datagram(why));
+}
+
 /* What waits, into loop->bytes; 0: nothing; -1: the connection is lost. */
 static ssize_t read_link(ft_linkloop *loop, ft_tcp *tcp)
 {
@@ -89,7 +95,7 @@ static ssize_t read_link(ft_linkloop *loop, ft_tcp *tcp)
     ssize_t n = recv(tcp->fd, loop->bytes, FT_LINK_READ_BYTES, 0);
     if (n > 0)
         return n;
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 ? is_passing(tcp, errno) : tcp->link.is_datagrams)
         return 0;
     lose(loop, tcp, n < 0 ? errno : 0);
     return -1;
@@ -102,7 +108,7 @@ static void write_link(ft_linkloop *loop, ft_tcp *tcp, const ft_link_action *act
     ssize_t n = send(tcp->fd, action->bytes, action->n, MSG_NOSIGNAL);
     if (n > 0)
         keep_trace(tcp, now, FT_TRACE_SENT, action->bytes, (size_t)n);
-    if (n != (ssize_t)action->n)
+    if (n != (ssize_t)action->n && !(tcp->link.is_datagrams && is_passing(tcp, errno)))
         lose(loop, tcp, n >= 0 || errno == EAGAIN ? ETIMEDOUT : errno);
 }
 
@@ -143,6 +149,7 @@ static void serve_due(ft_linkloop *loop)
 static void connected(ft_linkloop *loop, ft_tcp *tcp, int fd)
 {
     tcp->fd = fd;
+    tcp->link.is_datagrams = (uint8_t)ft_is_datagrams(fd);
     ft_link_attach(&tcp->link, now_ns());
     if (listen_to(loop, fd, (uint64_t)(tcp - loop->links)) < 0)
         lose(loop, tcp, errno);

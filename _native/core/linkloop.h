@@ -4,6 +4,7 @@
 #ifndef FT_LINKLOOP_H
 #define FT_LINKLOOP_H
 
+#include "datagram.h"
 #include "link.h"
 #include "slots.h"
 #include "trace.h"

@@ -301,6 +301,7 @@ void ft_master_init(ft_master *m, enum ft_framing framing, int64_t char_ns)
     memset(m, 0, sizeof *m);
     m->framing = framing;
     m->char_ns = char_ns;
+    m->pause_ns = FT_CHUNK_NS;
     m->outcome = FT_TIMED_OUT;
 }
 
@@ -326,7 +327,7 @@ void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, si
     m->heard = m->passed = 0;
     m->first_ns = 0;
     m->deadline_ns = now + (int64_t)n * m->char_ns + timeout_ns;
-    m->rest_ns = (int64_t)longest * m->char_ns + FT_CHUNK_NS;
+    m->rest_ns = (int64_t)longest * m->char_ns + m->pause_ns;
     hunt(m);
 }
 

@@ -22,7 +22,7 @@
 #define FT_RX_BYTES (3 * FT_MAX_RTU)
 
 /* Adapters hand over what they received in chunks; 44 ms between two of one frame have been seen (CH340). An answer
- * that has begun gets this much beyond its wire time. */
+ * that has begun gets this much beyond its wire time, unless the owner of the line has set `pause_ns`. */
 #define FT_CHUNK_NS INT64_C(50000000)
 
 enum ft_outcome { FT_PENDING = 0, FT_ANSWERED, FT_EXCEPTION, FT_TIMED_OUT };
@@ -46,6 +46,7 @@ typedef struct ft_master {
     enum ft_echo echo;        /* what the last transaction that can tell showed */
     uint8_t echo_changed;     /* it showed both */
     int64_t char_ns;
+    int64_t pause_ns;         /* the longest silence within an answer */
     ft_master_counts counts;
     /* the transaction */
     enum ft_outcome outcome;  /* FT_TIMED_OUT before the first */
@@ -79,7 +80,7 @@ void ft_master_init(ft_master *m, enum ft_framing framing, int64_t char_ns);
 void ft_master_reset(ft_master *m);
 
 /* The caller writes `adu`, one whole frame of this framing, to the line at `now`. The first byte is due at
- * now + n * char_ns + timeout_ns, the rest response_bytes * char_ns + FT_CHUNK_NS later. response_bytes: length of the
+ * now + n * char_ns + timeout_ns, the rest response_bytes * char_ns + pause_ns later. response_bytes: length of the
  * normal answer's ADU, 0 where it is not known beforehand. What arrived before is forgotten, except that TCP
  * keeps the head of a stale frame whose tail is yet to come. */
 void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, size_t response_bytes,

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum ft_framing { FT_RTU = 0, FT_TCP };
+/* ASCII is a line's notation of RTU frames (ascii.h): between the line's edges there are RTU and TCP. */
+enum ft_framing { FT_RTU = 0, FT_TCP, FT_ASCII };
 
 #define FT_MAX_PDU 253      /* function code and data */
 #define FT_MAX_RTU 256      /* unit, PDU, CRC */

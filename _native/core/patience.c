@@ -1,7 +1,6 @@
 /* Timeouts that follow the devices, and silences that follow the adapter. */
 #include "patience.h"
 
-#include "master.h"
 #include "ns.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -80,9 +79,9 @@ int64_t ft_pieces_quiet(const ft_pieces *pieces)
     return pieces->seen < FT_PIECES_TRUST ? ft_most(FT_QUIET_NS, pieces->longest_ns) : pieces->longest_ns;
 }
 
-int64_t ft_pieces_stall(const ft_pieces *pieces)
+int64_t ft_pieces_stall(const ft_pieces *pieces, int64_t most_ns)
 {
     if (pieces->seen < FT_PIECES_TRUST)
-        return FT_CHUNK_NS;
-    return ft_least(FT_CHUNK_NS, ft_most(FT_STALL_PIECES * pieces->longest_ns, FT_STALL_LEAST_NS));
+        return most_ns;
+    return ft_least(most_ns, ft_most(FT_STALL_PIECES * pieces->longest_ns, FT_STALL_LEAST_NS));
 }

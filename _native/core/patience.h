@@ -30,7 +30,7 @@ int64_t ft_patience_window(const ft_patience *patience, int64_t timeout_ns);
 void ft_pieces_observe(ft_pieces *pieces, int64_t silence_ns);
 /* After so much silence a damaged answer is over, as far as the adapter is concerned. */
 int64_t ft_pieces_quiet(const ft_pieces *pieces);
-/* After so much more than its wire time, an answer that has begun will not be completed. */
-int64_t ft_pieces_stall(const ft_pieces *pieces);
+/* After so much more than its wire time, at most most_ns, an answer that has begun will not be completed. */
+int64_t ft_pieces_stall(const ft_pieces *pieces, int64_t most_ns);
 
 #endif

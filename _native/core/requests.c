@@ -21,7 +21,8 @@ static void drop_garbage(ft_stream *stream, size_t n)
 size_t ft_stream_feed(ft_stream *stream, enum ft_framing framing, int64_t now_ns, const uint8_t *bytes, size_t n)
 {
     size_t waiting = stream->filled - stream->taken;
-    if (framing == FT_RTU && waiting > 0 && now_ns - stream->last_ns > FT_FRAME_SILENCE_NS) {
+    int64_t silence_ns = framing == FT_ASCII ? FT_ASCII_PAUSE_NS : FT_FRAME_SILENCE_NS;
+    if (framing != FT_TCP && waiting > 0 && now_ns - stream->last_ns > silence_ns) {
         drop_garbage(stream, waiting);
         waiting = 0;
     }
@@ -79,6 +80,59 @@ static int next_rtu(ft_stream *stream, ft_request *request)
     return 0;
 }
 
+/* ---- ASCII ---- */
+
+/* Bytes until the next character of a kind, or all. */
+static size_t until(const ft_stream *stream, size_t from, uint8_t character)
+{
+    const uint8_t *found = memchr(stream->bytes + from, character, stream->filled - from);
+    return (found ? (size_t)(found - stream->bytes) : stream->filled) - from;
+}
+
+/* The last colon before the next CR begins what may be a request. */
+static void skip_to_frame(ft_stream *stream)
+{
+    size_t end = stream->taken + until(stream, stream->taken, '\r');
+    size_t colon = stream->taken + until(stream, stream->taken, ':');
+    for (size_t at = colon; at < end; at++)
+        if (stream->bytes[at] == ':')
+            colon = at;
+    drop_garbage(stream, colon - stream->taken);
+}
+
+/* 1: the n characters are a frame, `said` is what it says; its length in RTU is *bytes. */
+static int understood(ft_stream *stream, size_t n, size_t *bytes)
+{
+    ft_ascii line = {.state = FT_ASCII_OUTSIDE};
+    *bytes = n <= FT_MAX_ASCII ? ft_ascii_decode(&line, stream->bytes + stream->taken, n, stream->said) : 0;
+    return line.state == FT_ASCII_ENDED && ft_crc_fits(stream->said, *bytes);
+}
+
+/* Up to the CR, and with the LF where that is there already. */
+static int next_ascii(ft_stream *stream, ft_request *request)
+{
+    size_t bytes;
+    for (;;) {
+        skip_to_frame(stream);
+        size_t n = until(stream, stream->taken, '\r') + 1;
+        if (stream->taken + n > stream->filled && n <= FT_MAX_ASCII)
+            return 0;
+        if (understood(stream, n, &bytes)) {
+            n += stream->taken + n < stream->filled && stream->bytes[stream->taken + n] == '\n';
+            take(stream, request, n);
+            break;
+        }
+        drop_garbage(stream, 1); /* the colon */
+    }
+    request->transaction = 0;
+    request->unit = stream->said[0];
+    request->pdu = stream->said + UNIT_BYTES;
+    request->pdu_bytes = bytes - UNIT_BYTES - FT_CRC_BYTES;
+    return 1;
+}
+
+/* ---- TCP ---- */
+
 static int next_tcp(ft_stream *stream, ft_request *request)
 {
     const uint8_t *head = stream->bytes + stream->taken;
@@ -100,5 +154,9 @@ static int next_tcp(ft_stream *stream, ft_request *request)
 
 int ft_stream_next(ft_stream *stream, enum ft_framing framing, ft_request *request)
 {
-    return framing == FT_TCP ? next_tcp(stream, request) : next_rtu(stream, request);
+    switch (framing) {
+    case FT_TCP: return next_tcp(stream, request);
+    case FT_ASCII: return next_ascii(stream, request);
+    default: return next_rtu(stream, request);
+    }
 }

@@ -5,10 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ascii.h"
 #include "modbus.h"
 
-#define FT_STREAM_BYTES 1024              /* three of the longest requests: what a client may send ahead */
-#define FT_FRAME_SILENCE_NS INT64_C(50000000) /* ends a request that stopped short; no master pauses so long in one */
+#define FT_STREAM_BYTES 2048              /* three of the longest requests: what a client may send ahead */
+#define FT_FRAME_SILENCE_NS INT64_C(50000000) /* ends an RTU request that stopped short; no master pauses so long in one */
 
 typedef struct ft_stream {
     int64_t first_ns; /* arrival of the oldest byte */
@@ -17,6 +18,7 @@ typedef struct ft_stream {
     size_t filled;
     size_t garbage; /* bytes that belonged to no request, ever */
     uint8_t bytes[FT_STREAM_BYTES];
+    uint8_t said[FT_MAX_ASCII + 1]; /* ASCII: what the last request was in RTU */
 } ft_stream;
 
 /* Points into its stream: valid until the stream is fed again. */

@@ -106,12 +106,12 @@ static int stays_silent(ft_server *server, uint8_t unit)
 
 int ft_server_echoes(ft_server *server)
 {
-    return server->framing == FT_RTU && strikes(server, FT_FAULT_ECHO);
+    return server->framing != FT_TCP && strikes(server, FT_FAULT_ECHO);
 }
 
 size_t ft_server_babble(ft_server *server, uint8_t *out, int64_t *after_ns)
 {
-    if (server->framing != FT_RTU || !strikes(server, FT_FAULT_BABBLE))
+    if (server->framing == FT_TCP || !strikes(server, FT_FAULT_BABBLE))
         return 0;
     size_t n = 1 + draw(server) % FT_BABBLE_BYTES;
     for (size_t i = 0; i < n; i++)
@@ -155,11 +155,11 @@ static uint8_t other_unit(const ft_server *server, uint8_t unit)
 
 static void compose(ft_server *server, const ft_request *request, const ft_job *j, ft_answer *answer)
 {
-    uint8_t adu[FT_MAX_TCP];
+    uint8_t adu[FT_MAX_ASCII];
     uint8_t unit = strikes(server, FT_FAULT_WRONG_UNIT) ? other_unit(server, request->unit) : request->unit;
-    size_t n = ft_frame(server->framing, request->transaction, unit, j->out, j->out_bytes, adu);
+    size_t n = ft_frame_any(server->framing, request->transaction, unit, j->out, j->out_bytes, adu);
     answer->late_ns = strikes(server, FT_FAULT_LATE) ? server->faults.late_ns : 0;
-    if (server->framing == FT_RTU) {
+    if (server->framing != FT_TCP) {
         if (strikes(server, FT_FAULT_GLITCH))
             add_noise(server, answer);
         n = damage(server, adu, n);

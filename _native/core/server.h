@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ascii.h"
 #include "bank.h"
 #include "diary.h"
 #include "modbus.h"
@@ -17,7 +18,7 @@
 
 #define FT_ALWAYS (UINT64_C(1) << 32)     /* a fault's chance is a part of this */
 #define FT_GLITCH_BYTES 3                 /* noise on a line that is turned round is this long at most */
-#define FT_ANSWER_BYTES (FT_MAX_TCP + FT_GLITCH_BYTES) /* noise, the answer */
+#define FT_ANSWER_BYTES (FT_MAX_ASCII + FT_GLITCH_BYTES) /* noise, the answer in the longest framing */
 #define FT_BABBLE_BYTES 64                /* more than the longest short answer, so that it drowns some */
 #define FT_BABBLE_WITHIN_NS INT64_C(20000000) /* of a request: in front of its answer, in it, behind it, in the next one's */
 
@@ -32,7 +33,7 @@ enum ft_fault {
     FT_FAULT_COUNT
 };
 
-/* CRC, truncate, glitch, echo and babble are troubles of RTU lines; the others strike on TCP too. 128 bytes: struct format
+/* CRC, truncate, glitch, echo and babble are troubles of serial lines; the others strike on TCP too. 128 bytes: struct format
  * "=10QqB32s3xI". */
 typedef struct ft_faults {
     uint64_t chance[FT_FAULT_CHANCES]; /* 0 never .. FT_ALWAYS; DEAD has units instead */

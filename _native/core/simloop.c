@@ -2,6 +2,8 @@
 #define _GNU_SOURCE /* accept4 */
 #include "simloop.h"
 
+#include "datagram.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -37,10 +39,19 @@ void ft_simport_init(ft_simport *port, int fd, int slave_fd)
 {
     port->fd = fd;
     port->slave_fd = slave_fd;
+    port->is_datagrams = fd >= 0 && ft_is_datagrams(fd);
     for (int i = 0; i < FT_SIM_STREAMS; i++)
         port->stream_fd[i] = -1;
     if (is_line(port))
         port->stream_fd[0] = fd;
+}
+
+static ssize_t send_to(const ft_simport *port, uint32_t stream, const uint8_t *bytes, size_t n)
+{
+    const struct sockaddr_in *peer = &port->peers[stream];
+    if (port->is_datagrams)
+        return sendto(port->fd, bytes, n, 0, (const struct sockaddr *)peer, sizeof *peer);
+    return write(port->stream_fd[stream], bytes, n);
 }
 
 /* A line and a device do not wait for a reader: what it has no room for is lost. */
@@ -50,7 +61,7 @@ static void send_due(ft_simport *port, int64_t now_ns)
     uint32_t stream;
     size_t n;
     while ((n = ft_simbus_release(&port->bus, now_ns, &stream, out)) > 0)
-        if (write(port->stream_fd[stream], out, n) != (ssize_t)n)
+        if (send_to(port, stream, out, n) != (ssize_t)n)
             ft_count(&port->bus.counts[FT_COUNT_UNSENT], 1);
 }
 
@@ -164,13 +175,42 @@ static void receive_connection(ft_simport *port, uint32_t stream)
         hang_up(port, stream);
 }
 
+/* The stream of whom a datagram came from; who is new takes the place of who was new the longest ago. */
+static uint32_t stream_of(ft_simport *port, const struct sockaddr_in *peer)
+{
+    for (uint32_t i = 0; i < FT_SIM_STREAMS; i++)
+        if (port->peers[i].sin_port == peer->sin_port && port->peers[i].sin_addr.s_addr == peer->sin_addr.s_addr)
+            return i;
+    port->newest = (port->newest + 1) % FT_SIM_STREAMS;
+    ft_simbus_end(&port->bus, port->newest);
+    port->peers[port->newest] = *peer;
+    ft_count(&port->bus.counts[FT_COUNT_CONNECTIONS], 1);
+    return port->newest;
+}
+
+/* What a datagram leaves over belongs to nothing. */
+static void receive_datagram(ft_simport *port)
+{
+    uint8_t bytes[READ_BYTES];
+    struct sockaddr_in peer;
+    socklen_t size = sizeof peer;
+    ssize_t n = recvfrom(port->fd, bytes, sizeof bytes, 0, (struct sockaddr *)&peer, &size);
+    if (n <= 0)
+        return;
+    uint32_t stream = stream_of(port, &peer);
+    (void)serve(port, stream, bytes, (size_t)n);
+    ft_stream_init(&port->bus.streams[stream]);
+}
+
 static void dispatch(ft_simloop *loop, uint64_t key)
 {
     uint32_t stream = key & 0xFF;
     if (key == TIMER_KEY || key == WAKE_KEY)
         return;
     ft_simport *port = loop->ports[key >> 8];
-    if (stream == LISTENER)
+    if (port->is_datagrams)
+        receive_datagram(port);
+    else if (stream == LISTENER)
         welcome(loop, (uint32_t)(key >> 8));
     else if (is_line(port))
         receive_line(port);

@@ -1,8 +1,9 @@
 /* The simulator's I/O: one loop, one thread, all buses. Serial buses are the master sides of ptys, TCP buses are
- * listening sockets; what they answer and when is core/simbus.h. */
+ * listening sockets, UDP buses one socket that answers whom it hears; what they answer and when is core/simbus.h. */
 #ifndef FT_SIMLOOP_H
 #define FT_SIMLOOP_H
 
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -11,9 +12,12 @@
 /* A bus and where it is reached. */
 typedef struct ft_simport {
     ft_simbus bus;
-    int fd;       /* pty master, or listening socket */
-    int slave_fd; /* pty: kept open so that the line never hangs up, also wakes a blocked loop; TCP: -1 */
+    int fd;       /* pty master, listening socket, or socket of datagrams */
+    int slave_fd; /* pty: kept open so that the line never hangs up, also wakes a blocked loop; sockets: -1 */
+    int is_datagrams;
     int stream_fd[FT_SIM_STREAMS]; /* -1: free */
+    struct sockaddr_in peers[FT_SIM_STREAMS]; /* datagrams: who is heard on which stream */
+    uint32_t newest; /* of them */
 } ft_simport;
 
 typedef struct ft_simloop {

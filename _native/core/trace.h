@@ -12,8 +12,8 @@
 
 /* 32 KiB: some 300 transactions of ten registers, 60 of the longest, and 1 MiB for a gateway's 32 buses. */
 #define FT_TRACE_WORDS 4096u
-/* What is longer, which only noise is, is cut. */
-#define FT_TRACE_MAX_BYTES 512u
+/* What is longer, which only noise is, is cut: an ASCII frame has 513 characters. */
+#define FT_TRACE_MAX_BYTES 520u
 #define FT_TRACE_HEAD_WORDS 2u
 
 enum ft_trace_way {

@@ -106,7 +106,7 @@ def percent(share: float) -> str:
 
 def is_serial(bus: Bus) -> bool:
     """Whether the bus's speed is one that can be set."""
-    return not bus.port.startswith("tcp://")
+    return bus.protocol != "modbus-tcp"
 
 
 def _time(period_ns: float) -> str:

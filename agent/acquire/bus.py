@@ -16,7 +16,7 @@ from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
 from agent.acquire.statistics import BusStats, Counts, DeviceStats, mishap_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
-from agent.acquire.trace import LineTrace, pieces_of
+from agent.acquire.trace import LineTrace, pieces_in_rtu, pieces_of
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
 from agent.model import NS_PER_S
@@ -110,10 +110,7 @@ class Acquisition:
     def trace(self) -> tuple[LineTrace, ...]:
         """The last pieces that went over each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
-        return tuple(
-            LineTrace(part.name, bus.protocol == "modbus-tcp", pieces_of(self._loops.trace(line)))
-            for line, (bus, part) in pairs
-        )
+        return tuple(_traced(part.name, bus.protocol, self._loops.trace(line)) for line, (bus, part) in pairs)
 
     def _replan_line(self, line: int) -> None:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
@@ -180,6 +177,11 @@ def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:
     if [part.name for part in plan.buses] != [bus.name for bus in buses]:
         raise ValueError(f"the plan is for other buses than {', '.join(bus.name for bus in buses)}")
     return list(zip(buses, plan.buses, strict=True))
+
+
+def _traced(name: str, protocol: str, records: bytes) -> LineTrace:
+    pieces = pieces_of(records)
+    return LineTrace(name, protocol == "modbus-tcp", pieces_in_rtu(pieces) if protocol == "modbus-ascii" else pieces)
 
 
 def _ring_bits(part: BusPlan) -> int:

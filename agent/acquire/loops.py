@@ -1,8 +1,8 @@
 """Buses of all kinds in; the native loops that serve them, with their threads and ports, out as one.
 
-Modbus TCP buses have the loop of the links. Everything else has the loop of the lines, `rtu+tcp` too: behind such a
-port is a serial line, where one request at a time and the guard against late answers are the point, whatever carries
-the bytes. A loop without a bus has no thread.
+Buses whose requests are numbered (Modbus TCP, over TLS and UDP too) have the loop of the links. Everything else has the
+loop of the lines, `rtu+tcp` and `rtu+udp` too: behind such a port is a serial line, where one request at a time and the
+guard against late answers are the point, whatever carries the bytes. A loop without a bus has no thread.
 """
 
 import os
@@ -20,6 +20,7 @@ from agent.acquire.port import Wire
 from agent.acquire.supervisor import Supervisor
 from agent.acquire.tcp import Connector
 from agent.config.model import Bus
+from agent.config.ports import is_datagrams
 
 _Histogram: TypeAlias = tuple[int, ...]
 _Mishap: TypeAlias = tuple[int, int, int, bytes, tuple[int, int, int, int]]
@@ -32,15 +33,15 @@ class Loops:
     """The lines and the links of an agent, numbered as its buses are. `wires`: the timing of each, bits of its ring."""
 
     def __init__(self, buses: Sequence[Bus], wires: Sequence[tuple[Wire, int]], chronicle: Chronicle) -> None:
-        lines = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if not wire.tcp]
-        links = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if wire.tcp]
+        lines = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if not wire.is_tcp]
+        links = [(bus, wire, bits) for bus, (wire, bits) in zip(buses, wires, strict=True) if wire.is_tcp]
         self._lost = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung when a link's connection is
         self._lines = BusLoop([(*wire, bits) for _, wire, bits in lines])
         bells = self._lines.fileno(), self._lost, self._lines.errand_fileno()
-        self._links = LinkLoop([(bus.in_flight, wire.switch_ns, bits) for bus, wire, bits in links], *bells)
+        self._links = LinkLoop([(_width(bus), wire.switch_ns, bits) for bus, wire, bits in links], *bells)
         self._supervisor = Supervisor(self._lines, [bus for bus, *_ in lines], chronicle)
         self._connector = Connector(self._links, self._lost, [bus for bus, *_ in links], chronicle)
-        self._places = _places([wire.tcp for wire, _ in wires])
+        self._places = _places([wire.is_tcp for wire, _ in wires])
         self.native_threads = [_thread(self._lines.run, "bus")] if lines else []
         self.native_threads += [_thread(self._links.run, "link")] if links else []
         self._port_threads: list[tuple[threading.Thread, float | None]] = []
@@ -139,6 +140,11 @@ class Loops:
         """The last bytes that went over the bus, as packed records."""
         is_link, number = self._places[bus]
         return (self._links if is_link else self._lines).trace(number)
+
+
+def _width(bus: Bus) -> int:
+    """How many requests may be under way: what is sent at once would share a datagram."""
+    return 1 if is_datagrams(bus.port) else bus.in_flight
 
 
 def _places(kinds: Sequence[bool]) -> list[tuple[bool, int]]:

@@ -6,15 +6,17 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from agent._native.codec import EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, Master, frame
+from agent._native.codec import ASCII, EXCEPTION, PENDING, RTU, TCP, TIMED_OUT, FromAscii, Master, frame, to_ascii
 from agent.acquire.pdu import BROADCAST, Ask, answer_frame_bytes, refusal
 from agent.acquire.port import open_port, wire_of
+from agent.acquire.wire import ASCII_DIGITS
 from agent.clock import boot_ns
 from agent.config.model import Bus
+from agent.config.ports import is_datagrams
 from agent.errors import BusError, DeviceError
 from agent.model import NS_PER_MS
 
-READ_BYTES = 512  # more than the longest frame
+READ_BYTES = 1024  # more than the longest frame, which has 513 characters of ASCII
 MOST_BABBLE_NS = 500 * NS_PER_MS  # a line that never falls silent is sent on all the same
 BROADCAST_MS = 200  # Modbus over Serial Line V1.02, 2.4.1: the turnaround delay is 100 to 200 ms
 
@@ -51,16 +53,16 @@ class Line:
         wire = wire_of(bus)
         self._bus = bus
         self._quiet_ns = wire.quiet_ns
-        self._is_tcp = wire.tcp
-        self._framing = TCP if wire.tcp else RTU
+        self._is_datagrams = is_datagrams(bus.port)
+        self._is_tcp = wire.is_tcp
+        self._framing = TCP if wire.is_tcp else RTU
         self._transaction = 0  # of Modbus TCP: a late answer bears another number
-        self._master = Master(self._framing, wire.char_ns)
+        self._ascii = FromAscii() if wire.framing == ASCII else None
+        self._master = Master(self._framing, ASCII_DIGITS * wire.char_ns if self._ascii else wire.char_ns)
 
     def __enter__(self) -> "Line":
         """Open the port. Raises BusError or NotPermittedError."""
-        self._port = open_port(self._bus)
-        self._poll = select.poll()
-        self._poll.register(self._port.fd, select.POLLIN)
+        self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -77,29 +79,40 @@ class Line:
             while self._master.outcome == PENDING:
                 self._listen()
         except OSError as error:
-            raise BusError(f"{self._bus.port}: {error.strerror}") from error
+            raise BusError(f"{self._bus.port}: {self._port.why_lost(str(error.strerror))}") from error
         return self._answer(ask.unit)
 
     def _tell(self, ask: Ask) -> None:
         """Send what nobody answers, and give the devices the time to act."""
         self._await_silence()
-        os.write(self._port.fd, frame(self._framing, 0, ask.unit, ask.request))
+        self._write(frame(self._framing, 0, ask.unit, ask.request))
         self._poll.poll(BROADCAST_MS)
+
+    def _open(self) -> None:
+        self._port = open_port(self._bus)
+        self._poll = select.poll()
+        self._poll.register(self._port.fd, select.POLLIN)
 
     def _await_silence(self) -> None:
         """Requests begin after t3.5 without a byte; what comes until then is no answer to them."""
         until_ns = boot_ns() + MOST_BABBLE_NS
         while self._poll.poll(-(-self._quiet_ns // NS_PER_MS)) and boot_ns() < until_ns:
-            if not os.read(self._port.fd, READ_BYTES):
+            if not os.read(self._port.fd, READ_BYTES) and not self._is_datagrams:
                 return
 
     def _send(self, ask: Ask) -> None:
         self._transaction = (self._transaction + 1) % 0x10000
         adu = frame(self._framing, self._transaction, ask.unit, ask.request)
+        if self._is_datagrams:  # another port of ours: a copy of the last answer finds nobody there
+            self._port.close()
+            self._open()
         self._await_silence()
-        os.write(self._port.fd, adu)
+        self._write(adu)
         answer_bytes = answer_frame_bytes(ask.request, is_tcp=self._is_tcp)
         self._master.begin(boot_ns(), adu, answer_bytes, self._bus.timeout_ns)
+
+    def _write(self, adu: bytes) -> None:
+        os.write(self._port.fd, to_ascii(adu) if self._ascii else adu)
 
     def _listen(self) -> None:
         left_ms = (self._master.deadline_ns - boot_ns()) // NS_PER_MS + 1
@@ -107,9 +120,9 @@ class Line:
             self._master.expire(boot_ns())
             return
         data = os.read(self._port.fd, READ_BYTES)
-        if not data:
-            raise BusError(f"{self._bus.port}: the other side hung up")
-        self._master.feed(boot_ns(), data)
+        if not data and not self._is_datagrams:
+            raise BusError(f"{self._bus.port}: {self._port.why_lost('the other side hung up')}")
+        self._master.feed(boot_ns(), self._ascii.feed(data) if self._ascii else data)
 
     def _answer(self, unit: int) -> bytes:
         where = f"unit {unit} at {self._bus.port}"

@@ -8,16 +8,19 @@ import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
+from agent._native.codec import ASCII, RTU, TCP
 from agent.acquire import identity, latency, lock, rs485, terminal
 from agent.acquire.kernel import Kernel, Note, reason
 from agent.acquire.terminal import Terminal
+from agent.acquire.tls import Relay
 from agent.acquire.wire import LEAST_SILENCE_CHARACTERS, character_time_ns, silence_time_ns, switch_time_ns
-from agent.config.model import MODBUS_TCP_PORT, Bus
+from agent.config.model import Bus
+from agent.config.ports import address_of, is_datagrams, scheme_of
 from agent.errors import BusError, FieldtapError, NotPermittedError
 
 CONNECT_TIMEOUT_S = 2.0
+FRAMINGS = {"modbus-rtu": RTU, "modbus-ascii": ASCII, "modbus-tcp": TCP}
 VANISHED = (errno.EIO, errno.ENODEV, errno.ENXIO)  # what a driver says once the adapter is gone
 GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 USUAL_GROUP = "dialout"  # that of serial ports on Debian and what descends from it
@@ -27,34 +30,40 @@ LINUX = Kernel()
 class Wire(NamedTuple):
     """What the loop must know of a line's physics."""
 
-    tcp: bool
+    framing: int  # of _native.codec
     char_ns: int  # one character on the wire; 0: no wire to speak of
     quiet_ns: int  # t3.5, the silence between two frames
     switch_ns: int = 0  # the one before a request to another unit than the last one, where longer
     least_ns: int = 0  # silences may shrink so far where devices go along; 0: not below t3.5
 
+    @property
+    def is_tcp(self) -> bool:
+        """Whether requests are numbered; else frames are told in RTU, whatever their notation on the wire."""
+        return self.framing == TCP
+
 
 def wire_of(bus: Bus) -> Wire:
     """The timing of a bus."""
-    if bus.protocol == "modbus-tcp":
-        return Wire(True, 0, 0, switch_time_ns(bus))  # a link keeps it before every request
-    if is_tcp(bus.port):
-        return Wire(False, 0, 0, bus.switch_ns)
-    char_ns = character_time_ns(bus.baud, bus.parity, bus.stop_bits)
+    framing = FRAMINGS[bus.protocol]
+    if framing == TCP:
+        return Wire(framing, 0, 0, switch_time_ns(bus))  # a link keeps it before every request
+    if is_remote(bus.port):
+        return Wire(framing, 0, 0, bus.switch_ns)
+    char_ns = character_time_ns(bus)
     least_ns = LEAST_SILENCE_CHARACTERS * char_ns if bus.gap == "learned" else 0
-    return Wire(False, char_ns, silence_time_ns(char_ns, bus.baud), bus.switch_ns, least_ns)
+    return Wire(framing, char_ns, silence_time_ns(char_ns, bus.baud), bus.switch_ns, least_ns)
 
 
-def is_tcp(port: str) -> bool:
+def is_remote(port: str) -> bool:
     """Whether a port is an address in the network."""
-    return "://" in port
+    return bool(scheme_of(port))
 
 
 def whereabouts(port: str, kernel: Kernel = LINUX) -> str:
-    """What two names of one port have in common: the path of its node, the address of a TCP one in full."""
-    if is_tcp(port):
-        url = urlsplit(port)
-        return f"{url.scheme}://{url.hostname}:{url.port or MODBUS_TCP_PORT}"
+    """What two names of one port have in common: the path of its node, the address of one in the network in full."""
+    if is_remote(port):
+        host, number = address_of(port)
+        return f"{scheme_of(port)}://{host}:{number}"
     if port.startswith(identity.PREFIX):
         try:
             port = identity.find(kernel, port)
@@ -72,6 +81,7 @@ class Port:
         self.path = path
         self.notes: tuple[Note, ...] = ()
         self.before: Terminal | None = None  # how a serial port was found; close() puts it back
+        self.relay: Relay | None = None  # what encrypts for it
 
     def mark(self, *, on: bool) -> None:
         """Have damaged characters marked in what is read, or not. Raises OSError."""
@@ -85,11 +95,17 @@ class Port:
             with suppress(OSError):
                 lock.unlock(self.kernel, self.fd)
         self.kernel.close(self.fd)
+        if self.relay:
+            self.relay.stop()
+
+    def why_lost(self, seen: str) -> str:
+        """Why it can no longer be used: what TLS says, or what was `seen` of it."""
+        return (self.relay and self.relay.why(0)) or seen
 
 
 def open_port(bus: Bus, kernel: Kernel = LINUX) -> Port:
     """Open, lock and configure. Raises BusError or NotPermittedError with the remedy."""
-    if is_tcp(bus.port):
+    if is_remote(bus.port):
         return _connect(bus, kernel)
     path = identity.find(kernel, bus.port) if bus.port.startswith(identity.PREFIX) else bus.port
     try:
@@ -174,17 +190,56 @@ def _join(group: str) -> str:
     )
 
 
-# --- TCP ---
+# --- the network ---
+
+
+def tune(link: socket.socket) -> None:
+    """Small segments at once; a peer that is gone is noticed. Datagrams know nothing of either."""
+    if link.type == socket.SOCK_STREAM:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def kind_of(port: str) -> socket.SocketKind:
+    """Of the socket that leads there."""
+    return socket.SOCK_DGRAM if is_datagrams(port) else socket.SOCK_STREAM
+
+
+def _stream(bus: Bus) -> socket.socket:
+    return socket.create_connection(address_of(bus.port), timeout=CONNECT_TIMEOUT_S)
+
+
+def _datagrams(bus: Bus) -> socket.socket:
+    """Connected, so that nobody else's are heard."""
+    [(family, kind, _, _, address), *_] = socket.getaddrinfo(*address_of(bus.port), type=socket.SOCK_DGRAM)
+    link = socket.socket(family, kind)
+    try:
+        link.connect(address)
+    except OSError:
+        link.close()
+        raise
+    return link
 
 
 def _connect(bus: Bus, kernel: Kernel) -> Port:
-    url = urlsplit(bus.port)
-    host, port = url.hostname or "", url.port or MODBUS_TCP_PORT
     try:
-        link = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S)
+        link = _datagrams(bus) if is_datagrams(bus.port) else _stream(bus)
     except OSError as error:
         raise BusError(f"{bus.port}: cannot connect: {error.strerror or error}") from error
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tune(link)
+    if scheme_of(bus.port) == "tls":
+        return _secured(bus, kernel, link)
     link.setblocking(False)
     return Port(kernel, link.detach(), bus.port)
+
+
+def _secured(bus: Bus, kernel: Kernel, link: socket.socket) -> Port:
+    relay = Relay()
+    relay.ask(0, link, bus)
+    found = relay.wait()
+    if isinstance(found, str):
+        relay.stop()
+        raise BusError(f"{bus.port}: cannot connect: {found}")
+    port = Port(kernel, found, bus.port)
+    port.relay = relay
+    return port

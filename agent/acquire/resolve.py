@@ -49,5 +49,5 @@ class Resolver:
 
 
 def _resolve(host: str, port: int, flags: int) -> Addresses:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)  # datagrams go to the same
     return tuple((socket.AddressFamily(family), address) for family, _, _, _, address in found)

@@ -18,7 +18,7 @@ from agent.acquire.chronicle import Chronicle
 from agent.acquire.diagnosis import Counted, Finding, Uart, Window, is_unsure
 from agent.acquire.events import Kind
 from agent.acquire.kernel import Note
-from agent.acquire.port import VANISHED, Port, is_tcp, open_port
+from agent.acquire.port import VANISHED, Port, is_remote, open_port
 from agent.acquire.watch import Watch
 from agent.clock import boot_ns
 from agent.config.model import Bus
@@ -75,11 +75,16 @@ class _Slot:
         self.error = ""  # why it is not open; empty before the first try
         self.notes: tuple[Note, ...] = ()  # what the driver last granted
         self.marking = False  # damaged characters are marked in what is read
-        self.can_mark = True
+        self.can_mark = self.marks_help
         self.window: Window | None = None
         self.finding: Finding | None = None  # what is wrong with the line
         self.uart: Uart | None = None  # what its driver has counted since the start; None: it does not tell
         self.uart_read: Uart | None = None  # its counters when they were last read
+
+    @property
+    def marks_help(self) -> bool:
+        """A frame of ASCII is spoilt by any damaged character, marked or not."""
+        return self.bus.protocol != "modbus-ascii"
 
     @property
     def state(self) -> str:
@@ -201,8 +206,8 @@ class Supervisor:
         slot.window = None
         slot.uart_read = None
         _count(slot, slot.port)
-        slot.can_mark = True
-        if slot.port.before is not None:
+        slot.can_mark = slot.marks_help
+        if slot.port.before is not None and slot.can_mark:
             self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")
         self._lines.attach(line, slot.port.fd)
 
@@ -228,7 +233,7 @@ class Supervisor:
     def _schedule(self, slot: _Slot) -> None:
         jitter = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 # spreads retries, guards no secret
         slot.retry_at_ns = boot_ns() + int(slot.retry_ms * jitter * NS_PER_MS)
-        told = slot.watched or is_tcp(slot.bus.port)
+        told = slot.watched or is_remote(slot.bus.port)
         slot.retry_ms = min(2 * slot.retry_ms, LAST_RETRY_MS if told else LAST_UNWATCHED_RETRY_MS)
 
     def _pause_ms(self) -> float:

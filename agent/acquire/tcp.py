@@ -1,4 +1,7 @@
-"""Modbus TCP addresses in, open connections out to the loop of the links: hundreds of connects at once, none waits."""
+"""Addresses of devices in, open connections out to the loop of the links: hundreds of connects at once, none waits.
+
+Those over TLS make a way round by its thread (tls.py). Datagrams are "connected" at once: no one has answered yet.
+"""
 
 import errno
 import os
@@ -6,15 +9,16 @@ import select
 import socket
 from collections.abc import Sequence
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from agent.acquire.backoff import Backoff
 from agent.acquire.chronicle import Chronicle
 from agent.acquire.events import Kind
-from agent.acquire.port import CONNECT_TIMEOUT_S
+from agent.acquire.port import CONNECT_TIMEOUT_S, kind_of, tune
 from agent.acquire.resolve import Addresses, Resolver
+from agent.acquire.tls import Relay
 from agent.clock import boot_ns
-from agent.config.model import MODBUS_TCP_PORT, Bus
+from agent.config.model import Bus
+from agent.config.ports import address_of, scheme_of
 from agent.model import NS_PER_MS, NS_PER_S
 
 CONNECT_TIMEOUT_NS = int(CONNECT_TIMEOUT_S * NS_PER_S)
@@ -38,14 +42,13 @@ class _Link:
     """One bus's connection: open, being made, or waiting for the next try."""
 
     def __init__(self, bus: Bus) -> None:
-        url = urlsplit(bus.port)
         self.bus = bus
-        self.host = url.hostname or ""
-        self.port = url.port or MODBUS_TCP_PORT
+        self.host, self.port = address_of(bus.port)
+        self.is_tls = scheme_of(bus.port) == "tls"
         self.fd: int | None = None  # open
         self.trying: socket.socket | None = None
         self.addresses: Addresses = ()  # those not tried yet
-        self.is_asking = False  # for its addresses
+        self.is_asking = False  # for its addresses, or for TLS
         self.due_ns = 0  # of the next try, or of giving this one up
         self.backoff = Backoff()
         self.error = ""  # why it is not open; empty before the first try
@@ -69,7 +72,8 @@ class Connector:
         self._by_fd: dict[int, int] = {}  # sockets that are being connected
         self._poll = select.poll()
         self._poll.register(bell, select.POLLIN)
-        self._resolver = Resolver(self._found)
+        self._resolver = Resolver(self._ring)
+        self._relay = Relay(self._ring)
         self._stopping = False
 
     def run(self) -> None:
@@ -79,7 +83,9 @@ class Connector:
             for number, link in enumerate(self._links):
                 self._serve(number, link, now_ns)
             self._take_addresses()
+            self._take_secured()
             self._sleep()
+        self._relay.stop()
         for link in self._links:
             if link.trying is not None:
                 link.trying.close()
@@ -95,8 +101,8 @@ class Connector:
         """`opening`, `open` or `failed`, and the last error."""
         return self._links[link].state, self._links[link].error
 
-    def _found(self) -> None:
-        """Addresses are known, in the resolver's thread, which may live on when nobody asks any more."""
+    def _ring(self) -> None:
+        """There is an answer, in the thread of the resolver, which may live on when nobody asks any more, or of TLS."""
         if not self._stopping:
             os.eventfd_write(self._bell, 1)
 
@@ -113,7 +119,7 @@ class Connector:
     def _serve(self, number: int, link: _Link, now_ns: int) -> None:
         lost = self._native.take_lost(number)
         if lost is not None:
-            self._lose(link, *lost)
+            self._lose(number, link, *lost)
         if now_ns < link.due_ns or link.fd is not None or link.is_asking:
             return
         if link.trying is not None:
@@ -123,12 +129,14 @@ class Connector:
         link.due_ns = NEVER_NS
         self._resolver.ask(number, link.host, link.port)
 
-    def _lose(self, link: _Link, fd: int, why: int) -> None:
+    def _lose(self, number: int, link: _Link, fd: int, why: int) -> None:
         os.close(fd)
         link.fd = None
         reason = os.strerror(why) if why else "closed by the other side"
         if why == errno.ETIMEDOUT:
             reason = "no answers"
+        elif link.is_tls:
+            reason = self._relay.why(number) or "closed by the other side"
         self._wait(link, f"{link.bus.port}: lost: {reason}")
 
     # --- one try: all addresses of a name, one after the other ---
@@ -151,7 +159,8 @@ class Connector:
         link.addresses = tuple(rest)
         link.due_ns = boot_ns() + CONNECT_TIMEOUT_NS
         try:
-            link.trying = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            kind = kind_of(link.bus.port) | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            link.trying = socket.socket(family, kind)
         except OSError as error:
             self._refuse(number, link, error.strerror or str(error))
             return
@@ -170,15 +179,32 @@ class Connector:
         if code:
             self._refuse(number, link, os.strerror(code))
             return
-        link.trying.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.trying.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        tune(link.trying)
         self._forget(link.trying)
-        link.fd, link.trying = link.trying.detach(), None
+        connected, link.trying = link.trying, None
         link.due_ns = NEVER_NS
+        if link.is_tls:
+            link.is_asking = True
+            self._relay.ask(number, connected, link.bus)
+        else:
+            self._open(number, link, connected.detach())
+
+    def _take_secured(self) -> None:
+        while (answer := self._relay.take()) is not None:
+            number, found = answer
+            link = self._links[number]
+            link.is_asking = False
+            if isinstance(found, int):
+                self._open(number, link, found)
+            else:
+                self._refuse(number, link, found)
+
+    def _open(self, number: int, link: _Link, fd: int) -> None:
+        link.fd = fd
         link.error = ""
         link.backoff.succeeded(boot_ns())
         self._chronicle.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
-        self._native.attach(number, link.fd)
+        self._native.attach(number, fd)
 
     def _refuse(self, number: int, link: _Link, reason: str) -> None:
         """One address will not do; the next one, or all of them later."""

@@ -62,14 +62,21 @@ def configure(kernel: Kernel, fd: int, bus: Bus, path: str) -> None:
     _check_rate(path, bus.baud, got.ospeed)
     if (got.cflag ^ wanted.cflag) & FORMAT and not kernel.is_pty(fd):  # a pty has no parity to set
         raise BusError(
-            f"{path}: asked for 8{bus.parity}{bus.stop_bits}, its driver makes {_format(got.cflag)}; "
-            "set parity and stop_bits to a format that it and the devices share, or use another adapter"
+            f"{path}: asked for {bus.data_bits}{bus.parity}{bus.stop_bits}, its driver makes {_format(got.cflag)}; "
+            f"set {'data_bits, ' if bus.data_bits == 7 else ''}parity and stop_bits to a format that it and the "
+            "devices share, or use another adapter"
         )
 
 
 def raw(bus: Bus) -> Terminal:
-    """8-bit characters as they come, no flow control, modem lines left alone."""
-    flags = termios.CS8 | termios.CREAD | termios.CLOCAL | BOTHER | BOTHER << IBSHIFT  # no HUPCL: DTR and RTS stay
+    """Characters as they come, no flow control, modem lines left alone; in ASCII damaged ones as 00, no digit."""
+    flags = (
+        (termios.CS7 if bus.data_bits == 7 else termios.CS8)
+        | termios.CREAD
+        | termios.CLOCAL
+        | BOTHER
+        | BOTHER << IBSHIFT
+    )  # no HUPCL: DTR and RTS stay
     if bus.parity != "N":
         flags |= termios.PARENB
     if bus.parity == "O":
@@ -78,7 +85,8 @@ def raw(bus: Bus) -> Terminal:
         flags |= termios.CSTOPB
     controls = bytearray(CONTROLS)
     controls[termios.VMIN] = 1  # poll() honours VMIN: a leftover of 64 would hold answers back
-    return Terminal(termios.IGNBRK, 0, flags, 0, 0, bytes(controls), bus.baud, bus.baud)
+    checks = termios.INPCK if bus.protocol == "modbus-ascii" else 0
+    return Terminal(termios.IGNBRK | checks, 0, flags, 0, 0, bytes(controls), bus.baud, bus.baud)
 
 
 def mark(kernel: Kernel, fd: int, *, on: bool) -> None:

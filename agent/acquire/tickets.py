@@ -78,7 +78,7 @@ class _Line:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.is_tcp = wire_of(bus).tcp
+        self.is_tcp = wire_of(bus).is_tcp
         self.waiting: deque[tuple[Ticket, Ask]] = deque()
         self.out: dict[int, tuple[Ticket, Ask]] = {}
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from agent._native.codec import FromAscii
 from agent.acquire.packets import Frame, Packet, serial_packets, tcp_packets
 
 RECORD = struct.Struct("=qII")  # time, length, direction: see _native/core/trace.h
@@ -47,6 +48,13 @@ def pieces_of(records: bytes) -> tuple[Frame, ...]:
         pieces.append(Frame(time_ns, way == SENT, records[at : at + length]))
         at += -(-length // WORD_BYTES) * WORD_BYTES
     return tuple(pieces)
+
+
+def pieces_in_rtu(pieces: Iterable[Frame]) -> tuple[Frame, ...]:
+    """What went over a line of ASCII, as on one of RTU: nothing in Wireshark decodes ASCII."""
+    ways = {True: FromAscii(), False: FromAscii()}
+    said = (piece._replace(data=ways[piece.sent].feed(piece.data)) for piece in pieces)
+    return tuple(piece for piece in said if piece.data)
 
 
 def pcapng(lines: Iterable[LineTrace], wall_offset_ns: int) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.acquire.identity import PREFIX
 from agent.acquire.kernel import Kernel
-from agent.acquire.port import LINUX, is_tcp
+from agent.acquire.port import LINUX, is_remote
 
 IN_CREATE = 0x100
 IN_MOVED_TO = 0x80
@@ -36,7 +36,7 @@ class Watch:
 
     def cover(self, port: str) -> bool:
         """Watch for the node of `port`; whether that is possible. To be called before a try, not after it failed."""
-        if is_tcp(port) or self._refused:
+        if is_remote(port) or self._refused:
             return False
         return all(self._add(folder) for folder in self._folders_of(port))
 

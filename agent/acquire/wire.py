@@ -3,6 +3,8 @@
 One transaction that reads N registers takes, with c the time of a character:
 
     request 8c | turnaround D | answer (5 + 2N)c | silence g before the next request | host latency L
+
+in RTU; in ASCII the request takes 17c and the answer (11 + 4N)c.
 """
 
 from typing import NamedTuple
@@ -21,6 +23,9 @@ TCP_BYTE_NS = 80  # 100 Mbit/s
 
 RTU_REQUEST_BYTES = 8
 RTU_ANSWER_BYTES = 5  # beside its data: unit, function, byte count, CRC
+# 17 characters and 11, at two characters a byte: colon, LRC, CR and LF for a CRC.
+ASCII_FRAME_BYTES = 14
+ASCII_DIGITS = 2  # characters that a byte takes
 TCP_REQUEST_BYTES = 12
 TCP_ANSWER_BYTES = 9  # beside its data: MBAP with the unit, function, byte count
 
@@ -46,10 +51,12 @@ def line_of(bus: Bus) -> Line:
     """The costs of one bus."""
     if bus.protocol == "modbus-tcp":
         return Line(TCP_BYTE_NS, TCP_REQUEST_BYTES + TCP_ANSWER_BYTES, ROUND_TRIP_NS, 0)
-    character_ns = character_time_ns(bus.baud, bus.parity, bus.stop_bits)
+    character_ns = character_time_ns(bus)
     silence_ns = silence_time_ns(character_ns, bus.baud)
     waiting_ns = max(TURNAROUND_NS, silence_ns) + HOST_LATENCY_NS  # a device too keeps the silence before it answers
     between_ns = max(silence_ns, switch_time_ns(bus))
+    if bus.protocol == "modbus-ascii":
+        return Line(ASCII_DIGITS * character_ns, ASCII_FRAME_BYTES, waiting_ns, between_ns)
     return Line(character_ns, RTU_REQUEST_BYTES + RTU_ANSWER_BYTES, waiting_ns, between_ns)
 
 
@@ -58,9 +65,9 @@ def switch_time_ns(bus: Bus) -> int:
     return bus.switch_ns if len(bus.devices) > 1 else 0
 
 
-def character_time_ns(baud: int, parity: str, stop_bits: int) -> int:
-    """One character: start bit, 8 data bits, parity bit, stop bits."""
-    return (1 + 8 + (parity != "N") + stop_bits) * NS_PER_S // baud
+def character_time_ns(bus: Bus) -> int:
+    """One character: start bit, data bits, parity bit, stop bits."""
+    return (1 + bus.data_bits + (bus.parity != "N") + bus.stop_bits) * NS_PER_S // bus.baud
 
 
 def silence_time_ns(character_ns: int, baud: int) -> int:

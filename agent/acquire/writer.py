@@ -32,7 +32,7 @@ class Writer:
 
     def __init__(self, config: Config, acquisition: Submits, audit: Audit, wall_s: Callable[[], float]) -> None:
         self._places = {
-            f"{bus.name}/{device.name}/{tag.name}": _Place(bus.name, wire_of(bus).tcp, device.unit, tag)
+            f"{bus.name}/{device.name}/{tag.name}": _Place(bus.name, wire_of(bus).is_tcp, device.unit, tag)
             for bus in config.buses
             for device in bus.devices
             for tag in device.tags

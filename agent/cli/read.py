@@ -16,7 +16,7 @@ from agent.acquire.once import driven
 from agent.acquire.pdu import Ask
 from agent.acquire.plan import BLOCK, BlockInfo, compile_plan
 from agent.batch.record import RECORD, TEXT_LAST, in_json, number_value, text_value
-from agent.cli.target import add_form, add_options, bus_of, file_of, queue_of, queue_tags, tags_of
+from agent.cli.target import TARGETS, add_form, add_options, bus_of, file_of, queue_of, queue_tags, tags_of
 from agent.cli.ways import way_to
 from agent.cli.words import printable
 from agent.config.model import MAX_REGISTERS, Bus, Config, Gateway, Store
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
+    parser.add_argument("target", metavar="TARGET", help=TARGETS)
     registers = "holding:100, input:0x64:8, coil:5, 40101, file:FILE:RECORD:8, fifo:ADDRESS"
     parser.add_argument("register", metavar="REGISTER[:COUNT]", help=registers)
     add_form(parser)

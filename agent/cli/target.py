@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.acquire.pdu import MAX_FILE, MAX_RECORD
-from agent.config.buses import LEAST_BAUD, MOST_BAUD
-from agent.config.buses import port as port_
+from agent.config.buses import LEAST_BAUD, MOST_BAUD, default_data_bits
 from agent.config.model import MAX_REGISTERS, Bus, Device, Table, Tag
 from agent.config.nodes import Node, Place
+from agent.config.ports import ASCII, MBAP, PROTOCOLS, RTU, scheme_of
+from agent.config.ports import port as port_
 from agent.config.registers import ADDRESSES, Form, form, register, registers_of
 from agent.config.values import UnfitError
 from agent.errors import UsageError
@@ -17,6 +18,7 @@ from agent.model import NS_PER_MS, NS_PER_S, Order, ValueType
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 MAX_TIMEOUT_MS = 60_000
+TARGETS = "port path, or tcp:// udp:// tls:// rtu+tcp:// rtu+udp:// ascii+tcp:// ascii+udp:// HOST:PORT"
 _NUMBER = r"(0[xX][0-9A-Fa-f]{1,4}|[1-9]\d{0,4}|0)"
 RECORD = re.compile(rf"file:{_NUMBER}:{_NUMBER}")
 QUEUE = re.compile(rf"fifo:{_NUMBER}")
@@ -39,9 +41,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baud", type=int, default=19200, help="bits per second (default %(default)s)")
     parser.add_argument("--parity", choices=("N", "E", "O"), default="E", help="default %(default)s")
     parser.add_argument("--stop-bits", type=int, choices=(1, 2), default=1, help="default %(default)s")
+    parser.add_argument("--data-bits", type=int, choices=(7, 8), help="default 8, with modbus-ascii 7")
+    parser.add_argument("--protocol", choices=(RTU, ASCII), help=f"what a serial port speaks (default {RTU})")
     parser.add_argument(
         "--timeout", metavar="MS", type=int, default=1000, help="until the answer begins (default %(default)s)"
     )
+    tls = parser.add_argument_group("for tls://, files in PEM form")
+    tls.add_argument("--ca", metavar="FILE", help="whom to trust (default: whom the system trusts)")
+    tls.add_argument("--cert", metavar="FILE", help="our certificate, with --key")
+    tls.add_argument("--key", metavar="FILE", help="its private key")
+    tls.add_argument("--server-name", metavar="NAME", help="what the device's certificate says, if not the host")
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
@@ -52,23 +61,42 @@ def bus_of(
 
     Raises UsageError.
     """
-    is_modbus_tcp = args.target.startswith("tcp://")
+    port, protocol = _understood(port_, args.target), _protocol(args)
+    is_modbus_tcp = protocol == MBAP
     if not (0 if is_modbus_tcp or broadcast else 1) <= args.unit <= 255:
         raise UsageError(f"--unit {args.unit}: a device's is 1 to 255" + (", or 0" if is_modbus_tcp else ""))
     if not 1 <= args.timeout <= MAX_TIMEOUT_MS:
         raise UsageError(f"--timeout {args.timeout}: milliseconds from 1 to {MAX_TIMEOUT_MS}")
+    if bool(args.cert) != bool(args.key):
+        raise UsageError("--cert and --key go together")
     if not LEAST_BAUD <= args.baud <= MOST_BAUD:
         raise UsageError(f"--baud {args.baud}: bits per second from {LEAST_BAUD} to {MOST_BAUD}")
     return Bus(
         name="bus",
-        port=_understood(port_, args.target),
-        protocol="modbus-tcp" if is_modbus_tcp else "modbus-rtu",
+        port=port,
+        protocol=protocol,
         baud=args.baud,
         parity=args.parity,
         stop_bits=args.stop_bits,
+        data_bits=args.data_bits or default_data_bits(protocol),
         timeout_ns=args.timeout * NS_PER_MS,
+        ca=args.ca,
+        cert=args.cert,
+        key=args.key,
+        server_name=args.server_name,
         devices=(Device(name="device", unit=args.unit, max_registers=most, tags=tags),),
     )
+
+
+def _protocol(args: argparse.Namespace) -> str:
+    """What the port's scheme says, or the option."""
+    scheme = scheme_of(args.target)
+    protocol: str = PROTOCOLS[scheme] if scheme else args.protocol or RTU
+    if args.protocol not in (None, protocol):
+        raise UsageError(f"--protocol {args.protocol}: {scheme}:// is {protocol}; leave it out")
+    if args.data_bits == 7 and protocol != ASCII:
+        raise UsageError(f"--data-bits 7: {protocol} has 8; 7 go with --protocol {ASCII}")
+    return protocol
 
 
 def file_of(written: str) -> int:

@@ -20,7 +20,7 @@ from agent.acquire.write import (
     held,
     value_of,
 )
-from agent.cli.target import add_form, add_options, bus_of, file_of, tags_of
+from agent.cli.target import TARGETS, add_form, add_options, bus_of, file_of, tags_of
 from agent.cli.words import printable
 from agent.config.model import Bus
 from agent.control.client import AgentBus, owner
@@ -33,7 +33,7 @@ EXIT_CODES = {DIFFERS: ExitCode.FAILURE, REFUSED: ExitCode.FAILURE, FAILED: Exit
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("target", metavar="TARGET", help="port path, tcp://HOST[:PORT] or rtu+tcp://HOST:PORT")
+    parser.add_argument("target", metavar="TARGET", help=TARGETS)
     parser.add_argument("register", metavar="REGISTER", help="holding:100, coil:5, 40101, file:FILE:RECORD")
     parser.add_argument("value", metavar="VALUE", help="a number, on, off, or text")
     add_form(parser)
@@ -67,7 +67,7 @@ def _carried_out(args: argparse.Namespace, way: "Register | AgentTag") -> int:
 
 def _bus(args: argparse.Namespace) -> Bus:
     bus = bus_of(args, tags_of(args, args.register, 1), broadcast=True)
-    is_broadcast = args.unit == BROADCAST and not wire_of(bus).tcp
+    is_broadcast = args.unit == BROADCAST and not wire_of(bus).is_tcp
     if is_broadcast and not args.broadcast:
         raise UsageError(
             "--unit 0 is a broadcast: every device of the line would write; add --broadcast if that is meant"

@@ -1,63 +1,50 @@
 """The [[bus]] tables in, typed buses with their devices out."""
 
-import re
 from posixpath import normpath
 
 from agent.config.devices import read_devices
 from agent.config.maps import Maps
 from agent.config.model import Bus
 from agent.config.nodes import Node, Place
+from agent.config.ports import ASCII, EXAMPLES, MBAP, PROTOCOLS, RTU, port, scheme_of
 from agent.config.report import Report
+from agent.config.secrets import check_pair, readable_file
 from agent.config.twins import warn_of_twins
-from agent.config.values import UnfitError, as_is, milliseconds, name, unfit, visible, whole, words
+from agent.config.values import as_is, milliseconds, name, text, whole, words
 from agent.config.walk import Key, Values, once, read_table
 from agent.model import NS_PER_MS, NS_PER_S
 
 STANDARD_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 56000, 57600, 76800, 115200)
 NEARLY = 0.05  # a rate this close to a standard one is likelier a slip than a wish
 LEAST_BAUD, MOST_BAUD = 50, 12_000_000  # the slowest of POSIX, the fastest USB bridges
-SERIAL_KEYS = ("baud", "parity", "stop_bits", "rs485", "mark_errors", "gap")
+SERIAL_KEYS = ("baud", "parity", "stop_bits", "data_bits", "rs485", "mark_errors", "gap")
+TLS_FILES = ("ca", "cert", "key")
+TLS_KEYS = (*TLS_FILES, "server_name")
+GIVEN_KEYS = ("mode", "in_flight", "server_name", *SERIAL_KEYS)
+MAX_PATH = 4096  # PATH_MAX
+MAX_HOST = 253  # the longest DNS name as text
 MOST_IN_FLIGHT = 16  # what the protocol's implementation guide lets a server take at once
 DEFAULT_TIMEOUT_MS = 300
 DEFAULT_TCP_TIMEOUT_MS = 1000
-PORT_FORMS = '"/dev/ttyUSB0", "usb:VID:PID[:SERIAL]", "tcp://HOST:502" or "rtu+tcp://HOST:PORT"'
-
-LATER_PORTS = ("udp://", "rtu+udp://", "tls://")
-
-_USB = re.compile(r"usb:[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}(:[^\s/]+)?")
-_SOCKET = re.compile(r"(?:tcp|rtu\+tcp)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/?")
-
-
-def port(node: Node) -> str:
-    """Where the bus is reached."""
-    value = node.value
-    if not isinstance(value, str) or not 1 <= len(visible(value)) <= 4096:
-        unfit(PORT_FORMS)
-    if _USB.fullmatch(value):
-        return value
-    if "://" not in value and "/" in value:
-        return value
-    if value.startswith(LATER_PORTS):
-        raise UnfitError(f"not available in this version, which has {PORT_FORMS}")
-    match = _SOCKET.fullmatch(value)
-    if not match or not 1 <= int(match[1] or 502) <= 65535 or (value.startswith("rtu") and not match[1]):
-        unfit(PORT_FORMS)
-    return value
-
 
 BUS = {
     "name": Key(name, required=True),
     "port": Key(port, required=True),
-    "protocol": Key(words("modbus-rtu", "modbus-tcp", later=("modbus-ascii", "stream"))),
+    "protocol": Key(words(RTU, ASCII, MBAP, later=("stream",))),
     "mode": Key(words("master", later=("tap",))),
     "baud": Key(whole(LEAST_BAUD, MOST_BAUD)),
     "parity": Key(words("N", "E", "O")),
     "stop_bits": Key(whole(1, 2)),
+    "data_bits": Key(whole(7, 8)),
     "rs485": Key(words("auto", "kernel", "none")),
     "mark_errors": Key(words("auto", "on", "off")),
     "in_flight": Key(whole(1, MOST_IN_FLIGHT)),
     "timeout_ms": Key(milliseconds(1, 60_000)),
     "switch_ms": Key(milliseconds(0, 10_000)),
+    "ca": Key(text(MAX_PATH)),
+    "cert": Key(text(MAX_PATH)),
+    "key": Key(text(MAX_PATH)),
+    "server_name": Key(text(MAX_HOST)),
     "gap": Key(words("t3.5", "learned")),
     "device": Key(as_is, required=True),
 }
@@ -78,23 +65,36 @@ def _bus(
 ) -> tuple[Bus, Values]:
     values = read_table(node, BUS, "[[bus]]", report)
     once(values, "name", names, "bus name")
-    is_tcp = values.get("port", "").startswith("tcp://")
+    scheme = scheme_of(values.get("port", ""))
+    protocol = PROTOCOLS.get(scheme, values.get("protocol", RTU))
+    is_tcp = protocol == MBAP
     if not is_tcp:
         once(values, "port", ports, "port", _same_port)
-    _check_protocol(values, is_tcp=is_tcp)
-    _check_line(values, is_tcp=is_tcp)
+    _check_protocol(values, scheme)
+    _check_tls(values, scheme)
+    if is_tcp:
+        _check_link(values, scheme)
+    else:
+        _check_line(values, protocol, scheme)
     default_ms = DEFAULT_TCP_TIMEOUT_MS if is_tcp else DEFAULT_TIMEOUT_MS
-    given = {key: values.get(key) for key in ("mode", "in_flight", *SERIAL_KEYS) if values.get(key) is not None}
+    given = {key: values.get(key) for key in GIVEN_KEYS if values.get(key) is not None}
     bus = Bus(
         name=values.get("name", ""),
         port=values.get("port", ""),
-        protocol=values.get("protocol", "modbus-tcp" if is_tcp else "modbus-rtu"),
+        protocol=protocol,
         timeout_ns=values.get("timeout_ms", default_ms * NS_PER_MS),
         switch_ns=values.get("switch_ms", 0),
         devices=read_devices(values, maps, is_tcp=is_tcp),
-        **given,
+        **{"data_bits": default_data_bits(protocol)}
+        | given
+        | {key: readable_file(values, key, key) for key in TLS_FILES},
     )
     return bus, values
+
+
+def default_data_bits(protocol: str) -> int:
+    """Modbus over Serial Line V1.02, 2.5: of a character of RTU, or of ASCII."""
+    return 7 if protocol == ASCII else 8
 
 
 def _same_port(port: str) -> str:
@@ -102,30 +102,60 @@ def _same_port(port: str) -> str:
     return normpath(port) if "://" not in port and "/" in port else port.lower().rstrip("/")
 
 
-def _check_protocol(values: Values, *, is_tcp: bool) -> None:
+def _check_protocol(values: Values, scheme: str) -> None:
     protocol = values.get("protocol")
-    if protocol == "modbus-tcp" and values.get("port") and not is_tcp:
-        values.mistake("protocol", f'protocol "{protocol}" needs a port like "tcp://HOST:502"')
-    elif protocol and protocol != "modbus-tcp" and is_tcp:
-        values.mistake("protocol", f'protocol "{protocol}" over a socket needs a port like "rtu+tcp://HOST:PORT"')
-
-
-def _check_line(values: Values, *, is_tcp: bool) -> None:
-    """Settings that each are allowed and together make no sense."""
-    if is_tcp:
-        for key in SERIAL_KEYS:
-            if values.written(key):
-                values.report.warn(values.key_place(key), f"{key} has no effect on a tcp:// port")
+    if not protocol or not values.get("port") or protocol == PROTOCOLS.get(scheme):
         return
+    if protocol == MBAP:
+        values.mistake("protocol", f'protocol "{protocol}" needs a port like "{EXAMPLES[protocol]}"')
+    elif scheme:
+        values.mistake("protocol", f'protocol "{protocol}" over a socket needs a port like "{EXAMPLES[protocol]}"')
+
+
+def _check_tls(values: Values, scheme: str) -> None:
+    """Modbus/TCP Security has both sides prove who they are."""
+    check_pair(values)
+    if scheme != "tls":
+        for key in TLS_KEYS:
+            if values.written(key) and values.get("port"):
+                values.report.mistake(values.key_place(key), f"{key} has an effect on tls:// ports alone")
+    elif not values.written("cert"):
+        values.warn("port", "without cert and key devices that follow Modbus/TCP Security will refuse to talk")
+
+
+def _check_link(values: Values, scheme: str) -> None:
+    for key in SERIAL_KEYS:
+        if values.written(key):
+            values.report.warn(values.key_place(key), f"{key} has no effect on a {scheme or 'tcp'}:// port")
+    if scheme == "udp":
+        _check_in_flight(values)
+
+
+def _check_in_flight(values: Values) -> None:
     if values.get("in_flight", 1) > 1:
-        values.report.warn(values.key_place("in_flight"), "in_flight has an effect on tcp:// ports alone")
+        values.report.warn(values.key_place("in_flight"), "in_flight has an effect on tcp:// and tls:// ports alone")
+
+
+def _check_line(values: Values, protocol: str, scheme: str) -> None:
+    """Settings that each are allowed and together make no sense."""
+    _check_in_flight(values)
+    data_bits = values.get("data_bits", default_data_bits(protocol))
+    if protocol == RTU and data_bits == 7:
+        values.mistake("data_bits", f'data_bits is 7; RTU has characters of 8 bits, 7 go with protocol = "{ASCII}"')
+    if protocol == ASCII and values.written("mark_errors") and not scheme:
+        message = "mark_errors has no effect with ASCII, where a damaged character is never taken for a digit"
+        values.report.warn(values.key_place("mark_errors"), message)
     baud, parity, stop_bits = values.get("baud", 19200), values.get("parity", "E"), values.get("stop_bits", 1)
     near = [rate for rate in STANDARD_BAUDS if rate != baud and abs(rate - baud) <= NEARLY * rate]
     if near and baud not in STANDARD_BAUDS:
         values.warn("baud", f"baud is {baud}, which is no usual rate; did you mean {near[0]}?")
+    bits = 1 + data_bits + (parity != "N") + stop_bits
     if parity != "N" and stop_bits == 2:
-        values.warn("stop_bits", f'parity "{parity}" with 2 stop bits makes 12 bits a character; Modbus has 11')
-    silence_ns = 3.5 * (9 + (parity != "N") + stop_bits) * NS_PER_S / baud
+        usual = 3 + default_data_bits(protocol)
+        values.warn(
+            "stop_bits", f'parity "{parity}" with 2 stop bits makes {bits} bits a character; Modbus has {usual}'
+        )
+    silence_ns = 3.5 * bits * NS_PER_S / baud
     if values.get("timeout_ms", DEFAULT_TIMEOUT_MS * NS_PER_MS) <= silence_ns:
         least_ms = silence_ns / NS_PER_MS
         values.mistake(

@@ -140,11 +140,16 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     baud: int = 19200
     parity: str = "E"
     stop_bits: int = 1
+    data_bits: int = 8
     rs485: str = "auto"
     mark_errors: str = "auto"
     in_flight: int = 1  # requests that may be under way at once on a Modbus TCP link
     timeout_ns: int
     switch_ns: int = 0  # silence before a request to another device than the last one
+    ca: str | None = None  # tls://: files relative to the working directory, as in Mqtt
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
     gap: str = "t3.5"  # "learned": less before requests to devices that go along
     devices: tuple[Device, ...]
 

@@ -46,6 +46,13 @@ def readable_file(values: Values, key: str, what: str) -> str | None:
     return path
 
 
+def check_pair(values: Values) -> None:
+    """A certificate is of no use without its key, nor the other way round."""
+    for key, other in (("cert", "key"), ("key", "cert")):
+        if values.written(key) and not values.written(other):
+            values.report.mistake(values.key_place(key), f"{key} needs '{other}' beside it")
+
+
 def _inline(values: Values, key: str, written: str) -> Secret | None:
     size_bytes = len(written.encode())
     if not 1 <= size_bytes <= MAX_MQTT_TEXT:

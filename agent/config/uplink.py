@@ -8,7 +8,7 @@ from agent.config import files
 from agent.config.model import MIB, Gateway, Mqtt, Store
 from agent.config.nodes import Node
 from agent.config.report import Report, did_you_mean
-from agent.config.secrets import readable_file, secret
+from agent.config.secrets import check_pair, readable_file, secret
 from agent.config.values import UnfitError, as_is, name, number, size, text, unfit, visible, whole, words
 from agent.config.walk import Key, Values, read_table
 
@@ -164,6 +164,4 @@ def _check_tls(values: Values) -> None:
             if values.written(key):
                 message = f"{key} has no use with {scheme}://; encrypted are {', '.join(f'{s}://' for s in ENCRYPTED)}"
                 values.report.mistake(values.key_place(key), message)
-    for key, other in (("cert", "key"), ("key", "cert")):
-        if values.written(key) and not values.written(other):
-            values.report.mistake(values.key_place(key), f"{key} needs '{other}' beside it")
+    check_pair(values)

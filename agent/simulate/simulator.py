@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from agent._native.codec import RTU, TCP
 from agent._native.server import SimulatedBus, SimulatorLoop
-from agent.acquire.port import is_tcp, wire_of
-from agent.config.model import MODBUS_TCP_PORT, Bus, Config
+from agent.acquire.port import FRAMINGS, is_remote, kind_of, wire_of
+from agent.config.model import Bus, Config
+from agent.config.ports import address_of, scheme_of
 from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
@@ -97,14 +96,14 @@ class Simulator:
                 raise UsageError(f"--fault dead:{fault.argument}: no device has that unit; there are {listed}")
 
     def _simulated(self, bus: Bus, seed: int) -> SimulatedBus:
-        if bus.protocol not in ("modbus-rtu", "modbus-tcp"):
+        if bus.protocol not in FRAMINGS:
             raise ConfigError([f"bus {bus.name}: this version cannot simulate protocol {bus.protocol}"])
         units = unit_bits(device.unit for device in bus.devices)
         signals, conflicts = arrange(bus.devices)
         self.conflicts += [f"{bus.name}/{conflict}" for conflict in conflicts]
         wire = wire_of(bus)
-        framing = TCP if wire.tcp else RTU
         char_ns, gap_ns = (wire.char_ns, wire.quiet_ns) if self._pace else (0, 0)
+        framing = wire.framing
         native = SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
         native.name(nameplates(bus.devices, self._maps))
         for place in presets(bus.devices, self._maps):
@@ -113,19 +112,20 @@ class Simulator:
 
     def _attach(self, bus: Bus, opened: ExitStack) -> str:
         try:
-            if is_tcp(bus.port):
+            if is_remote(bus.port):
                 return self._listen(bus, opened)
             return self._open_pty(bus, opened)
         except OSError as error:
             raise _not_simulated(bus, error) from error
 
     def _listen(self, bus: Bus, opened: ExitStack) -> str:
-        url = urlsplit(bus.port)
-        listener = opened.enter_context(_bound(url.hostname or "", MODBUS_TCP_PORT if url.port is None else url.port))
-        listener.listen(BACKLOG)
+        """TLS is not played: such a bus is served in plain."""
+        listener = opened.enter_context(_bound(*address_of(bus.port), kind_of(bus.port)))
+        if listener.type == socket.SOCK_STREAM:
+            listener.listen(BACKLOG)
         self._native[bus.name].attach(listener.fileno(), -1)
         host, port = listener.getsockname()
-        return f"{url.scheme}://{host}:{port}"
+        return f"{scheme_of(bus.port).replace('tls', 'tcp')}://{host}:{port}"
 
     def _open_pty(self, bus: Bus, opened: ExitStack) -> str:
         master, first_slave = os.openpty()
@@ -140,17 +140,17 @@ class Simulator:
         return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     """A loopback socket at the configured place when that is here and free, else anywhere."""
     is_loopback = host == "localhost" or host.startswith("127.")
     for address in [("127.0.0.1" if host == "localhost" else host, port)] if is_loopback else []:
         with suppress(OSError):
-            return _socket_at(address)
-    return _socket_at(("127.0.0.1", 0))
+            return _socket_at(address, kind)
+    return _socket_at(("127.0.0.1", 0), kind)
 
 
-def _socket_at(address: tuple[str, int]) -> socket.socket:
-    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _socket_at(address: tuple[str, int], kind: socket.SocketKind) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, kind)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)

@@ -4,6 +4,8 @@ import socket
 import ssl
 from typing import NamedTuple
 
+from agent.tls import Peer, explain
+
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 
 
@@ -53,37 +55,6 @@ _ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (PermissionError, _UNREADABLE),
 )
 
-# X509_V_ERR_* of OpenSSL.
-_VERIFY = {
-    9: "the broker's certificate is not valid yet: check this machine's clock",
-    10: "the broker's certificate has expired: renew it, or check this machine's clock",
-    18: "the broker's certificate is self-signed and not trusted: set mqtt.ca to it",
-    19: "the broker's certificate comes from an unknown CA: set mqtt.ca to that CA's certificate",
-    20: "the broker's certificate comes from an unknown CA: set mqtt.ca to that CA's certificate",
-    21: "the broker's certificate comes from an unknown CA: set mqtt.ca to that CA's certificate",
-    23: "the broker's certificate has been revoked",
-}
-_NAME_MISMATCH = frozenset({62, 64})
-
-# Parts of OpenSSL's reason strings, most telling first.
-_TLS = (
-    ("WRONG_VERSION_NUMBER", "this port does not speak TLS: use mqtt:// or another port"),
-    ("RECORD_LAYER_FAILURE", "this port does not speak TLS: use mqtt:// or another port"),
-    ("CERTIFICATE_REQUIRED", "the broker wants a client certificate: set mqtt.cert and mqtt.key"),
-    (
-        "HANDSHAKE_FAILURE",
-        "the broker refuses the TLS handshake: does it want a client certificate (mqtt.cert)?",
-    ),
-    ("ALERT_UNKNOWN_CA", "the broker does not trust our client certificate: check mqtt.cert"),
-    ("CERTIFICATE_EXPIRED", "our client certificate has expired: renew mqtt.cert"),
-    ("BAD_CERTIFICATE", "the broker does not accept our client certificate: check mqtt.cert"),
-    ("PROTOCOL_VERSION", "no TLS version in common: the broker must offer TLS 1.2 or newer"),
-    ("UNSUPPORTED_PROTOCOL", "no TLS version in common: the broker must offer TLS 1.2 or newer"),
-    ("KEY_VALUES_MISMATCH", "mqtt.key is not the key of mqtt.cert"),
-    ("PEM_LIB", "mqtt.cert or mqtt.key cannot be used: both must be PEM, and the key without a passphrase"),
-    ("NO_CERTIFICATE_OR_CRL_FOUND", "mqtt.ca holds no certificate in PEM form"),
-)
-
 
 def explain_code(endpoint: Endpoint, code: int) -> str:
     """Why the broker refused or hung up."""
@@ -108,28 +79,12 @@ def explain_end(endpoint: Endpoint) -> str:
 
 
 def _cause(endpoint: Endpoint, error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _unverified(endpoint, error.verify_code)
     if isinstance(error, ssl.SSLError):
-        return _tls(error)
+        peer = Peer("the broker", endpoint.server_name or endpoint.host, "mqtt.", "mqtt.url", "mqtt")
+        return explain(error, peer)
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return "no name server answers: check this machine's network and DNS"
     for kind, words in _ERRORS:
         if isinstance(error, kind):
             return words
     return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-
-
-def _unverified(endpoint: Endpoint, verify_code: int) -> str:
-    if verify_code in _NAME_MISMATCH:
-        name = endpoint.server_name or endpoint.host
-        return f"the broker's certificate is for another name than {name}: check mqtt.url or set mqtt.server_name"
-    return _VERIFY.get(verify_code, f"the broker's certificate cannot be verified (OpenSSL code {verify_code})")
-
-
-def _tls(error: ssl.SSLError) -> str:
-    text = str(error)
-    for part, words in _TLS:
-        if part in text.upper().replace(" ", "_"):
-            return words
-    return f"TLS fails: {text}"

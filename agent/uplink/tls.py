@@ -4,20 +4,14 @@ import ssl
 from typing import Any
 
 from agent.config.model import Mqtt
+from agent.tls import prepare
 
 
 def tls_context(settings: Mqtt) -> ssl.SSLContext:
     """TLS 1.2 or newer, certificate and name always verified; OSError (ssl.SSLError is one) when a file is no good."""
     context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host name
     context.server_name = settings.server_name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.ca is None:
-        context.load_default_certs()
-    else:
-        context.load_verify_locations(settings.ca)
-    if settings.cert is not None:
-        # Without a password function OpenSSL would ask on the terminal for an encrypted key, and wait for ever.
-        context.load_cert_chain(settings.cert, settings.key, password=lambda: "")
+    prepare(context, settings)
     if settings.alpn is not None:
         context.set_alpn_protocols([settings.alpn])
     return context

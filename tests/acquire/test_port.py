@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import serial
 
+from agent._native.codec import ASCII, RTU, TCP
 from agent.acquire.kernel import Kernel
 from agent.acquire.port import Port, Wire, open_port, wire_of
 from agent.acquire.terminal import Terminal
@@ -249,9 +250,13 @@ def test_a_tcp_port_where_nobody_listens_is_named() -> None:
         ({"baud": 9600}, Wire(False, 1_041_666, 3_645_831)),
         ({"baud": 19200, "parity": "E"}, Wire(False, 572_916, 2_005_206)),
         ({"baud": 115200, "parity": "E"}, Wire(False, 95_486, 1_750_000)),
+        ({"baud": 9600, "protocol": "modbus-ascii", "data_bits": 7, "parity": "E"}, Wire(ASCII, 1_041_666, 3_645_831)),
         ({"baud": 9600, "gap": "learned"}, Wire(False, 1_041_666, 3_645_831, 0, 2 * 1_041_666)),
         ({"baud": 9600, "switch_ns": 9_000_000}, Wire(False, 1_041_666, 3_645_831, 9_000_000)),
         ({"port": "tcp://h:502", "protocol": "modbus-tcp"}, Wire(True, 0, 0)),
+        ({"port": "udp://h", "protocol": "modbus-tcp"}, Wire(TCP, 0, 0)),
+        ({"port": "rtu+udp://h:9", "protocol": "modbus-rtu"}, Wire(RTU, 0, 0)),
+        ({"port": "ascii+tcp://h:9", "protocol": "modbus-ascii"}, Wire(ASCII, 0, 0)),
         ({"port": "rtu+tcp://h:502", "protocol": "modbus-rtu"}, Wire(False, 0, 0)),
     ],
     ids=str,

@@ -187,6 +187,14 @@ def test_a_wired_port_that_cannot_do_the_parity_is_refused(tmp_path: Path) -> No
         opened(kernel, parity="E")
 
 
+@pytest.mark.parametrize(("data_bits", "size"), [(7, termios.CS7), (8, termios.CS8)])
+def test_on_a_line_of_ascii_damaged_characters_are_read_as_no_digit(tmp_path: Path, data_bits: int, size: int) -> None:
+    kernel = FakeKernel(tmp_path, "pl011")
+    opened(kernel, protocol="modbus-ascii", data_bits=data_bits)
+    assert kernel.terminal.cflag & termios.CSIZE == size
+    assert kernel.terminal.iflag == termios.IGNBRK | termios.INPCK
+
+
 def test_marking_damaged_characters_changes_nothing_else(tmp_path: Path) -> None:
     kernel = FakeKernel(tmp_path, "ch341")
     port = opened(kernel)

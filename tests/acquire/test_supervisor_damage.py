@@ -144,6 +144,16 @@ def test_damaged_characters_are_marked_where_the_driver_does_not_count_them(
     assert bool(examined.kernel.terminal.iflag & termios.PARMRK) == marking[-1]
 
 
+def test_on_a_line_of_ascii_none_is_marked_for_each_spoils_its_frame(
+    examine: Callable[..., Examined], lines: FakeLines
+) -> None:
+    examined = examine("ch341", mark_errors="on", protocol="modbus-ascii")
+    for _ in range(3):
+        examined.look(transactions=100, crc_errors=4)
+    assert lines.marking == []
+    assert examined.kernel.terminal.iflag & termios.INPCK
+
+
 def test_what_was_marked_is_found(examine: Callable[..., Examined], lines: FakeLines) -> None:
     examined = examine("ch341")
     assert examined.look(transactions=100, crc_errors=4) == "unseen"

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from agent._native.codec import to_ascii
+from agent.acquire.plan import request_adu
 from agent.acquire.wire import character_time_ns, data_bytes, line_of, silence_time_ns
 from agent.config.model import Config, Table
 
@@ -30,8 +32,25 @@ def test_the_ceiling_of_a_line_is_the_published_one(
 @pytest.mark.parametrize(
     ("parity", "stop_bits", "bits"), [("N", 1, 10), ("E", 1, 11), ("O", 1, 11), ("N", 2, 11), ("E", 2, 12)]
 )
-def test_a_character_has_its_parity_and_stop_bits(parity: str, stop_bits: int, bits: int) -> None:
-    assert character_time_ns(1_000_000, parity, stop_bits) == bits * 1000
+def test_a_character_has_its_parity_and_stop_bits(
+    make_config: Callable[..., Config], parity: str, stop_bits: int, bits: int
+) -> None:
+    [bus] = make_config(baud=1_000_000, parity=parity, stop_bits=stop_bits).buses
+    assert character_time_ns(bus) == bits * 1000
+
+
+def test_a_character_of_ascii_is_a_bit_shorter(make_config: Callable[..., Config]) -> None:
+    [bus] = make_config(baud=1_000_000, protocol="modbus-ascii", data_bits=7).buses
+    assert character_time_ns(bus) == 10_000
+
+
+@pytest.mark.parametrize("registers", [1, 10, 125])
+def test_a_read_in_ascii_costs_its_characters(make_config: Callable[..., Config], registers: int) -> None:
+    [bus] = make_config(baud=9600, protocol="modbus-ascii", data_bits=7).buses
+    request = to_ascii(request_adu(1, 3, 0, registers, is_tcp=False))
+    answer = to_ascii(bytes(3 + 2 * registers + 2))
+    characters = len(request) + len(answer)
+    assert line_of(bus).wire_ns(Table.HOLDING, registers) == characters * character_time_ns(bus)
 
 
 def test_above_19200_baud_the_silence_no_longer_shrinks() -> None:

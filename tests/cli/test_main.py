@@ -81,7 +81,8 @@ SENSELESS = [
     ("read", "", "--unit", "1", "holding:0"),
     ("read", "usb:xyz", "--unit", "1", "holding:0"),
     ("read", "tcp://127.0.0.1:99999", "--unit", "1", "holding:0"),
-    ("read", "udp://127.0.0.1:502", "--unit", "1", "holding:0"),
+    ("read", "rtu+tls://127.0.0.1:502", "--unit", "1", "holding:0"),
+    ("read", "rtu+udp://127.0.0.1", "--unit", "1", "holding:0"),
 ]
 
 

@@ -296,7 +296,25 @@ WARNED = {
     ),
     "requests in flight on a line": (
         '[[bus]]\nname = "b"\nport = "/dev/x"\nin_flight = 4\n[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
-        "tcp:// ports alone",
+        "tcp:// and tls:// ports alone",
+    ),
+    "requests in flight in datagrams": (
+        '[[bus]]\nname = "b"\nport = "udp://h"\nin_flight = 4\n[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
+        "tcp:// and tls:// ports alone",
+    ),
+    "marks on ASCII": (
+        '[[bus]]\nname = "b"\nport = "/dev/x"\nprotocol = "modbus-ascii"\nmark_errors = "on"\n'
+        '[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
+        "never taken for a digit",
+    ),
+    "bits of ASCII": (
+        '[[bus]]\nname = "b"\nport = "/dev/x"\nprotocol = "modbus-ascii"\nstop_bits = 2\n'
+        '[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
+        "11 bits a character; Modbus has 10",
+    ),
+    "TLS without a certificate": (
+        '[[bus]]\nname = "b"\nport = "tls://h"\n[[bus.device]]\nname = "d"\nunit = 1\n' + tag_text(),
+        "will refuse to talk",
     ),
     "reserved unit": (
         '[[bus]]\nname = "rs485"\n[[bus.device]]\nname = "d"\nunit = 248\n' + tag_text(),

@@ -42,6 +42,7 @@ port = "{port}"
 baud = 115200
 parity = "N"
 timeout_ms = 100
+{line}
 [[bus.device]]
 name = "meter"
 unit = 1
@@ -68,7 +69,9 @@ tag = [
 class Plant:
     """Everything around one agent, with the means to break it on purpose."""
 
-    def __init__(self, folder, broker_kind="mosquitto", *, batch_s=0.25, faults=(), batch_format="columns"):
+    def __init__(
+        self, folder, broker_kind="mosquitto", *, batch_s=0.25, faults=(), batch_format="columns", port="", line=""
+    ):
         self.folder = folder
         self._stack = ExitStack()
         self.broker = self._stack.enter_context(Broker(broker_kind))
@@ -78,8 +81,12 @@ class Plant:
         # The receiver talks to the broker directly: the agent's way there can be closed until the receiver listens.
         self.proxy = Proxy(self.broker.port)
         self._stack.callback(self.proxy.close)
-        places = {"url": f"mqtt://127.0.0.1:{self.proxy.port}", "store": folder / "store", "port": self.links / "line"}
-        self.config_path.write_text(CONFIG.format(**places, batch_s=batch_s, format=batch_format))
+        places = {
+            "url": f"mqtt://127.0.0.1:{self.proxy.port}",
+            "store": folder / "store",
+            "port": port or self.links / "line",
+        }
+        self.config_path.write_text(CONFIG.format(**places, batch_s=batch_s, format=batch_format, line=line))
         self.config = load_config(str(self.config_path))
         self.faults = faults
         self.simulator = None

@@ -3,6 +3,7 @@
 import pytest
 
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
+from agent.config.ports import PROTOCOLS, RTU, scheme_of
 from agent.model import ValueType
 from agent.simulate.simulator import Simulator
 
@@ -15,10 +16,10 @@ def make_config():
     """A configuration of one bus."""
 
     def make(port, tags=(), **settings):
-        protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
+        protocol = PROTOCOLS.get(scheme_of(port), RTU)
         device = Device(name="device", unit=UNIT, tags=tuple(tags))
         settings = {"parity": "N", "baud": 115200, "timeout_ns": S, **settings}
-        bus = Bus(name="bus", port=port, protocol=protocol, devices=(device,), **settings)
+        bus = Bus(**{"name": "bus", "port": port, "protocol": protocol, "devices": (device,), **settings})
         return Config(gateway=Gateway(id="test"), mqtt=None, store=Store(), buses=(bus,))
 
     return make

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import select
+import ssl
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from certificates import Authority
 from layouts import records
 from pump import Pump
 from pymodbus import ModbusDeviceIdentification
@@ -18,7 +20,8 @@ from pymodbus.datastore import (
     ModbusServerContext,
     ModbusSparseDataBlock,
 )
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.framer import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer, ModbusUdpServer
 
 from agent._native.samples import Samples
 from agent.acquire import pdu
@@ -101,14 +104,88 @@ def tcp_device():
     serving.stop()
 
 
-@pytest.fixture(params=["line", "tcp"])
+class Place(str):
+    """A port, how commands are told of it, and how a bus is."""
+
+    __slots__ = ("settings", "words")
+
+    def __new__(cls, port, words=(), **settings):
+        place = super().__new__(cls, port)
+        place.words, place.settings = list(words), settings
+        return place
+
+
+@pytest.fixture
+def ascii_device():
+    pump = Pump()
+    settings = {"port": pump.paths[0], "baudrate": 115200, "parity": "N", "framer": FramerType.ASCII}
+    serving = Serving(lambda: ModbusSerialServer(context(), identity=IDENTITY, **settings))
+    yield Place(pump.paths[1], ["--protocol", "modbus-ascii"], protocol="modbus-ascii", data_bits=7)
+    serving.stop()
+    pump.close()
+
+
+@pytest.fixture
+def ascii_tcp_device():
+    serving = Serving(
+        lambda: ModbusTcpServer(context(), identity=IDENTITY, address=("127.0.0.1", 0), framer=FramerType.ASCII)
+    )
+    yield f"ascii+tcp://127.0.0.1:{serving.server.transport.sockets[0].getsockname()[1]}"
+    serving.stop()
+
+
+def datagrams(scheme, framer):
+    serving = Serving(lambda: ModbusUdpServer(context(), identity=IDENTITY, address=("127.0.0.1", 0), framer=framer))
+    yield f"{scheme}://127.0.0.1:{serving.server.transport.get_extra_info('sockname')[1]}"
+    serving.stop()
+
+
+@pytest.fixture
+def udp_device():
+    yield from datagrams("udp", FramerType.SOCKET)
+
+
+@pytest.fixture
+def rtu_udp_device():
+    yield from datagrams("rtu+udp", FramerType.RTU)
+
+
+@pytest.fixture
+def tls_device(tmp_path):
+    authority = Authority(tmp_path)
+    context_ = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context_.load_cert_chain(*authority.issue("device"))
+    context_.load_verify_locations(authority.ca)
+    context_.verify_mode = ssl.CERT_REQUIRED
+    cert, key = map(str, authority.issue("client"))
+    serving = Serving(
+        lambda: ModbusTlsServer(
+            context(), identity=IDENTITY, address=("127.0.0.1", 0), framer=FramerType.SOCKET, sslctx=context_
+        )
+    )
+    number = serving.server.transport.sockets[0].getsockname()[1]
+    words = ["--ca", str(authority.ca), "--cert", cert, "--key", key]
+    yield Place(f"tls://127.0.0.1:{number}", words, ca=str(authority.ca), cert=cert, key=key)
+    serving.stop()
+
+
+@pytest.fixture(params=["line", "tcp", "ascii", "ascii_tcp", "udp", "rtu_udp", "tls"])
 def device(request):
     """Where pymodbus serves unit 17."""
     return request.getfixturevalue(f"{request.param}_device")
 
 
+def words_of(device):
+    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
+    return [*where, *getattr(device, "words", [])]
+
+
+def settings_of(device):
+    return {"timeout_ns": 5 * S, **getattr(device, "settings", {})}
+
+
 def read(capsys, device, *words):
-    code = main(["read", device, "--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000", *words])
+    code = main(["read", str(device), *words_of(device), *words])
     said = capsys.readouterr()
     return code, said.out, said.err
 
@@ -146,7 +223,7 @@ VALUES = [HOLDING[9], (HOLDING[21] << 16) + HOLDING[20], (INPUT[150] - 65536) % 
 
 
 def test_the_bus_loop_reads_what_pymodbus_serves(device, make_config):
-    config = make_config(device, TAGS, timeout_ns=5 * S)
+    config = make_config(str(device), TAGS, **settings_of(device))
     acquisition = Acquisition(config.buses, compile_plan(config))
     samples = Samples()
     acquisition.start()
@@ -290,8 +367,7 @@ def test_the_agent_keeps_what_it_has_learned_in_its_store_for_the_next_start(dev
     ],
 )
 def test_fieldtap_write_writes_what_pymodbus_then_serves(register, value, options, device, capsys):
-    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
-    assert main(["write", device, *where, register, value, "--yes", *options]) == 0
+    assert main(["write", str(device), *words_of(device), register, value, "--yes", *options]) == 0
     said = capsys.readouterr()
     assert (said.out.split()[-1], said.err) == (value, "")
     reading = options if "--type" in options else []
@@ -299,8 +375,7 @@ def test_fieldtap_write_writes_what_pymodbus_then_serves(register, value, option
 
 
 def test_fieldtap_write_tells_what_pymodbus_refuses(device, capsys):
-    where = ["--unit", str(UNIT), "--baud", "115200", "--parity", "N", "--timeout", "5000"]
-    assert main(["write", device, *where, "holding:5000", "1", "--yes"]) == 1
+    assert main(["write", str(device), *words_of(device), "holding:5000", "1", "--yes"]) == 1
     assert "refused: " in capsys.readouterr().err
 
 
@@ -366,7 +441,7 @@ def test_the_agent_writes_tags_between_its_polls_and_pymodbus_holds_them(device,
 @pytest.fixture
 def ask(device, make_config):
     """Makes one request; the PDU that answers it."""
-    [bus] = make_config(device, timeout_ns=5 * S).buses
+    [bus] = make_config(str(device), **settings_of(device)).buses
     with Line(bus) as line:
         yield lambda request: line.ask(pdu.Ask(UNIT, request))
 

@@ -21,11 +21,11 @@ NATIVE = HERE.parents[1] / "_native"
 DATA = json.loads((HERE / "data" / "fault_matrix.json").read_text())
 UNITS = (
     "bus ending detour errand guard variant patience silence gap histogram mishap busplan inherit rhythm master modbus "
-    "crc decode ring simbus server job services diary nameplate requests bank signal encode"
+    "crc decode ring simbus ascii server job services diary nameplate requests bank signal encode"
 )
 SOURCES = UNITS.split()
 ALL = os.environ.get("FIELDTAP_FAULTS") == "all"
-TRANSACTIONS = 1_000_000 if ALL else 5_000  # of each of the 138
+TRANSACTIONS = 1_000_000 if ALL else 5_000  # of each of the 216
 MOST_TAGS = 16  # of one answer
 MUTANT_TRANSACTIONS = 200_000  # enough for each to show itself
 

@@ -1,17 +1,13 @@
 import itertools
 import random
-import struct
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from links import COMM_FAIL, EXCEPTION, GOOD, MS, LinkRig, Poll, Request, S, after, answer_to, frame, plan_of, silent
-
-from agent._native.linkloop import VirtualLink
+from links import EXCEPTION, MS, LinkRig, Poll, Request, S, after, answer_to, frame, plan_of
 
 QUICK = after(5 * MS)
-NOISE_MOST = 65_536  # bytes since the last answer
 MANY = [Poll(address=10 * at) for at in range(16)]
 
 
@@ -293,112 +289,3 @@ def test_a_busy_device_has_that_block_put_off_and_no_other() -> None:
     rig = LinkRig(MANY, answer).run(20 * S)
     assert 5 <= blocks_of(rig).count((1, 0)) <= 12
     assert blocks_of(rig).count((1, 10)) == 200
-
-
-# --- silence ---
-
-
-def test_a_dead_unit_of_a_gateway_costs_the_others_nothing() -> None:
-    polls = [Poll(unit=unit, address=10 * at, timeout=S) for unit in (1, 2) for at in range(4)]
-    rig = LinkRig(polls, lambda request: QUICK(request) if request.unit == 1 else [], in_flight=4).run(60 * S)
-    assert rig.device_counts(0)["ok"] >= 0.98 * 4 * 600
-    assert rig.device_counts(1)["probes"] < 10
-    rig.answer = QUICK
-    rig.run(180 * S)
-    assert rig.device_counts(1)["ok"] > 4 * 500
-
-
-def test_requests_that_fall_silent_together_are_one_silence() -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(S)
-    rig.answer = silent
-    rig.run(1 * S + 700 * MS)
-    assert rig.counts["timeouts"] == 17
-    assert rig.counts["probes"] == 0
-
-
-def test_a_connection_on_which_nothing_comes_any_more_is_closed_and_its_tags_fail() -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(S)
-    rig.answer = silent
-    before = len(rig.samples)
-    rig.run(3 * S)
-    assert rig.stalls == 1
-    assert {sample.quality for sample in rig.samples[before + 32 :]} == {COMM_FAIL}
-    assert {sample.tag for sample in rig.samples[before:]} == {1000 + 10 * at + i for at in range(16) for i in range(2)}
-
-
-def test_a_new_connection_is_a_reason_to_ask_the_silent_at_once() -> None:
-    rig = LinkRig(MANY, QUICK, in_flight=16).run(S)
-    rig.answer = silent
-    rig.run(10 * S)
-    rig.answer = QUICK
-    rig.reconnect()
-    rig.run(10 * S + 100 * MS)
-    assert rig.samples[-1].quality == GOOD
-    rig.run(12 * S)
-    assert rig.link.width() == 16
-
-
-def test_a_device_that_accepts_connections_and_never_answers_is_not_connected_to_all_the_time() -> None:
-    rig = LinkRig(MANY, silent, in_flight=16).run(3600 * S)
-    assert 1 <= rig.stalls < 30
-    assert len(rig.sent) < 300
-
-
-def test_an_answer_that_stops_in_its_middle_costs_the_connection_for_its_end_is_no_beginning() -> None:
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        whole = answer_to(request)
-        return [(5 * MS, whole[:10]), (400 * MS, whole[10:])] if request.number == 3 else [(5 * MS, whole)]
-
-    rig = LinkRig([Poll()], answer).run(5 * S)
-    assert rig.wrong == []
-    assert rig.stalls == rig.counts["timeouts"] == 1
-    assert rig.counts["ok"] >= 40
-
-
-def test_one_that_stops_right_behind_another_does_so_too() -> None:
-    asked: list[Request] = []
-
-    def answer(request: Request) -> list[tuple[int, bytes]]:
-        asked.append(request)
-        if request.number < 2 or rig.connection > 0:
-            return QUICK(request)
-        return [(5 * MS, answer_to(asked[2]) + answer_to(request)[:10])] if request.number == 3 else []
-
-    rig = LinkRig([Poll(), Poll(address=10)], in_flight=2)
-    rig.answer = answer
-    rig.run(5 * S)
-    assert rig.wrong == []
-    assert (rig.stalls, rig.counts["timeouts"]) == (1, 2)  # its own, and what was asked behind it
-
-
-def test_frames_that_nobody_asked_for_are_counted_and_a_new_connection_begins_with_one() -> None:
-    noise, other, foreign = b"\xff" * 12, b"\x03\x02\x00\x01", frame(0x5555, 1, b"\x03\x02\x00\x01")
-    rig = LinkRig([Poll(period=S)], lambda request: [(MS, frame(request.transaction, 9, other)), *QUICK(request)])
-    rig.run(100 * MS)
-    rig.put(rig.now, noise)
-    rig.run(200 * MS)
-    rig.reconnect()
-    rig.put(rig.now, foreign)
-    rig.run(300 * MS)
-    assert rig.quirks == {
-        "late": 0, "foreign": 1, "misfits": 1, "odd_lengths": 0, "noise_bytes": len(noise) - 8 + 2 * len(foreign)
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(("answer", "stalls"), [(silent, 5), (QUICK, 0)])
-def test_a_peer_that_only_babbles_costs_its_connection_one_that_answers_too_keeps_it(
-    answer: Callable[[Request], list[tuple[int, bytes]]], stalls: int
-) -> None:
-    rig = LinkRig([Poll(period=10 * MS)], answer)
-    for _ in range(5 * (NOISE_MOST // 1000 + 1)):
-        rig.put(rig.now, bytes([0xFF]) * 1000)
-        rig.run(rig.now + 3 * MS)
-    assert rig.stalls == stalls
-    assert rig.wrong == []
-
-
-def test_bytes_for_no_plan_and_no_connection_are_nothing() -> None:
-    link = VirtualLink(in_flight=4)
-    assert link.step(0, b"\x00" * 300) == (b"", 2**63 - 1, False)
-    link.attach(0)
-    assert link.step(0, struct.pack(">HHHBBBH", 1, 0, 5, 1, 3, 2, 7))[0] == b""

@@ -101,7 +101,7 @@ def rests(loop: BusLoop | LinkLoop, silent: int) -> bool:
 
 @pytest.mark.parametrize("port", [half_closed, closed, reset, hung_up])
 def test_a_line_whose_port_ended_rests_until_there_is_another(port: Port, bell: int, stack: ExitStack) -> None:
-    loop = BusLoop([(False, bus_rig.CHAR_NS, bus_rig.QUIET_NS, 10)])
+    loop = BusLoop([(False, bus_rig.CHAR_NS, bus_rig.QUIET_NS, 0, 0, 10)])
     loop.adopt(0, *bus_rig.plan_of([bus_rig.Poll(period=10 * S)]))
     ends = port(stack)
     with running(loop):
@@ -143,7 +143,7 @@ def test_a_link_that_is_silent_rests(bell: int, stack: ExitStack) -> None:
 
 
 def test_the_bell_of_errands_rings_once_for_those_that_are_done() -> None:
-    loop = BusLoop([(False, bus_rig.CHAR_NS, bus_rig.QUIET_NS, 10)])
+    loop = BusLoop([(False, bus_rig.CHAR_NS, bus_rig.QUIET_NS, 0, 0, 10)])
     loop.adopt(0, *bus_rig.plan_of([bus_rig.Poll(period=MS)]))
     bell = loop.errand_fileno()
     with running(loop):

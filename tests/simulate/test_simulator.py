@@ -8,9 +8,12 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from agent._native.codec import RTU, TCP, frame
+from agent.acquire.once import Line
+from agent.acquire.pdu import Ask
 from agent.config.model import Device, Table
 from agent.errors import BusError, ConfigError, UsageError
 from agent.model import ValueType
@@ -292,6 +295,60 @@ def test_faults_can_be_limited_to_one_bus(start, make_config, make_bus, device, 
 def test_a_fault_of_an_unknown_bus_is_refused(make_config, make_bus, device):
     with pytest.raises(UsageError, match="--fault c=drop: no such bus; there are a, b"):
         Simulator(make_config(make_bus("a", device), make_bus("b", device)), faults=["c=drop:1"])
+
+
+OTHER_WAYS = {
+    "ASCII on a line": {"port": "/dev/ttyUSB0", "protocol": "modbus-ascii", "data_bits": 7},
+    "ASCII over TCP": {"port": "ascii+tcp://10.0.0.1:4001", "protocol": "modbus-ascii"},
+    "ASCII in datagrams": {"port": "ascii+udp://10.0.0.1:4001", "protocol": "modbus-ascii"},
+    "RTU in datagrams": {"port": "rtu+udp://10.0.0.1:4001"},
+    "Modbus UDP": {"port": "udp://10.0.0.1", "protocol": "modbus-tcp"},
+}
+
+
+@pytest.mark.parametrize("pace", [False, True])
+@pytest.mark.parametrize("way", OTHER_WAYS)
+def test_every_way_to_carry_a_bus_is_played(start, make_config, make_bus, device, way, pace):
+    bus = make_bus("b", device, **OTHER_WAYS[way])
+    simulator = start(make_config(bus), pace=pace)
+    for client in range(10):  # more than datagrams have streams
+        with Line(msgspec.structs.replace(bus, port=simulator.paths["b"], timeout_ns=int(DEADLINE_S * S))) as line:
+            for function in (3, 6):
+                request = READ_ONE if function == 3 else bytes([6, 0, 0, 0, client])
+                pdu = line.ask(Ask(7, request))
+                assert pdu[:1] == request[:1]
+    simulator.stop()
+    assert simulator.stats()["b"]["answered"] == 20
+    assert simulator.stats()["b"]["garbage_bytes"] == 0
+
+
+def test_a_bus_over_tls_is_played_in_plain(start, make_config, make_bus, device, check):
+    simulator = start(make_config(make_bus("b", device, port="tls://10.0.0.1", protocol="modbus-tcp")))
+    assert simulator.paths["b"].startswith("tcp://127.0.0.1:")
+    check(simulator, "b")
+
+
+def test_half_a_request_in_a_datagram_does_not_spoil_the_next(start, make_config, make_bus, device):
+    simulator = start(make_config(make_bus("b", device, port="udp://10.0.0.1", protocol="modbus-tcp")))
+    url = urlsplit(simulator.paths["b"])
+    request = frame(TCP, 9, 7, READ_ONE)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as master:
+        master.settimeout(DEADLINE_S)
+        master.connect((url.hostname, url.port))
+        for datagram in (request[:5], b"", b"no Modbus at all", request):
+            master.send(datagram)
+        assert master.recv(100)[:2] == b"\x00\x09"
+
+
+@pytest.mark.parametrize("fault", ["crc:1", "truncate:1", "drop:1", "wrong-unit:1", "dead:7"])
+def test_devices_of_ascii_have_the_same_faults(start, make_config, make_bus, device, fault):
+    bus = make_bus("b", device, protocol="modbus-ascii", data_bits=7, port="/dev/ttyUSB0")
+    simulator = start(make_config(bus), faults=[fault])
+    impatient = msgspec.structs.replace(bus, port=simulator.paths["b"], timeout_ns=S // 20)
+    with Line(impatient) as line, pytest.raises(BusError):
+        line.ask(Ask(7, READ_ONE))
+    simulator.stop()
+    assert simulator.stats()["b"]["faults"][fault.partition(":")[0]] == 1
 
 
 @pytest.mark.parametrize("spec", ["dead:9", "a=dead:9"])

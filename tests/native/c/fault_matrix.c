@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ascii.h"
 #include "core/bus.h"
 #include "core/signal.h"
 #include "core/simbus.h"
@@ -122,6 +123,9 @@ typedef struct line {
     uint8_t bytes[ADAPTER_BYTES];
 } line;
 
+static int is_ascii;
+static ft_ascii edge;
+
 static uint32_t draw(line *l)
 {
     return (uint32_t)(ft_mix(l->random++) >> 32);
@@ -152,13 +156,18 @@ static void arrive(line *l, const uint8_t *bytes, size_t n)
     hand_over(l);
 }
 
+/* What the bus hears of the next n bytes; `out` holds one more than ADAPTER_BYTES. */
 static size_t take(line *l, uint8_t *out, size_t n)
 {
-    memcpy(out, l->bytes, n);
+    size_t heard = n;
+    if (is_ascii)
+        heard = ft_ascii_decode(&edge, l->bytes, n, out);
+    else
+        memcpy(out, l->bytes, n);
     memmove(l->bytes, l->bytes + n, l->held - n);
     l->held -= n;
     l->ready -= n;
-    return n;
+    return heard;
 }
 
 /* What a bus that waits for bytes reads: it is woken by every chunk. */
@@ -171,13 +180,57 @@ static size_t take_chunk(line *l, uint8_t *out)
 /* A line that echoes, in part or with a collision in it. */
 static void echo(line *l, const uint8_t *request, size_t n)
 {
-    uint8_t copy[FT_MAX_REQUEST];
+    uint8_t copy[FT_MAX_ASCII];
     memcpy(copy, request, n);
     if (l->echo_cut == 0 && l->echo_bad == 0)
         return;
     if (strikes(l, l->echo_bad))
         copy[draw(l) % n] ^= 0x24;
     arrive(l, copy, strikes(l, l->echo_cut) ? n - 1 : n);
+}
+
+/* ---- the network: datagrams come after any time, in any order, some twice ---- */
+
+#define DATAGRAMS 64
+
+typedef struct datagram {
+    int64_t due;
+    size_t n; /* 0: none */
+    int is_request;
+    uint8_t bytes[FT_SIM_OUT_BYTES];
+} datagram;
+
+static datagram network[DATAGRAMS];
+static int64_t network_ns; /* the longest way; 0: there is no network */
+static double copied, lost;
+
+static void carry_once(line *l, int is_request, const uint8_t *bytes, size_t n)
+{
+    for (int i = 0; i < DATAGRAMS; i++) {
+        datagram *free_one = &network[i];
+        if (free_one->n > 0)
+            continue;
+        *free_one = (datagram){.due = l->now + draw(l) % network_ns, .n = n, .is_request = is_request};
+        memcpy(free_one->bytes, bytes, n);
+        return;
+    }
+}
+
+static void carry(line *l, int is_request, const uint8_t *bytes, size_t n)
+{
+    if (strikes(l, lost))
+        return;
+    carry_once(l, is_request, bytes, n);
+    while (strikes(l, copied))
+        carry_once(l, is_request, bytes, n);
+}
+
+static int64_t network_due(void)
+{
+    int64_t due = FT_NEVER;
+    for (int i = 0; i < DATAGRAMS; i++)
+        due = ft_least(due, network[i].n > 0 ? network[i].due : FT_NEVER);
+    return due;
 }
 
 /* ---- right or wrong ---- */
@@ -239,24 +292,49 @@ static void judge(int64_t now)
 
 /* ---- time ---- */
 
-static void transmit(line *l, const ft_action *action)
+static void ask_devices(line *l, const uint8_t *bytes, size_t n)
 {
-    sent_ns = l->now;
-    if (reorders)
-        memset(devices.busy_until_ns, 0, sizeof devices.busy_until_ns);
-    echo(l, action->bytes, action->n);
-    ft_simbus_feed(&devices, 0, l->now, action->bytes, action->n);
+    ft_simbus_feed(&devices, 0, l->now, bytes, n);
     while (ft_simbus_next(&devices, 0, l->now, l->now * WALL_PER_NS) > 0) {
     }
     remember_frames();
 }
 
+static void deliver(line *l)
+{
+    for (int i = 0; i < DATAGRAMS; i++) {
+        datagram *one = &network[i];
+        if (one->n == 0 || one->due > l->now)
+            continue;
+        if (one->is_request)
+            ask_devices(l, one->bytes, one->n);
+        else
+            arrive(l, one->bytes, one->n);
+        one->n = 0;
+    }
+}
+
+static void transmit(line *l, const ft_action *action)
+{
+    uint8_t characters[FT_MAX_ASCII];
+    const uint8_t *bytes = is_ascii ? characters : action->bytes;
+    size_t n = is_ascii ? ft_ascii_encode(action->bytes, action->n, characters) : action->n;
+    sent_ns = l->now;
+    if (reorders)
+        memset(devices.busy_until_ns, 0, sizeof devices.busy_until_ns);
+    echo(l, bytes, n);
+    if (network_ns > 0)
+        carry(l, 1, bytes, n);
+    else
+        ask_devices(l, bytes, n);
+}
+
 static int64_t step(line *l, ft_action *action)
 {
-    uint8_t bytes[ADAPTER_BYTES];
-    int watched = action->watch;
-    size_t n = watched && l->ready ? take_chunk(l, bytes) : 0;
-    int64_t wake = ft_bus_step(&bus, l->now, n ? bytes : NULL, n, action);
+    uint8_t bytes[ADAPTER_BYTES + 1];
+    int looks = action->watch && l->ready;
+    size_t n = looks ? take_chunk(l, bytes) : 0;
+    int64_t wake = ft_bus_step(&bus, l->now, looks ? bytes : NULL, n, action);
     judge(l->now);
     if (action->what == FT_LOOK) {
         n = take(l, bytes, l->ready);
@@ -274,7 +352,7 @@ static void run(line *l, uint64_t transactions, int64_t until)
     ft_action action = {.what = FT_WAIT};
     int64_t wake = 0;
     while (atomic_load(&bus.counts.n[FT_N_TRANSACTIONS]) < transactions && l->now < until) {
-        int64_t next = ft_least(wake, ft_least(ft_simbus_due(&devices), l->flush_ns));
+        int64_t next = ft_least(ft_least(wake, network_due()), ft_least(ft_simbus_due(&devices), l->flush_ns));
         uint32_t stream = 0;
         size_t n;
         if (action.watch && l->ready)
@@ -284,8 +362,13 @@ static void run(line *l, uint64_t transactions, int64_t until)
             l->ready = l->held;
             l->flush_ns = FT_NEVER;
         }
-        while ((n = ft_simbus_release(&devices, l->now, &stream, out)) > 0)
-            arrive(l, out, n);
+        deliver(l);
+        while ((n = ft_simbus_release(&devices, l->now, &stream, out)) > 0) {
+            if (network_ns > 0)
+                carry(l, 0, out, n);
+            else
+                arrive(l, out, n);
+        }
         if (wake <= l->now || (action.watch && l->ready))
             wake = step(l, &action);
     }
@@ -309,7 +392,9 @@ int main(int argc, char **argv)
     memset(units, 0, sizeof units);
     for (int unit = 1; unit <= (int)number(argc, argv, "units", 2); unit++)
         units[unit / 8] |= (uint8_t)(1 << unit % 8);
-    ft_wire wire = {.framing = FT_RTU, .char_ns = (int64_t)(1e10 / baud),
+    is_ascii = (int)number(argc, argv, "ascii", 0);
+    enum ft_framing framing = is_ascii ? FT_ASCII : FT_RTU;
+    ft_wire wire = {.framing = framing, .char_ns = (int64_t)(1e10 / baud),
                     .quiet_ns = baud > 19200 ? 1750000 : (int64_t)(3.5e10 / baud),
                     .switch_ns = (int64_t)(number(argc, argv, "switch_ms", 0) * MS)};
     if (number(argc, argv, "learned", 0) > 0)
@@ -320,11 +405,15 @@ int main(int argc, char **argv)
     l.echo_cut = number(argc, argv, "echo_cut", 0);
     l.echo_bad = number(argc, argv, "echo_bad", 0);
     l.random = seed * 77;
+    network_ns = (int64_t)(number(argc, argv, "network_ms", 0) * MS);
+    copied = number(argc, argv, "copied", 0);
+    lost = number(argc, argv, "lost", 0);
     ft_plan *plan = make_plan(argc, argv);
-    if (!plan || ft_server_init(&devices.server, FT_RTU, units, NULL, 0, &faults, seed << 32) < 0
+    if (!plan || ft_server_init(&devices.server, framing, units, NULL, 0, &faults, seed << 32) < 0
         || ft_bus_init(&bus, &wire, RING_BITS) < 0)
         return 2;
-    ft_simbus_init(&devices, wire.char_ns, wire.quiet_ns);
+    ft_simbus_init(&devices, network_ns > 0 ? 0 : wire.char_ns, network_ns > 0 ? 0 : wire.quiet_ns); /* whole datagrams */
+    bus.guard.repeats = network_ns > 0;
     ft_bus_adopt(&bus, plan, 0);
     ft_bus_attach(&bus, 0);
     run(&l, (uint64_t)number(argc, argv, "n", 100000), (int64_t)(number(argc, argv, "seconds", 1e9) * 1e9));

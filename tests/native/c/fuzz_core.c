@@ -33,11 +33,10 @@ typedef struct world {
     enum framing_of { BUS, LINK } kind;
     ft_bus bus;
     ft_link link;
-    ft_plan *plan; /* not owned */
     int64_t now;
     int64_t wake;
     int attached;
-    int well;                 /* the devices behave */
+    int well;                 /* the devices behave, and what was asked before is over */
     uint8_t asked[16 * FT_MAX_REQUEST + FT_MAX_TCP];
     size_t asked_bytes;       /* of the last request, or the last ones of a link */
     uint8_t reply[16 * MOST_ANSWER];
@@ -99,8 +98,12 @@ static ft_plan *make_plan(enum ft_framing framing, happenings *h)
 static void adopt(world *w, happenings *h)
 {
     ft_plan *plan = make_plan(w->kind == LINK ? FT_TCP : FT_RTU, h);
-    ft_plan_free(w->kind == LINK ? ft_link_adopt(&w->link, plan, w->now) : ft_bus_adopt(&w->bus, plan, w->now));
-    w->plan = plan;
+    if (w->kind == LINK) {
+        ft_plan_free(ft_link_adopt(&w->link, plan, w->now));
+    } else {
+        ft_bus_adopt(&w->bus, plan, w->now);
+        ft_plan_free(ft_bus_take_retired(&w->bus));
+    }
     w->wake = w->now;
 }
 
@@ -182,14 +185,19 @@ static void collect(world *w)
             wrong("nobody offered the errand", slot);
 }
 
+static const ft_plan *plan_of(const world *w)
+{
+    return w->kind == LINK ? w->link.plan : w->bus.plan;
+}
+
 static void drain(world *w)
 {
     static ft_sample samples[1 << RING_BITS];
     size_t n = ft_ring_pop(w->kind == LINK ? &w->link.ring : &w->bus.ring, samples, 1 << RING_BITS);
     for (size_t i = 0; i < n; i++) {
-        const ft_block *block = &w->plan->blocks[samples[i].tag < w->plan->block_count ? samples[i].tag : 0];
         if (samples[i].quality != FT_Q_GOOD || !w->well)
             continue;
+        const ft_block *block = &plan_of(w)->blocks[samples[i].tag];
         if (samples[i].value != held(block->unit, (uint16_t)(block->address + block->quantity - 1)))
             wrong("a wrong value of tag", samples[i].tag);
         w->read[samples[i].tag]++;
@@ -295,16 +303,16 @@ static void get_well(world *w)
 {
     int64_t until = w->now + WELL_AGAIN;
     w->asked_bytes = 0;
-    w->well = 1;
     if (!w->attached)
         plug(w);
     while (w->now < until) {
+        w->well = until - w->now < WELL_AGAIN - 5 * S;
         answer_all(w);
         w->asked_bytes = 0;
         w->now = w->reply_bytes ? w->now + 5 * MS : ft_most(w->now, w->wake);
         step(w, w->reply, w->reply_bytes);
     }
-    for (uint32_t i = 0; i < w->plan->block_count; i++)
+    for (uint32_t i = 0; i < plan_of(w)->block_count; i++)
         if (w->read[i] == 0)
             wrong("it is not read again, block", i);
     for (uint32_t slot = 0; slot < FT_ERRANDS; slot++)
@@ -322,7 +330,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned how = take(&h);
     w->kind = how & 1 ? LINK : BUS;
     w->now = S;
-    ft_bus_init(&w->bus, &(ft_wire){FT_RTU, CHAR_NS, QUIET_NS}, RING_BITS);
+    ft_bus_init(&w->bus, &(ft_wire){.framing = FT_RTU, .char_ns = CHAR_NS, .quiet_ns = QUIET_NS}, RING_BITS);
     ft_link_init(&w->link, 1 + how / 2 % 16, how & 32 ? 3 * MS : 0, RING_BITS);
     adopt(w, &h);
     plug(w);

@@ -1,0 +1,43 @@
+/* Characters of a Modbus ASCII line in, the bytes of an RTU line on which the same was said out; and RTU frames in, their
+ * characters out. So everything behind the line's edge, matching, guard and policy, knows RTU frames alone.
+ *
+ *     : 01 03 02 00 07 F3 CR LF    <->    01 03 02 00 07 CRC
+ *
+ * A frame's bytes are given out while it comes, the checksum (LRC) decides at the CR which CRC follows: the right one, or
+ * one that cannot fit. A character that belongs to no frame becomes a byte 00, which is no device's address: the line is
+ * heard to talk, and a frame with such a character in it cannot be whole. A colon always begins a frame. Digits may be
+ * of either case, and the LF may be missing: what came until the CR tells all.
+ */
+#ifndef FT_ASCII_H
+#define FT_ASCII_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "modbus.h"
+
+#define FT_MAX_ASCII 513        /* colon, two digits each for unit, PDU and LRC, CR, LF */
+#define FT_ASCII_DIGITS 2       /* characters that a byte takes */
+#define FT_ASCII_BYTES (FT_MAX_PDU + 2) /* unit, PDU, LRC */
+/* Modbus over Serial Line V1.02, 2.5.2.1: so long may a device pause between two characters of a frame. */
+#define FT_ASCII_PAUSE_NS INT64_C(1000000000)
+
+enum ft_ascii_state { FT_ASCII_OUTSIDE = 0, FT_ASCII_HIGH, FT_ASCII_LOW, FT_ASCII_ENDED };
+
+typedef struct ft_ascii {
+    enum ft_ascii_state state;     /* what comes next: a first digit, a second one, perhaps a LF */
+    uint8_t high;                  /* LOW: the digit before, in its place */
+    size_t n;                      /* bytes[0 .. n) of the frame have come; the last may be its LRC */
+    uint8_t bytes[FT_ASCII_BYTES];
+} ft_ascii;
+
+/* `out` holds n + 1 bytes; returns how many it has. All zero is the state to begin with. */
+size_t ft_ascii_decode(ft_ascii *line, const uint8_t *characters, size_t n, uint8_t *out);
+
+/* The characters of an RTU frame of n bytes, CRC included; `out` holds FT_MAX_ASCII. Returns how many. */
+size_t ft_ascii_encode(const uint8_t *frame, size_t n, uint8_t *out);
+/* ft_frame() for every framing; `out` holds FT_MAX_ASCII. */
+size_t ft_frame_any(enum ft_framing framing, uint16_t transaction, uint8_t unit, const uint8_t *pdu, size_t n,
+                    uint8_t *out);
+
+#endif
