@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
+from agent._native.codec import to_ascii
 from agent._native.parts import Trace
 from agent.acquire.packets import PAUSE_NS, Frame
-from agent.acquire.trace import LineTrace, pcapng, pieces_of
+from agent.acquire.trace import LineTrace, pcapng, pieces_in_rtu, pieces_of
 
 MS = 1_000_000
-MOST_BYTES = 512
+MOST_BYTES = 520
 RING_BYTES = 8 * 4096
 
 pieces = st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=MOST_BYTES)), max_size=200)
@@ -108,6 +109,21 @@ def test_wireshark_finds_crcs_and_ip_checksums_right(tmp_path):
     fields = ("mbrtu.crc16.status", "ip.checksum.status", "mbtcp.trans_id")
     rows = dissect(tmp_path / "x.pcapng", pcapng([SERIAL, TCP], 0), *fields)
     assert sorted(rows) == [["", "1", "1"]] * 2 + [["1", "", ""]] * 4
+
+
+def test_wireshark_reads_a_line_of_ascii_as_the_rtu_frames_that_say_the_same(tmp_path):
+    pieces = [
+        Frame(at * MS, at % 2 == 0, to_ascii(data)) for at, data in enumerate((REQUEST, ANSWER, REQUEST, REFUSAL))
+    ]
+    answer = to_ascii(ANSWER)
+    pieces[1:2] = [Frame(MS, False, answer[:1]), Frame(MS, False, answer[1:8]), Frame(MS, False, answer[8:])]
+    rows = dissect(
+        tmp_path / "x.pcapng",
+        pcapng([LineTrace("old", False, pieces_in_rtu(pieces))], 0),
+        "modbus.func_code",
+        "mbrtu.crc16.status",
+    )
+    assert rows == [["3", "1"]] * 4
 
 
 def test_without_a_frame_the_capture_is_still_one(tmp_path):

@@ -8,7 +8,7 @@ import random
 import pytest
 from bus_rig import CHAR_NS, MS, QUICK, QUIET_NS, Poll, Rig, S
 
-from agent._native.busloop import Wishes
+from agent._native.parts import Wishes
 
 STARTED_WITHIN = 50 * MS
 LEARNED_AT = 6 * S
