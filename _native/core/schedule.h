@@ -15,12 +15,12 @@
 
 /* Where not all can be polled in time, those of long periods come late by no more than this: deadlines are not further
  * away. */
-#define FT_LATE_MOST_NS INT64_C(100000000)
+#define FT_WAIT_MOST_NS INT64_C(100000000)
 
 /* A poll that is due then has to be sent until this time. */
 static inline int64_t ft_poll_deadline(int64_t due_ns, int64_t period_ns)
 {
-    return due_ns + ft_least(period_ns, FT_LATE_MOST_NS);
+    return due_ns + ft_least(period_ns, FT_WAIT_MOST_NS);
 }
 
 /* The first time on the poll's grid that lies after `now`; *missed: those between it and the due one. */

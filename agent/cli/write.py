@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             return _carried_out(args, _tag_of(agent, bus, args))
     change = _change(bus, args)
     with Line(bus) as line:
-        return _carried_out(args, Register(line, change))
+        return _carried_out(args, Register(line, change, is_tcp=wire_of(bus).is_tcp))
 
 
 def _carried_out(args: argparse.Namespace, way: "Register | AgentTag") -> int:
@@ -80,15 +80,16 @@ def _bus(args: argparse.Namespace) -> Bus:
 class Register:
     """A register to be written over a port of its own, with no limits but those of its type."""
 
-    def __init__(self, line: Line, change: Change) -> None:
+    def __init__(self, line: Line, change: Change, *, is_tcp: bool) -> None:
         self._line = line
         self._change = change
+        self._is_tcp = is_tcp
         self.name = change.name
 
     def before(self) -> str:
         """What it holds, in words."""
         unit, tag, file = self._change.unit, self._change.tag, self._change.file
-        if unit == BROADCAST:
+        if unit == BROADCAST and not self._is_tcp:
             return "a broadcast, to every device of the line"
         try:
             return f"holds {_safe(finite(value_of(tag, driven(self._line, held(unit, tag, file)))))}"
@@ -97,7 +98,7 @@ class Register:
 
     def write(self) -> Outcome:
         """Write it and read it back."""
-        return driven(self._line, carry_out(self._change))
+        return driven(self._line, carry_out(self._change, is_tcp=self._is_tcp))
 
 
 class AgentTag:

@@ -19,9 +19,9 @@ def target():
     """Start a simulator of one bus; returns what `write` is pointed at."""
     started = []
 
-    def start(port="/dev/ttyS99", faults=()):
+    def start(port="/dev/ttyS99", faults=(), units=(7, 8)):
         protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
-        devices = (Device(name="d", unit=7, tags=()), Device(name="e", unit=8, tags=()))
+        devices = tuple(Device(name=f"d{unit}", unit=unit, tags=()) for unit in units)
         bus = Bus(name="b", port=port, protocol=protocol, parity="N", timeout_ns=S, devices=devices)
         simulator = Simulator(Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(bus,)), faults=faults)
         simulator.start()
@@ -156,8 +156,10 @@ def test_a_broadcast_is_refused_unless_asked_for(target, write, command):
         assert command("read", path, "holding:100", unit=unit)[1] == "holding:100 9\n"
 
 
-def test_unit_0_over_tcp_is_no_broadcast(target, write):
-    assert write(target("tcp://127.0.0.1:0"), "holding:100", "9", "--yes", "--timeout", "300", unit=0)[0] == 1
+def test_unit_0_over_tcp_is_a_device_which_is_read_before_and_after(target, write):
+    said = write(target("tcp://127.0.0.1:0", units=(0,)), "holding:100", "9", "--yes", unit=0)
+    assert said[0] == 0
+    assert said[1].endswith(" -> 9\n")
 
 
 def test_an_exception_is_told_in_words_with_its_code(target, write):
