@@ -254,6 +254,13 @@ static void remember_frames(void)
 
 static int was_sent(const uint8_t *pdu, size_t n)
 {
+    uint8_t digits[2 * FT_MAX_PDU];
+    for (size_t i = 0; is_ascii && i < n; i++) {
+        digits[2 * i] = (uint8_t)"0123456789ABCDEF"[pdu[i] >> 4];
+        digits[2 * i + 1] = (uint8_t)"0123456789ABCDEF"[pdu[i] & 15];
+    }
+    pdu = is_ascii ? digits : pdu;
+    n = is_ascii ? 2 * n : n;
     for (int i = 0; i < SENT_FRAMES; i++)
         if (memmem(frames[i].adu, frames[i].bytes, pdu, n))
             return 1;
