@@ -1,75 +1,30 @@
 """Single requests between the polls: when they go, what becomes of them, and what they cost the polls."""
 
 import itertools
-import random
 import struct
 
 import pytest
-from bus_rig import CHAR_NS, LOOP_BACK, MS, QUIET_NS, US, Answer, Poll, Rig, S, answer_to, paced, plan_of
-from errands import Done, Offers, answered
+from bus_errands import (
+    NO_SUCH_REGISTER,
+    READ,
+    WRITE,
+    ErrandRig,
+    device,
+    late_once,
+    only_reads,
+    read,
+    refusal,
+    reply,
+    write,
+    write_many,
+)
+from bus_rig import CHAR_NS, MS, QUIET_NS, US, Answer, Poll, S, answer_to, paced, plan_of
+from errands import answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import with_crc
 
 from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
-from agent.acquire import pdu
-
-READ, WRITE_COIL, WRITE, WRITE_MANY, MASK = 3, 5, 6, 16, 22
-MIRRORED = (WRITE_COIL, WRITE, MASK)
-NO_SUCH_REGISTER = 2
-
-
-def write(value: int = 1, unit: int = 1, register: int = 500) -> bytes:
-    return with_crc(struct.pack(">BBHH", unit, WRITE, register, value))
-
-
-def write_many(value: int, unit: int = 1) -> bytes:
-    return with_crc(struct.pack(">BBHHBHH", unit, WRITE_MANY, 500, 2, 4, 0, value))
-
-
-def read(unit: int = 1, register: int = 500, quantity: int = 2) -> bytes:
-    return with_crc(struct.pack(">BBHH", unit, READ, register, quantity))
-
-
-def reply(request: bytes) -> bytes:
-    if request[1] in MIRRORED:
-        return request
-    return with_crc(request[:6]) if request[1] == WRITE_MANY else answer_to(request)
-
-
-def refusal(request: bytes, code: int = NO_SUCH_REGISTER) -> bytes:
-    return with_crc(bytes([request[0], request[1] | 0x80, code]))
-
-
-def device(request: bytes, _: int) -> list[tuple[int, bytes]]:
-    return paced(reply(request), QUIET_NS)
-
-
-def only_reads(request: bytes, number: int) -> list[tuple[int, bytes]]:
-    return device(request, number) if request[1] == READ else []
-
-
-class ErrandRig(Offers, Rig):
-    """A rig whose line is known not to echo, that offers errands and keeps what became of them."""
-
-    def __init__(
-        self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False, switch_ns: int = 0, least_ns: int = 0
-    ) -> None:
-        super().__init__(polls, answer, tcp=tcp, switch_ns=switch_ns, least_ns=least_ns)
-
-    def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 1000 * S, size: int = 8) -> list[Done]:
-        return self.keep(self.bus.offer(request, size, timeout, deadline, self.now))
-
-    def _step(self) -> None:
-        super()._step()
-        self.collect()
-
-    def collect(self) -> None:
-        self.take_done(self.bus.take)
-
-    def sent_of(self, function: int) -> list[int]:
-        return [at for at, request in self.sent if request[1] == function]
-
 
 # --- when ---
 
@@ -319,161 +274,3 @@ def test_a_suspect_that_answers_one_is_polled_at_its_full_rate_again() -> None:
     begun = len(rig.sent)
     rig.run(22 * S)
     assert len([request for _, request in rig.sent[begun:] if request[0] == 2]) >= 20
-
-
-# --- never a wrong outcome ---
-
-
-def late_once(late_ns: int) -> Answer:
-    """Answers reads, and the first write late."""
-    writes = itertools.count()
-
-    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
-        if request[1] == READ:
-            return device(request, number)
-        return paced(reply(request), late_ns) if next(writes) == 0 else []
-
-    return answer
-
-
-@pytest.mark.parametrize("late", [60, 90, 150, 240])
-def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: int) -> None:
-    rig = ErrandRig([Poll(period=100 * MS)], late_once(late * MS)).run(1050 * MS)
-    first = rig.offer(write(1), timeout=50 * MS)
-    second = rig.offer(write(1), timeout=50 * MS)  # the very same, and lost
-    rig.run(5 * S)
-    assert [done.end for done in first + second] == ["timed-out", "timed-out"]
-    assert rig.counts["stale_discarded"] == 1
-    assert not rig.wrong()
-
-
-@pytest.mark.parametrize("late", [60, 90, 150])
-def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(late: int) -> None:
-    identification = pdu.device_identification()
-    told = with_crc(b"\x01" + bytes.fromhex("2b0e01010000010003") + b"old")
-    asked = with_crc(b"\x01" + identification)
-    answers = iter([paced(told, late * MS), []])
-
-    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
-        return next(answers) if request == asked else device(request, number)
-
-    rig = ErrandRig([Poll(period=100 * MS)], answer).run(1050 * MS)
-    both = [rig.offer(asked, size=0, timeout=50 * MS), rig.offer(asked, size=0, timeout=50 * MS)]
-    rig.run(5 * S)
-    assert [done.end for became in both for done in became] == ["timed-out", "timed-out"]
-    assert rig.counts["stale_discarded"] == 1
-    assert not rig.wrong()
-
-
-def test_an_exception_that_may_be_anothers_is_no_outcome() -> None:
-    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
-        if request == read(quantity=9):
-            return [(70 * MS, refusal(request))]
-        return [] if request == read(quantity=3) else device(request, number)
-
-    rig = ErrandRig([Poll(period=100 * S)], answer).run(S)
-    rig.offer(read(quantity=9), size=23, timeout=50 * MS)
-    second = rig.offer(read(quantity=3), size=11, timeout=50 * MS)
-    rig.run(5 * S)
-    assert second[0].end == "ambiguous"
-
-
-def test_polls_of_the_unit_go_on_while_its_write_is_in_doubt() -> None:
-    rig = ErrandRig([Poll(period=100 * MS)], only_reads).run(1050 * MS)
-    rig.offer(write(), timeout=50 * MS)
-    begun = len(rig.good())
-    rig.run(3050 * MS)
-    assert len(rig.good()) - begun >= 10 * 19
-
-
-def test_what_is_answered_by_its_copy_waits_until_it_is_known_whether_the_line_echoes() -> None:
-    rig = ErrandRig([Poll(phase=S, period=S)])
-    became = rig.offer(write())
-    rig.run(990 * MS)
-    assert not rig.sent
-    rig.run(2 * S)
-    assert answered(became)
-    assert rig.sent[0][1][1] == READ
-
-
-def test_the_echo_of_a_write_is_not_its_answer() -> None:
-    def echoing(request: bytes, _: int) -> list[tuple[int, bytes]]:
-        return [(0, request), *(device(request, 0) if request[1] == READ else [])]
-
-    rig = ErrandRig([Poll()], echoing).run(1050 * MS)
-    became = rig.offer(write())
-    rig.run(3 * S)
-    assert [done.end for done in became] == ["timed-out"]
-
-
-EVENTS = ("write", "write-many", "read", "detach", "attach", "adopt", "late", "deadline")
-
-
-@settings(deadline=None, max_examples=80)
-@given(
-    events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 300)), max_size=40), seed=st.integers(0, 2**32)
-)
-def test_every_errand_has_one_outcome_and_is_sent_once_at_most(events: list[tuple[str, int]], seed: int) -> None:
-    chance = random.Random(seed)
-
-    busy_until: dict[int, int] = {}  # a unit has one transmitter
-
-    def unreliable(request: bytes, _: int) -> list[tuple[int, bytes]]:
-        answer = chance.choice([reply(request)] * 4 + [refusal(request), b"", b"\x01\x03\xff", reply(request)[:-1]])
-        begins = max(rig.now + chance.choice([QUIET_NS] * 5 + [120 * MS, 200 * MS]), busy_until.get(request[0], 0))
-        pieces = paced(answer, begins - rig.now)
-        busy_until[request[0]] = rig.now + max((at for at, _ in pieces), default=0) + QUIET_NS
-        return pieces
-
-    rig = ErrandRig([Poll(unit=1, period=50 * MS, timeout=60 * MS), Poll(unit=2, period=80 * MS)], unreliable)
-    attached, requests = True, []
-    for value, (event, pause) in enumerate(events):
-        rig.run(rig.now + pause * MS)
-        if event == "detach" and attached:
-            rig.bus.detach(rig.now)
-            attached = False
-        elif event == "attach" and not attached:
-            rig.bus.attach(rig.now)
-            attached = True
-        elif event == "adopt":
-            rig.bus.adopt(*plan_of([Poll(unit=1 + pause % 3, period=50 * MS)]), now=rig.now)
-        elif len(rig.open) < ERRANDS:
-            unit = 1 + value % 3
-            request, size = (read(unit, value), 9) if event == "read" else (write(value, unit), 8)
-            request = write_many(value, unit) if event == "write-many" else request
-            deadline = rig.now + (20 * MS if event == "deadline" else 5 * S)
-            rig.offer(request, size=size, timeout=60 * MS, deadline=deadline)
-            requests.append(request)
-        rig.wake = rig.now
-    rig.run(rig.now + 12 * S)
-    rig.collect()
-    assert [len(became) for became in rig.all] == [1] * len(rig.all)
-    sent = [done for [done] in rig.all if done.sent_ns]
-    assert len({done.sent_ns for done in sent}) == len(sent)
-    assert len(rig.sent_of(WRITE) + rig.sent_of(WRITE_MANY)) <= len(rig.all)
-    assert {done.end for [done] in rig.all if not done.sent_ns} <= {"no-port", "too-late"}
-    for request, [done] in zip(requests, rig.all, strict=True):
-        assert done.end != "answered" or done.pdu == reply(request)[1:-2]
-    assert not rig.wrong()
-
-
-@pytest.mark.parametrize("data_bytes", [250, 251, 254])
-def test_an_answer_that_no_frame_holds_is_not_taken(data_bytes: int) -> None:
-    rig = ErrandRig(
-        [Poll()], lambda request, _: paced(request if request[1] == LOOP_BACK else reply(request), QUIET_NS)
-    )
-    rig.run(1050 * MS)
-    request = with_crc(bytes([1, LOOP_BACK, 0, 0, *range(data_bytes)]))
-    became = rig.offer(request, size=len(request))
-    rig.run(5 * S)
-    assert [done.end for done in became] == ["answered" if data_bytes == 250 else "timed-out"]
-
-
-def test_what_cannot_be_an_errand_is_refused() -> None:
-    rig = ErrandRig([Poll()])
-    with pytest.raises(ValueError, match="3 bytes are not a frame"):
-        rig.bus.offer(b"abc", 8, S, S, 0)
-    with pytest.raises(ValueError, match="no answer has 300 bytes"):
-        rig.bus.offer(write(), 300, S, S, 0)
-    with pytest.raises(IndexError, match="slot 8 of 8"):
-        rig.bus.take(ERRANDS)
