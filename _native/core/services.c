@@ -132,7 +132,7 @@ static int read_file(ft_job *j)
         reference r = reference_at(j->pdu + at);
         if (!is_there(&r))
             return FT_ILLEGAL_ADDRESS;
-        if (end + 2 * (size_t)r.registers > FILE_ANSWER_MOST)
+        if (r.registers == 0 || end + 2 * (size_t)r.registers > FILE_ANSWER_MOST)
             return FT_ILLEGAL_VALUE;
         j->out[end] = (uint8_t)(1 + 2 * r.registers);
         j->out[end + 1] = RECORD_REFERENCE;
@@ -157,7 +157,7 @@ static int groups_refused(const ft_job *j)
         if (!is_there(&r))
             return FT_ILLEGAL_ADDRESS;
         at += REFERENCE_BYTES + 2 * (size_t)r.registers;
-        if (at > j->n)
+        if (r.registers == 0 || at > j->n)
             return FT_ILLEGAL_VALUE;
     }
     return 0;
