@@ -32,7 +32,7 @@ def buses_of(device: Device, name: str = "b") -> tuple[Bus, ...]:
 
 
 def meter(**settings: object) -> Device:
-    return Device(**{"name": "d", "unit": 1, "tags": (TAG,), **settings})  # type: ignore[arg-type]
+    return Device(**{"name": "d", "unit": 1, "tags": (TAG,), **settings})
 
 
 def after_restart(directory: Path, device: Device, name: str = "b") -> Learned | None:

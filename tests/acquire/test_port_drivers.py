@@ -308,7 +308,7 @@ def test_without_permission_the_flag_does_it_where_the_driver_honours_it(
         monkeypatch.setattr(Path, "write_text", write_text)
         return set_flag(given)
 
-    kernel._tiocsserial = by_the_driver  # type: ignore[method-assign]
+    kernel._tiocsserial = by_the_driver
     port = opened(kernel)
     assert told(port) == {"rs485": False, "low latency": True, "latency timer": True}
     assert timer(kernel).read_text().strip() == "1"

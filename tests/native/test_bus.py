@@ -168,7 +168,10 @@ def test_an_answer_that_stops_in_the_middle_costs_its_silence_not_the_timeout() 
 
 def test_an_adapter_that_holds_bytes_back_is_not_taken_for_a_cut() -> None:
     """62 bytes at a time, the rest 16 ms later; short blocks first, which never show it."""
-    held = lambda request: [(2 * MS, answer_to(request)[:62]), (19 * MS, answer_to(request)[62:])]  # noqa: E731
+
+    def held(request: bytes) -> list[tuple[int, bytes]]:
+        return [(2 * MS, answer_to(request)[:62]), (19 * MS, answer_to(request)[62:])]
+
     polls = [Poll(period=50 * MS), Poll(period=50 * MS, phase=5 * S, address=50, quantity=60)]
     rig = Rig(polls, lambda request, _: held(request), ring_bits=14).run(20 * S)
     assert rig.counts["timeouts"] == 0
@@ -195,7 +198,10 @@ def test_every_damaged_answer_is_followed_by_a_quiet_line() -> None:
 @settings(deadline=None)
 def test_a_late_answer_is_never_taken_for_the_next_ones(delays: list[int], addresses: list[int]) -> None:
     polls = [Poll(period=20 * MS, address=address, timeout=100 * MS) for address in addresses]
-    late = lambda request, n: paced(answer_to(request), delays[n % len(delays)] % (340 * MS))  # noqa: E731
+
+    def late(request: bytes, n: int) -> list[tuple[int, bytes]]:
+        return paced(answer_to(request), delays[n % len(delays)] % (340 * MS))
+
     rig = Rig(polls, late).run(5 * S)
     assert rig.wrong() == []
 
@@ -302,7 +308,9 @@ def test_over_tcp_every_request_has_its_own_transaction_number() -> None:
 
 
 def test_over_tcp_an_answer_of_another_transaction_is_not_taken() -> None:
-    wrong = lambda request, n: [(MS, tcp_answer(request, transaction=n))]  # noqa: E731
+    def wrong(request: bytes, n: int) -> list[tuple[int, bytes]]:
+        return [(MS, tcp_answer(request, transaction=n))]
+
     rig = Rig([Poll(period=100 * MS, timeout=50 * MS)], wrong, tcp=True).run(S)
     assert rig.counts["ok"] == 0
     assert rig.counts["timeouts"] >= 3
@@ -335,7 +343,7 @@ def test_a_port_that_is_back_is_polled_at_once_and_nothing_counts_as_overrun() -
 
 def test_a_ring_that_nobody_drains_drops_the_newest_and_counts_them() -> None:
     rig = Rig([Poll(period=10 * MS)], QUICK, ring_bits=6)
-    rig._drain = lambda: None  # type: ignore[method-assign]
+    rig._drain = lambda: None
     rig.run(S)
     samples = Samples()
     rig.bus.drain(samples)

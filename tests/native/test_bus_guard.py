@@ -136,7 +136,7 @@ def test_a_device_that_answers_in_order_is_trusted_with_barriers_after_a_while()
         return paced(held + answer_to(request), QUIET_NS)
 
     rig = Rig([SINGLE], answer)
-    rig.held = b""  # type: ignore[attr-defined]
+    rig.held = b""
     rig.run(2 * S)
     lost = rig.sent[31][0]
     assert rig.counts["stale_discarded"] >= 4
@@ -235,7 +235,9 @@ def test_the_timeout_of_a_quick_device_shrinks_to_30_ms_and_grows_again_when_it_
 
 
 def test_the_timeout_is_never_shorter_than_half_as_long_again_as_the_slowest_answer() -> None:
-    slow = lambda request, n: paced(answer_to(request), 80 * MS if n % 250 == 100 else 2 * MS)  # noqa: E731
+    def slow(request: bytes, n: int) -> list[tuple[int, bytes]]:
+        return paced(answer_to(request), 80 * MS if n % 250 == 100 else 2 * MS)
+
     rig = Rig([Poll(period=100 * MS, timeout=S)], slow, ring_bits=16).run(300 * S)
     assert rig.counts["timeouts"] == 0
 
@@ -293,7 +295,10 @@ def test_a_suspect_is_asked_for_the_shortest_block_it_ever_answered() -> None:
         Poll(period=S, address=200, quantity=1, phase=500 * MS),
     ]
     refusal = with_crc(b"\x01\x83\x02")
-    alive = lambda request, n: paced(refusal, QUIET_NS) if request[3] == 200 else QUICK(request, n)  # noqa: E731
+
+    def alive(request: bytes, n: int) -> list[tuple[int, bytes]]:
+        return paced(refusal, QUIET_NS) if request[3] == 200 else QUICK(request, n)
+
     rig = Rig(polls, alive, ring_bits=14).run(10 * S)
     rig.answer = silent
     rig.run(300 * S)

@@ -44,7 +44,7 @@ def run_of(program: Path) -> Run:
     def run(options: str, **more: float) -> dict[str, Any]:
         words = [*options.split(), *(f"{key}={value}" for key, value in more.items())]
         done = subprocess.run([program, *words], check=True, capture_output=True, text=True, timeout=300)
-        return json.loads(done.stdout)  # type: ignore[no-any-return]
+        return json.loads(done.stdout)
 
     return run
 
