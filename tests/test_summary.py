@@ -13,7 +13,8 @@ from agent.acquire.events import Event, Kind
 from agent.acquire.statistics import Asked, BusStats, Counts, DeviceStats, Mishap, Spans
 from agent.store import StoreStats
 
-PAGE = (Path(__file__).parents[1] / "docs" / "STATISTICS.md").read_text()
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = " ".join((DOCS / "STATISTICS.md").read_text().split())  # wherever its lines end
 EXPLAINED = set(re.findall(r"`([\w.-]+)`", PAGE))
 MUCH = 2**63 - 1  # what centuries of the fastest bus do not count
 
