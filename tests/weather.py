@@ -12,6 +12,9 @@ SCHEMAS = {b"schema-a": b"A", b"schema-b": b"B"}
 QUOTA, NOT_AUTHORISED, TOPIC_INVALID, TOO_LARGE, BAD_FORMAT, UNSPECIFIED = 0x97, 0x87, 0x90, 0x95, 0x99, 0x80
 
 
+USUAL_TERMS = Terms()
+
+
 class Weather:
     """A link and a broker in virtual time: bytes arrive in order or, after a cut, not at all."""
 
@@ -54,7 +57,7 @@ class Weather:
             self.now = max(self.now, self.session.deadline_ns())
             self.step()
 
-    def accept(self, terms=Terms()):  # noqa: B008
+    def accept(self, terms=USUAL_TERMS):
         self.connecting = False
         self.sent_on.append([])
         self.report(Connected(terms))
