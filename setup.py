@@ -45,24 +45,12 @@ MODULES: dict[str, list[str]] = {
     ],
     "linkloop": [
         *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "inherit"],
-        *["variant", "guard", "histogram", "mishap", "trace", "modbus", "crc", "decode", "ring"],
+        *["variant", "guard", "histogram", "mishap", "trace", "ascii", "modbus", "crc", "decode", "ring"],
     ],
     "parts": ["histogram", "trace", "wishes", "unmark"],
     "server": [
-        *[
-            "server",
-            "job",
-            "services",
-            "diary",
-            "nameplate",
-            "requests",
-            "ascii",
-            "bank",
-            "signal",
-            "simbus",
-            "simloop",
-        ],
-        *["modbus", "crc", "encode"],
+        *["server", "job", "services", "diary", "nameplate", "requests", "ascii", "bank", "signal"],
+        *["simbus", "simloop", "modbus", "crc", "encode"],
     ],
     "filter": ["filter"],
     "columns": [

@@ -57,6 +57,7 @@ cdef extern from "core/master.h":
         ft_framing framing
         ft_outcome outcome
         ft_master_counts counts
+        ft_ascii *ascii
         size_t heard
         int64_t first_ns
 
@@ -99,3 +100,4 @@ cdef class FromAscii:
 
 cdef class Master:
     cdef ft_master m
+    cdef FromAscii line  # m.ascii is its

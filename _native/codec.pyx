@@ -157,8 +157,11 @@ cdef class FromAscii:
 cdef class Master:
     """One master's side of a line (core/master.h), driven with whatever time it is given."""
 
-    def __cinit__(self, int framing, int64_t char_ns=0):
+    def __cinit__(self, int framing, int64_t char_ns=0, FromAscii line=None):
+        """`line`: what translates an ASCII line for this master of RTU frames."""
         ft_master_init(&self.m, require_framing(framing), char_ns)
+        self.line = line
+        self.m.ascii = NULL if line is None else &line.line
 
     def begin(self, int64_t now_ns, adu, size_t response_bytes, int64_t timeout_ns):
         """Start the transaction of `adu`, written at `now_ns`. Raises ValueError when it is no frame of this line."""

@@ -60,10 +60,19 @@ static size_t take_byte(ft_ascii *line, uint8_t byte, uint8_t *out)
     return 1;
 }
 
+static void remember(ft_ascii *line)
+{
+    uint32_t at = line->ended++ % FT_ASCII_WHOLE;
+    memcpy(line->whole[at], line->bytes, line->n);
+    line->whole_bytes[at] = line->n;
+}
+
 static size_t end(ft_ascii *line, uint8_t *out)
 {
     uint16_t crc = ft_crc16(line->bytes, line->n - 1);
-    if (sum_of(line->bytes, line->n) != 0)
+    if (sum_of(line->bytes, line->n) == 0)
+        remember(line);
+    else
         crc = (uint16_t)~crc;
     line->state = FT_ASCII_ENDED;
     out[0] = (uint8_t)crc;
@@ -97,6 +106,26 @@ size_t ft_ascii_decode(ft_ascii *line, const uint8_t *characters, size_t n, uint
     for (size_t i = 0; i < n; i++)
         given += take(line, characters[i], out + given);
     return given;
+}
+
+/* ---- whole frames ---- */
+
+void ft_ascii_forget(ft_ascii *line)
+{
+    line->ended = 0;
+}
+
+int ft_came_whole(const ft_ascii *line, const uint8_t *frame, size_t n)
+{
+    size_t bytes = n - FT_CRC_BYTES; /* unit and PDU */
+    if (!ft_crc_fits(frame, n))
+        return 0;
+    if (!line)
+        return 1;
+    for (uint32_t i = 0; i < line->ended && i < FT_ASCII_WHOLE; i++)
+        if (line->whole_bytes[i] == bytes + 1 && memcmp(line->whole[i], frame, bytes) == 0)
+            return 1;
+    return 0;
 }
 
 /* ---- characters out ---- */

@@ -399,9 +399,15 @@ void ft_bus_free(ft_bus *bus)
     ft_ring_free(&bus->ring);
 }
 
+void ft_bus_translated(ft_bus *bus, ft_ascii *ascii)
+{
+    bus->master.ascii = ascii;
+    bus->guard.ascii = ascii;
+}
+
 void ft_bus_attach(ft_bus *bus, int64_t now)
 {
-    ft_master_init(&bus->master, bus->wire.framing, bus->wire.char_ns);
+    ft_master_reset(&bus->master);
     bus->counted = bus->master.counts;
     bus->pieces = (ft_pieces){0}; /* it may be another adapter */
     bus->attached = 1;

@@ -113,6 +113,8 @@ typedef struct ft_action {
 /* 0, or -1: no memory for a ring of 2^ring_bits samples. Takes no plan and no port yet. */
 int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits);
 void ft_bus_free(ft_bus *bus);
+/* What the bus hears is what `ascii` made of an ASCII line: frames that did not come whole there are no answers. */
+void ft_bus_translated(ft_bus *bus, ft_ascii *ascii);
 
 /* Runs `plan` from the end of the transaction under way on, or else from now on, with what is known from the one before
  * (inherit.h). */

@@ -376,6 +376,7 @@ int ft_loop_line(ft_loop *loop, uint32_t line, const ft_wire *wire, uint32_t rin
     ft_slots_init(&made->slots);
     if (ft_trace_init(&made->trace) < 0 || ft_bus_init(&made->bus, wire, ring_bits) < 0)
         return -1;
+    ft_bus_translated(&made->bus, made->is_ascii ? &made->ascii : NULL);
     ft_ring_watch(&made->bus.ring, loop->consumer_fd, UINT32_C(1) << (ring_bits - 1)); /* half full */
     return 0;
 }

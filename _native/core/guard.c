@@ -206,7 +206,7 @@ static ft_owed *owed_at(ft_guard *guard, ft_shape asked, const uint8_t *bytes, s
         size_t length = is_candidate ? length_of(owed->shape, bytes, n) : 0;
         if (length > n)
             *more = 1;
-        else if (length > 0 && ft_crc_fits(bytes, length))
+        else if (length > 0 && ft_came_whole(guard->ascii, bytes, length))
             return owed;
     }
     return NULL;

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ascii.h"
 #include "modbus.h"
 
 #define FT_OWED_MAX 128                         /* 31 units of one bus, four each, is more than ever */
@@ -45,6 +46,7 @@ typedef struct ft_guard {
     uint32_t used;              /* heard[0 .. used) may hold late answers */
     uint8_t repeats;            /* what has come may come again */
     uint8_t owing[256 / 8];     /* bit per unit */
+    const ft_ascii *ascii;      /* as ft_master's */
     ft_owed owed[FT_OWED_MAX];
     uint8_t heard[2 * FT_MAX_RTU];
 } ft_guard;

@@ -80,7 +80,7 @@ static verdict rtu_answer(const ft_master *m, const uint8_t *bytes, size_t avail
     if (available < whole) {
         return incomplete(whole, available, whole);
     }
-    return (verdict){ft_crc_fits(bytes, whole) ? ANSWER : DAMAGED, whole, 0};
+    return (verdict){ft_came_whole(m->ascii, bytes, whole) ? ANSWER : DAMAGED, whole, 0};
 }
 
 /* One read in 65536 has an echo that begins like an intact answer: that is an answer only on a line known to be free
@@ -308,8 +308,10 @@ void ft_master_init(ft_master *m, enum ft_framing framing, int64_t char_ns)
 void ft_master_reset(ft_master *m)
 {
     ft_master_counts counts = m->counts;
+    ft_ascii *ascii = m->ascii;
     ft_master_init(m, m->framing, m->char_ns);
     m->counts = counts;
+    m->ascii = ascii;
 }
 
 void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, size_t response_bytes,
@@ -319,6 +321,8 @@ void ft_master_begin(ft_master *m, int64_t now, const uint8_t *adu, size_t n, si
     if (m->hunting || m->framing == FT_RTU) {
         m->used = m->scan = m->counted = 0;
     }
+    if (m->ascii)
+        ft_ascii_forget(m->ascii);
     memcpy(m->request, adu, n);
     m->request_bytes = n;
     m->answer_bytes = 0;

@@ -13,6 +13,7 @@
 #ifndef FT_MASTER_H
 #define FT_MASTER_H
 
+#include "ascii.h"
 #include "modbus.h"
 
 #include <stddef.h>
@@ -47,6 +48,7 @@ typedef struct ft_master {
     uint8_t echo_changed;     /* it showed both */
     int64_t char_ns;
     int64_t pause_ns;         /* the longest silence within an answer */
+    ft_ascii *ascii;          /* RTU that was ASCII on the line: its owner sets it; else NULL */
     ft_master_counts counts;
     /* the transaction */
     enum ft_outcome outcome;  /* FT_TIMED_OUT before the first */

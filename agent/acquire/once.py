@@ -58,7 +58,8 @@ class Line:
         self._framing = TCP if wire.is_tcp else RTU
         self._transaction = 0  # of Modbus TCP: a late answer bears another number
         self._ascii = FromAscii() if wire.framing == ASCII else None
-        self._master = Master(self._framing, ASCII_DIGITS * wire.char_ns if self._ascii else wire.char_ns)
+        char_ns = ASCII_DIGITS * wire.char_ns if self._ascii else wire.char_ns
+        self._master = Master(self._framing, char_ns, self._ascii)
 
     def __enter__(self) -> "Line":
         """Open the port. Raises BusError or NotPermittedError."""

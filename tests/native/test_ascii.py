@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import with_crc
 
-from agent._native.codec import ASCII, FromAscii, crc_fits, to_ascii
+from agent._native.codec import ANSWERED, ASCII, PENDING, RTU, FromAscii, Master, crc_fits, to_ascii
 from agent._native.server import SimulatedBus
 from agent.simulate.faults import pack_faults
 from agent.simulate.layout import unit_bits
@@ -118,6 +118,52 @@ def test_any_bytes_give_no_more_than_one_each_and_one(data):
 def test_what_is_no_frame_is_not_put_into_characters(size):
     with pytest.raises(ValueError, match=f"{size} bytes are not a frame"):
         to_ascii(bytes(size))
+
+
+# --- the master ---
+
+
+def asked(*, translated: bool = True) -> tuple[FromAscii, Master]:
+    line = FromAscii()
+    master = Master(RTU, line=line if translated else None)
+    master.begin(0, with_crc(READ), 9, S)
+    return line, master
+
+
+def fitting_zeros() -> bytes:
+    """What a device says before two noise characters, which stand for zeros, of which the CRC fits by chance."""
+    bodies = (b"\x01\x03\x04" + n.to_bytes(4, "big") for n in range(1 << 20))
+    return next(body for body in bodies if crc_fits(body + bytes(2)))
+
+
+@pytest.mark.parametrize("translated", [True, False])
+def test_a_frame_cut_short_is_no_answer_even_if_its_crc_fits_with_the_noise_behind_it(translated):
+    line, master = asked(translated=translated)
+    said = line.feed(b":" + fitting_zeros().hex().encode() + b"00??")
+    assert said == fitting_zeros() + bytes(2)
+    assert (master.feed(1, said) == ANSWERED) is not translated
+    answer = with_crc(bytes.fromhex("01030400010002"))
+    assert master.feed(2, line.feed(to_ascii(answer))) == ANSWERED
+    assert master.pdu == (answer if translated else fitting_zeros() + bytes(2))[1:-2]
+
+
+@pytest.mark.parametrize("more", [0, 7, 8])
+def test_an_answer_is_known_behind_no_more_frames_than_are_remembered(more):
+    line, master = asked()
+    answer, other = (with_crc(bytes.fromhex(body)) for body in ("01030400010002", "02030400010002"))
+    outcome = master.feed(1, line.feed(to_ascii(answer) + more * to_ascii(other)))
+    assert outcome == (ANSWERED if more < 8 else PENDING)
+
+
+def test_what_came_whole_before_the_request_does_not_vouch_for_what_comes_after_it():
+    line, master = asked()
+    answer = with_crc(bytes.fromhex("01030400010002"))
+    assert master.feed(1, line.feed(to_ascii(answer))) == ANSWERED
+    master.begin(2, with_crc(READ), 9, S)
+    assert master.feed(3, answer) == PENDING
+    master.reset()
+    master.begin(4, with_crc(READ), 9, S)
+    assert master.feed(5, answer) == PENDING  # a port that was opened anew is still an ASCII line
 
 
 # --- the bus ---

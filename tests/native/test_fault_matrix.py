@@ -25,7 +25,7 @@ UNITS = (
 )
 SOURCES = UNITS.split()
 ALL = os.environ.get("FIELDTAP_FAULTS") == "all"
-TRANSACTIONS = 1_000_000 if ALL else 5_000  # of each of the 216
+TRANSACTIONS = 1_000_000 if ALL else 5_000  # of each of the 222
 MOST_TAGS = 16  # of one answer
 MUTANT_TRANSACTIONS = 200_000  # enough for each to show itself
 

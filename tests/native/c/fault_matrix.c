@@ -420,6 +420,7 @@ int main(int argc, char **argv)
     if (!plan || ft_server_init(&devices.server, framing, units, NULL, 0, &faults, seed << 32) < 0
         || ft_bus_init(&bus, &wire, RING_BITS) < 0)
         return 2;
+    ft_bus_translated(&bus, is_ascii ? &edge : NULL);
     ft_simbus_init(&devices, network_ns > 0 ? 0 : wire.char_ns, network_ns > 0 ? 0 : wire.quiet_ns); /* whole datagrams */
     bus.guard.repeats = network_ns > 0;
     ft_bus_adopt(&bus, plan, 0);
