@@ -9,7 +9,7 @@ from layouts import BLOCK, Sample, packed_point, records
 from wire import with_crc
 
 from agent._native.busloop import COUNTERS, VirtualBus
-from agent._native.codec import ASCII, RTU, TCP
+from agent._native.codec import ASCII, RTU
 from agent._native.samples import Samples
 
 US = 1_000
@@ -41,13 +41,12 @@ class Poll(NamedTuple):
     bounds: int = 0
 
 
-def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]:
+def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
     blocks, points = [], []
     units = sorted({poll.unit for poll in polls})
     for group, poll in enumerate(polls):
         pdu = struct.pack(">BHH", 3, poll.address, poll.quantity)
-        request = bytes([poll.unit]) + pdu
-        adu = struct.pack(">HHH", 0, 0, 6) + request if tcp else with_crc(request)
+        adu = with_crc(bytes([poll.unit]) + pdu)
         blocks.append(
             BLOCK.pack(
                 poll.period,
@@ -59,7 +58,7 @@ def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]
                 len(points),
                 poll.quantity,
                 len(adu),
-                (9 if tcp else 5) + 2 * poll.quantity,
+                5 + 2 * poll.quantity,
                 poll.unit,
                 3,
                 poll.address,
@@ -104,7 +103,6 @@ class Rig:
         polls: list[Poll],
         answer: Answer = silent,
         *,
-        tcp: bool = False,
         ascii_: bool = False,
         datagrams: bool = False,
         char_ns: int = CHAR_NS,
@@ -113,11 +111,11 @@ class Rig:
         least_ns: int = 0,
         ring_bits: int = 12,
     ) -> None:
-        self.char_ns = 0 if tcp else char_ns
+        self.char_ns = char_ns
         self.bus = VirtualBus(
-            framing=TCP if tcp else ASCII if ascii_ else RTU,
-            char_ns=self.char_ns,
-            quiet_ns=0 if tcp else quiet_ns,
+            framing=ASCII if ascii_ else RTU,
+            char_ns=char_ns,
+            quiet_ns=quiet_ns,
             switch_ns=switch_ns,
             least_ns=least_ns,
             ring_bits=ring_bits,
@@ -132,7 +130,7 @@ class Rig:
         self.waiting = b""
         self.last_byte = -S
         self.samples: list[Sample] = []
-        self.bus.adopt(*plan_of(polls, tcp=tcp), now=0)
+        self.bus.adopt(*plan_of(polls), now=0)
         self.bus.attach(0)
         self.wake, self.watch = 0, False
 

@@ -1,7 +1,6 @@
-"""The policy of one bus: schedule, silences, failures, prediction, TCP, plans and ports."""
+"""The policy of one bus: schedule, silences, failures, prediction, plans and ports."""
 
 import itertools
-import struct
 
 import pytest
 from bus_rig import (
@@ -290,30 +289,6 @@ def test_any_chunking_gives_the_same_samples(cuts: list[tuple[int, int]]) -> Non
     cuts = sorted(dict(cuts).items())
     rig = Rig([Poll(period=100 * MS)], chunked).run(S)
     assert [(sample.tag, sample.value) for sample in rig.samples] == [(1000 + at, 1000 + at) for at in range(10)] * 10
-
-
-# --- TCP ---
-
-
-def tcp_answer(request: bytes, transaction: int | None = None) -> bytes:
-    number = struct.unpack_from(">H", request)[0] if transaction is None else transaction
-    body = answer_to(request[6:])[:-2]
-    return struct.pack(">HHH", number, 0, len(body)) + body
-
-
-def test_over_tcp_every_request_has_its_own_transaction_number() -> None:
-    rig = Rig([Poll(period=10 * MS)], lambda request, _: [(MS, tcp_answer(request))], tcp=True).run(S)
-    assert [struct.unpack_from(">H", request)[0] for _, request in rig.sent] == list(range(1, 101))
-    assert rig.counts["ok"] == 100
-
-
-def test_over_tcp_an_answer_of_another_transaction_is_not_taken() -> None:
-    def wrong(request: bytes, n: int) -> list[tuple[int, bytes]]:
-        return [(MS, tcp_answer(request, transaction=n))]
-
-    rig = Rig([Poll(period=100 * MS, timeout=50 * MS)], wrong, tcp=True).run(S)
-    assert rig.counts["ok"] == 0
-    assert rig.counts["timeouts"] >= 3
 
 
 # --- plans and ports ---
