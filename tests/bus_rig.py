@@ -18,7 +18,8 @@ S = 1_000_000_000
 CHAR_NS = 86_805  # 115200 baud, 8N1
 QUIET_NS = 1_750_000
 FIFO_BYTES = 16
-U16 = 1
+BOOL, U16 = 0, 1
+READ_COILS, READ_HOLDING = 1, 3
 GOOD, COMM_FAIL, EXCEPTION = 0, 2, 3
 SILENCE, AMBIGUOUS = 0, 1  # details of COMM_FAIL
 LOOP_BACK = 8
@@ -28,7 +29,7 @@ Answer = Callable[[bytes, int], list[tuple[int, bytes]]]
 
 
 class Poll(NamedTuple):
-    """One block of the plan; every register becomes one tag, whose number is 1000 * unit + address + register."""
+    """One block of the plan; every register or bit becomes one tag, whose number is 1000 * unit + its address."""
 
     unit: int = 1
     period: int = 100 * MS
@@ -39,13 +40,14 @@ class Poll(NamedTuple):
     gap: int = 0
     device: int | None = None
     bounds: int = 0
+    function: int = READ_HOLDING
 
 
 def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
     blocks, points = [], []
     units = sorted({poll.unit for poll in polls})
     for group, poll in enumerate(polls):
-        pdu = struct.pack(">BHH", 3, poll.address, poll.quantity)
+        pdu = struct.pack(">BHH", poll.function, poll.address, poll.quantity)
         adu = with_crc(bytes([poll.unit]) + pdu)
         blocks.append(
             BLOCK.pack(
@@ -58,17 +60,38 @@ def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
                 len(points),
                 poll.quantity,
                 len(adu),
-                5 + 2 * poll.quantity,
+                5 + data_bytes(poll.function, poll.quantity),
                 poll.unit,
-                3,
+                poll.function,
                 poll.address,
                 poll.quantity,
                 adu,
                 poll.bounds,
             )
         )
-        points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]
+        points += [
+            packed_point(1000 * poll.unit + poll.address + at, at, 1, BOOL if reads_bits(poll.function) else U16)
+            for at in range(poll.quantity)
+        ]
     return b"".join(blocks), b"".join(points), len(units)
+
+
+def reads_bits(function: int) -> bool:
+    return function <= 2
+
+
+def data_bytes(function: int, quantity: int) -> int:
+    return (quantity + 7) // 8 if reads_bits(function) else 2 * quantity
+
+
+def bit_of(number: int) -> int:
+    """What the tag of this number holds where it is a bit: no stretch of tags looks like the ones beside it."""
+    return number.bit_count() & 1
+
+
+def bits_from(number: int, quantity: int) -> bytes:
+    packed = sum(bit_of(number + at) << at for at in range(quantity))
+    return packed.to_bytes((quantity + 7) // 8, "little")
 
 
 def answer_to(request: bytes, value: Callable[[int, int], int] = lambda unit, address: 1000 * unit + address) -> bytes:
@@ -76,7 +99,10 @@ def answer_to(request: bytes, value: Callable[[int, int], int] = lambda unit, ad
     if request[1] == LOOP_BACK:
         return request
     unit, function, address, quantity = struct.unpack_from(">BBHH", request)
-    payload = b"".join(struct.pack(">H", value(unit, address + at)) for at in range(quantity))
+    if reads_bits(function):
+        payload = bits_from(1000 * unit + address, quantity)
+    else:
+        payload = b"".join(struct.pack(">H", value(unit, address + at)) for at in range(quantity))
     frame = bytes([unit, function, len(payload)]) + payload
     return with_crc(frame)
 
@@ -86,9 +112,11 @@ def after(delay_ns: int) -> Answer:
     return lambda request, _: paced(answer_to(request), delay_ns)
 
 
-def paced(answer: bytes, delay_ns: int, char_ns: int = CHAR_NS) -> list[tuple[int, bytes]]:
-    ends = range(FIFO_BYTES, len(answer) + FIFO_BYTES, FIFO_BYTES)
-    return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - FIFO_BYTES : end]) for end in ends]
+def paced(
+    answer: bytes, delay_ns: int, char_ns: int = CHAR_NS, piece_bytes: int = FIFO_BYTES
+) -> list[tuple[int, bytes]]:
+    ends = range(piece_bytes, len(answer) + piece_bytes, piece_bytes)
+    return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - piece_bytes : end]) for end in ends]
 
 
 def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
@@ -218,7 +246,11 @@ class Rig:
         return [sample for sample in self.samples if sample.quality == GOOD]
 
     def wrong(self) -> list[Sample]:
-        return [sample for sample in self.good() if sample.value != sample.tag]
+        return [
+            sample
+            for sample in self.good()
+            if sample.value != (bit_of(sample.tag) if sample.type == BOOL else sample.tag)
+        ]
 
 
 QUICK = after(QUIET_NS)
