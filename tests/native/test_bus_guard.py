@@ -223,6 +223,68 @@ def test_a_late_exception_is_recognised_and_nothing_is_owed_any_more() -> None:
     assert (rig.counts["stale_discarded"], rig.counts["timeouts"], rig.counts["exceptions"]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("unit", [1, 9, 60])
+def test_what_has_come_late_leaves_nothing_to_be_feared(unit: int) -> None:
+    """A damaged answer has come, and nothing older is under way: the next request is the same."""
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        whole = answer_to(request)
+        damaged = [(QUIET_NS, bytes([*whole[:-1], whole[-1] ^ 1]))]
+        return {1: paced(whole, 100 * MS), 4: damaged}.get(number, QUICK(request, number))
+
+    rig = Rig([Poll(unit=unit, period=150 * MS, timeout=40 * MS)], answer).run(S)
+    assert (rig.counts["stale_discarded"], rig.counts["crc_errors"]) == (1, 1)
+    assert asked(rig) == [f"{unit}/3@0x10"] * len(rig.sent)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 2, 3, 16])
+def test_a_late_answer_is_recognised_in_whatever_pieces_it_comes(piece_bytes: int) -> None:
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        late = paced(answer_to(request), 100 * MS, piece_bytes=piece_bytes)
+        return late if number == 1 else QUICK(request, number)
+
+    rig = Rig([Poll(unit=1, period=150 * MS, timeout=40 * MS)], answer).run(S)
+    assert (rig.counts["stale_discarded"], rig.counts["noise_bytes"]) == (1, 25)
+    assert asked(rig) == ["1/3@0x10"] * len(rig.sent)
+
+
+def test_a_lost_answer_is_feared_no_longer_because_another_unit_lost_one() -> None:
+    """Loop-backs of unit 1 are answered, unit 2 is silent at all times."""
+    polls = [SINGLE._replace(period=MS), Poll(unit=2, period=MS, timeout=60 * MS)]
+    rig = Rig(polls, lambda request, n: [] if n == 2 or request[0] == 2 else QUICK(request, n)).run(S)
+    lost, again = [at for at, request in rig.sent if request[:2] == b"\x01\x03"][1:3]
+    assert [request[0] for _, request in rig.sent][:3] == [1, 2, 1]
+    assert again - lost == pytest.approx(50 * MS + 250 * MS, abs=70 * MS)  # and perhaps a timeout of unit 2
+
+
+def test_a_lost_answer_is_feared_no_longer_because_the_unit_lost_another_one_after_it_had_answered() -> None:
+    first, second = Poll(period=10 * MS, timeout=50 * MS), Poll(period=10 * MS, timeout=50 * MS, address=90, quantity=5)
+    lost = {}
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        name = "first" if request[3] < 90 else "second"
+        since = rig.now - lost.get("first", rig.now)
+        if number > 5 and name not in lost and (name == "first" or since > 200 * MS):
+            lost[name] = rig.now
+            return []
+        return QUICK(request, number)
+
+    rig = Rig([first, second], answer, ring_bits=14)
+    rig.run(S)
+    whole = [at for at, short in zip([at for at, _ in rig.sent], asked(rig), strict=True) if short == "1/3@0x10"]
+    again = min(at for at in whole if at > lost["first"])
+    assert again - lost["first"] == pytest.approx(50 * MS + 250 * MS, abs=70 * MS)
+
+
+def test_no_more_than_eight_answers_of_a_unit_are_owed_at_a_time() -> None:
+    """Each is answered with noise, so that it may yet come, and in another shape than all others."""
+    polls = [Poll(period=MS, timeout=10 * MS, address=100 * at, quantity=1 + at) for at in range(12)]
+    rig = Rig(polls, lambda *_: [(QUIET_NS, b"\xff")]).run(S)
+    at = [sent for sent, _ in rig.sent]
+    assert at[8] - at[7] >= 250 * MS > at[7] - at[0]
+    assert len({request[5] for _, request in rig.sent[:8]}) == 8
+
+
 # --- timeouts ---
 
 
@@ -242,19 +304,33 @@ def test_the_timeout_is_never_shorter_than_half_as_long_again_as_the_slowest_ans
     assert rig.counts["timeouts"] == 0
 
 
-def test_a_block_for_which_the_device_is_busy_is_put_off_and_no_other() -> None:
-    busy = with_crc(bytes([1, 0x83, 6]))
+@pytest.mark.parametrize("code", [5, 6])  # acknowledged: it takes a while; busy
+def test_a_block_for_which_the_device_is_busy_is_put_off_and_no_other(code: int) -> None:
+    busy = with_crc(bytes([1, 0x83, code]))
     rig = Rig(
         [Poll(period=50 * MS, address=0), Poll(period=50 * MS, address=100)],
         lambda request, n: paced(busy, QUIET_NS) if request[3] == 0 else QUICK(request, n),
-        ring_bits=14,
-    ).run(20 * S)
+        ring_bits=15,
+    ).run(40 * S)
     put_off = [at for at, request in rig.sent if request[3] == 0]
-    gaps = [later - before for before, later in itertools.pairwise(put_off)]
-    assert len(rig.sent) - len(put_off) == 400
-    assert gaps == sorted(gaps)
-    assert 90 * MS < gaps[0] < 200 * MS < 5 * S < gaps[-1] < 12 * S
-    assert {(sample.quality, sample.detail) for sample in rig.samples} == {(GOOD, 0), (EXCEPTION, 6)}
+    assert len(rig.sent) - len(put_off) == 800
+    waits = [(later - before) / MS for before, later in itertools.pairwise(put_off)]
+    doubled = [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+    assert waits == pytest.approx(doubled, abs=10)  # a transaction lies between, and perhaps one of the other block
+    assert {(sample.quality, sample.detail) for sample in rig.samples} == {(GOOD, 0), (EXCEPTION, code)}
+
+
+@pytest.mark.parametrize("between", [0, 2])  # an answer, another refusal
+def test_a_device_that_was_busy_and_is_so_again_is_asked_as_soon_as_the_first_time(between: int) -> None:
+    codes = [6, 6, between, 6, 2, 2]
+    rig = Rig(
+        [Poll(period=10 * MS)],
+        lambda request, n: paced(with_crc(bytes([1, 0x83, codes[n]])), QUIET_NS) if codes[n] else QUICK(request, n),
+    )
+    while len(rig.sent) < len(codes):
+        rig.run(rig.now + MS)
+    waits = [(later - before) / MS for (before, _), (later, _) in itertools.pairwise(rig.sent)]
+    assert waits == pytest.approx([100, 200, 10, 100, 10], abs=10)
 
 
 # --- dead devices ---

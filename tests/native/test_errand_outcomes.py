@@ -38,12 +38,15 @@ def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: 
     assert not rig.wrong()
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 3, 16])
 @pytest.mark.parametrize("late", [60, 90, 150])
-def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(late: int) -> None:
+def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(
+    late: int, piece_bytes: int
+) -> None:
     identification = pdu.device_identification()
     told = with_crc(b"\x01" + bytes.fromhex("2b0e01010000010003") + b"old")
     asked = with_crc(b"\x01" + identification)
-    answers = iter([paced(told, late * MS), []])
+    answers = iter([paced(told, late * MS, piece_bytes=piece_bytes), []])
 
     def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
         return next(answers) if request == asked else device(request, number)
