@@ -388,6 +388,19 @@ def test_suspects_are_probed_in_a_fiftieth_of_the_time_and_never_longer_apart_th
     gaps = [later - before for before, later in itertools.pairwise(probes)]
     assert all(50 * S <= gap <= 73 * S for gap in gaps)
     assert rig.counts["probes"] == len(probes) >= 8
+    assert len({gap // S for gap in gaps}) > 4  # each another one: those that died together do not stay together
+
+
+def test_devices_that_die_after_a_long_time_get_no_more_than_others() -> None:
+    """Time without any dead device is no credit for those that there will be."""
+    polls = [Poll(unit=unit, period=60 * S, timeout=100 * MS) for unit in range(1, 22)]
+    rig = Rig(polls, QUICK, ring_bits=14).run(3600 * S)
+    rig.answer = only(1)
+    rig.adopt([poll._replace(period=S) for poll in polls])
+    rig.run(rig.now + 8 * S)  # three polls of each
+    died, before = rig.now, rig.counts["timeouts"]
+    rig.run(died + 20 * S)
+    assert (rig.counts["timeouts"] - before) * 100 * MS <= 20 * S / 10
 
 
 def test_a_suspect_that_turns_out_to_be_late_is_asked_at_once() -> None:
