@@ -174,7 +174,7 @@ def test_an_exception_that_may_be_a_late_one_is_not_believed_and_cleared_up_by_a
     rig = Rig([Poll(period=50 * MS, timeout=40 * MS)], answer).run(S)
     assert asked(rig)[2:5] == ["1/3@0x10", "1/3@0x9", "1/loop-back"]
     assert rig.counts["ambiguous"] == 1
-    assert rig.counts["exceptions"] == 0
+    assert rig.counts["exceptions"] == rig.counts["stale_discarded"] == 0
     told = {(sample.quality, sample.detail) for sample in rig.samples}
     assert told == {(GOOD, 0), (COMM_FAIL, SILENCE), (COMM_FAIL, AMBIGUOUS)}
     assert asked(rig)[-1] == "1/3@0x10"
@@ -246,6 +246,29 @@ def test_a_late_answer_is_recognised_in_whatever_pieces_it_comes(piece_bytes: in
     rig = Rig([Poll(unit=1, period=150 * MS, timeout=40 * MS)], answer).run(S)
     assert (rig.counts["stale_discarded"], rig.counts["noise_bytes"]) == (1, 25)
     assert asked(rig) == ["1/3@0x10"] * len(rig.sent)
+
+
+@pytest.mark.parametrize("cut", [0, 20, 30, 300, 600])
+@pytest.mark.parametrize("noise_bytes", [0, 600])  # more than are kept to find late answers in
+def test_late_answers_that_come_together_are_told_apart(noise_bytes: int, cut: int) -> None:
+    rig = Rig([Poll(period=150 * MS, timeout=40 * MS)], lambda request, n: [] if n in {1, 2} else QUICK(request, n))
+    rig.run(370 * MS)
+    both = bytes(noise_bytes) + b"".join(answer_to(request) for _, request in rig.sent[1:])
+    rig.put(380 * MS, both[:cut])
+    rig.put(385 * MS, both[cut:])
+    rig.run(S)
+    assert asked(rig)[:3] == ["1/3@0x10", "1/3@0x10", "1/3@0x9"]
+    assert rig.counts["stale_discarded"] == 2
+    assert asked(rig)[3:] == ["1/3@0x10"] * 4
+
+
+def test_what_is_damaged_is_not_taken_for_a_late_answer() -> None:
+    rig = Rig([Poll(period=150 * MS, timeout=40 * MS)], lambda request, n: [] if n == 1 else QUICK(request, n))
+    whole = answer_to(with_crc(b"\x01\x03\x00\x00\x00\x0a"))
+    rig.put(250 * MS, whole[:-1] + bytes([whole[-1] ^ 1]))
+    rig.run(S)
+    assert rig.counts["stale_discarded"] == 0
+    assert asked(rig)[2] == "1/3@0x9"
 
 
 def test_a_lost_answer_is_feared_no_longer_because_another_unit_lost_one() -> None:
