@@ -156,6 +156,16 @@ def test_a_damaged_answer_costs_a_moment_of_silence_not_the_timeout() -> None:
     assert [sample.quality for sample in rig.samples[10:21]] == [COMM_FAIL] * 10 + [GOOD]
 
 
+def test_an_answer_soon_behind_a_damaged_one_still_counts() -> None:
+    def twice(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        whole = answer_to(request)
+        damaged = [(QUIET_NS, whole[:-1] + bytes([whole[-1] ^ 1]))] if number else []  # the first one tells: no echo
+        return [*damaged, (QUIET_NS + 15 * MS, whole)]
+
+    rig = Rig([Poll(period=50 * MS)], twice).run(S)
+    assert (rig.counts["ok"], rig.counts["crc_errors"]) == (20, 19)
+
+
 def test_an_answer_that_stops_in_the_middle_costs_its_silence_not_the_timeout() -> None:
     def cut(request: bytes, number: int) -> list[tuple[int, bytes]]:
         return paced(answer_to(request)[: 12 if number == 100 else None], QUIET_NS)
