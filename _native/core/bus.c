@@ -117,8 +117,8 @@ static void count_missed(ft_bus *bus, const ft_block *block, ft_turn *turn, int6
 
 enum way { PLAIN, VARIANT, BARRIER };
 
-/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where it is not known whether the line echoes; and an answer of an
- * earlier one proves nothing. */
+/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where it is not known
+ * whether the line echoes; and an answer of an earlier one proves nothing. */
 static int may_use_barrier(const ft_bus *bus, const ft_block *block)
 {
     const ft_device *device = &bus->plan->devices[block->device];
