@@ -9,7 +9,7 @@ from layouts import BLOCK, Sample, packed_point, records
 from wire import with_crc
 
 from agent._native.busloop import COUNTERS, VirtualBus
-from agent._native.codec import ASCII, RTU
+from agent._native.codec import ASCII, RTU, crc_fits
 from agent._native.samples import Samples
 
 US = 1_000
@@ -212,6 +212,7 @@ class Rig:
         return taken
 
     def _send(self, request: bytes) -> None:
+        assert crc_fits(request)
         self.heard_until.append(self.last_byte)
         self.sent.append((self.now, request))
         end = self.now + len(request) * self.char_ns

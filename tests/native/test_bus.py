@@ -61,6 +61,13 @@ def test_slow_polls_are_not_starved_by_a_bus_that_is_always_late() -> None:
     assert len(rig.sent_to(1)) > 1000
 
 
+def test_how_late_polls_go_is_told() -> None:
+    in_time, by_6_ms = 0, 31  # classes: below 32 us, from 6144 us
+    rig = Rig([Poll(unit=1), Poll(unit=2)], QUICK).run(10 * S)  # a transaction takes 6.4 ms
+    lateness, _ = rig.bus.statistics()
+    assert (lateness[in_time], lateness[by_6_ms], sum(lateness)) == (99, 99, 200)  # at first the line is listened to
+
+
 def test_polls_that_are_always_due_take_turns() -> None:
     rig = Rig([Poll(unit=unit, period=1) for unit in (1, 2, 3)], QUICK).run(S)
     assert [request[0] for _, request in rig.sent][:9] == [1, 2, 3] * 3
@@ -97,6 +104,15 @@ def test_bytes_nobody_asked_for_are_read_away_before_a_request_and_counted_as_no
     assert rig.counts["noise_bytes"] == 3
     assert rig.counts["ok"] == 10
     assert min(rig.waited) >= QUIET_NS
+
+
+@pytest.mark.parametrize("before_us", [0, 100, 1000, 1700])
+def test_bytes_just_before_a_request_put_it_off_until_the_line_was_silent(before_us: int) -> None:
+    rig = Rig([Poll(period=S)], QUICK).run(10 * S - 50 * MS)
+    rig.put(10 * S - before_us * US, b"\x01")
+    rig.run(20 * S)
+    assert min(rig.waited) >= QUIET_NS
+    assert rig.counts["ok"] == 20
 
 
 def test_a_babbling_line_is_waited_for_but_not_for_ever() -> None:

@@ -123,6 +123,14 @@ def test_a_single_register_is_asked_for_behind_a_barrier_and_after_the_window() 
     assert rig.counts["barriers"] == 1
 
 
+def test_no_two_barriers_bear_the_same_number() -> None:
+    """The late answer to one is none to another."""
+    rig = Rig([SINGLE], lambda request, n: [] if request[1] != LOOP_BACK and n % 3 == 1 else QUICK(request, n))
+    rig.run(100 * S)
+    numbers = [request[4:6] for _, request in rig.sent if request[1] == LOOP_BACK]
+    assert len(set(numbers)) == len(numbers) > 200
+
+
 def test_a_device_that_answers_in_order_is_trusted_with_barriers_after_a_while() -> None:
     """Its late answers come in front of the barrier's, four times; the fifth, lost for good, is not waited for."""
 
