@@ -317,6 +317,17 @@ def test_any_chunking_gives_the_same_samples(cuts: list[tuple[int, int]]) -> Non
     assert [(sample.tag, sample.value) for sample in rig.samples] == [(1000 + at, 1000 + at) for at in range(10)] * 10
 
 
+def test_a_bus_says_until_when_it_can_wait_and_what_for() -> None:
+    slack_ns = QUIET_NS // 16
+    idle = Rig([Poll(period=100 * MS)], QUICK).run(50 * MS)
+    assert idle.bus.wish() == (slack_ns, 100 * MS, False)
+    busy = Rig([Poll(period=1)], QUICK)
+    while len(busy.samples) == 0:
+        busy.run(busy.now + MS)
+    heard = busy.last_byte
+    assert busy.bus.wish() == (slack_ns, heard + QUIET_NS, True)  # a request waits for the silence alone
+
+
 # --- plans and ports ---
 
 

@@ -104,6 +104,21 @@ def test_an_answer_that_stops_is_waited_for_where_too_few_came_whole(before: int
     assert first_wait_ms(Poll(timeout=100 * MS), pausing(0, last=before)) > 100
 
 
+@pytest.mark.parametrize("ascii_", [False, True])
+def test_a_pause_of_40_ms_is_waited_for_behind_the_timeout_where_few_answers_came(ascii_: bool) -> None:
+    """The long block's third answer begins just in time and stops; those of the other block never did."""
+    polls = [Poll(quantity=1, timeout=20 * MS), Poll(address=90, quantity=10, timeout=20 * MS, phase=5 * S)]
+
+    def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        whole = answer_to(request)
+        pauses = request[3] == 90 and 54 <= number < 56
+        return [(18 * MS, whole[:9]), (58 * MS, whole[9:])] if pauses else [(QUIET_NS, whole)]
+
+    rig = Rig(polls, answer, ascii_=ascii_).run(10 * S)
+    assert asked(rig)[49:56] == ["1/3@0x1", *["1/3@0x1", "1/3@90x10"] * 3]
+    assert rig.counts["timeouts"] == 0
+
+
 # --- late ones ---
 
 
