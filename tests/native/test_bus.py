@@ -154,6 +154,17 @@ def test_an_exception_is_handled_when_its_last_byte_is_there(quantity: int, answ
     assert late[0] <= 2 * quantity * CHAR_NS + MS
 
 
+def test_every_request_counts_as_a_transaction_whatever_becomes_of_it() -> None:
+    rig = Rig(
+        [Poll(quantity=1, period=20 * MS, timeout=15 * MS)], lambda request, n: QUICK(request, n) if n % 7 else []
+    )
+    rig.run(10 * S)
+    assert rig.counts["barriers"] > 0
+    assert rig.counts["transactions"] == len(rig.sent)
+    assert rig.counts["bytes_sent"] == sum(len(request) for _, request in rig.sent)
+    assert rig.counts["timeouts"] == pytest.approx(len(rig.sent) / 7, abs=1)
+
+
 def test_every_unanswered_poll_fails_all_its_tags() -> None:
     rig = Rig([Poll(period=500 * MS, quantity=3)]).run(S)
     assert [(sample.tag, sample.quality) for sample in rig.samples] == [(1000 + at, COMM_FAIL) for at in (0, 1, 2)] * 2

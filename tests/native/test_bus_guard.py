@@ -177,10 +177,11 @@ def test_an_exception_that_may_be_a_late_one_is_not_believed_and_cleared_up_by_a
     refusal = with_crc(bytes([1, 0x83, 4]))
 
     def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
-        return paced(refusal, QUIET_NS) if number == 3 else [] if number == 2 else QUICK(request, number)
+        return paced(refusal, QUIET_NS) if number == 3 else [] if number in {2, 20} else QUICK(request, number)
 
-    rig = Rig([Poll(period=50 * MS, timeout=40 * MS)], answer).run(S)
+    rig = Rig([Poll(period=50 * MS, timeout=40 * MS)], answer).run(2 * S)
     assert asked(rig)[2:5] == ["1/3@0x10", "1/3@0x9", "1/loop-back"]
+    assert asked(rig)[20:22] == ["1/3@0x10", "1/3@1x9"]  # all is as it was before
     assert rig.counts["ambiguous"] == 1
     assert rig.counts["exceptions"] == rig.counts["stale_discarded"] == 0
     told = {(sample.quality, sample.detail) for sample in rig.samples}
