@@ -106,6 +106,14 @@ def test_bytes_nobody_asked_for_are_read_away_before_a_request_and_counted_as_no
     assert min(rig.waited) >= QUIET_NS
 
 
+def test_an_answer_that_waited_on_the_line_before_the_request_is_none() -> None:
+    rig = Rig([Poll(period=40 * MS, quantity=1)], QUICK).run(390 * MS)
+    rig.put(395 * MS, with_crc(b"\x01\x03\x02\xff\xff"))
+    rig.run(S)
+    assert rig.wrong() == []
+    assert (rig.counts["noise_bytes"], rig.counts["ok"]) == (7, 25)
+
+
 @pytest.mark.parametrize("before_us", [0, 100, 1000, 1700])
 def test_bytes_just_before_a_request_put_it_off_until_the_line_was_silent(before_us: int) -> None:
     rig = Rig([Poll(period=S)], QUICK).run(10 * S - 50 * MS)

@@ -90,6 +90,17 @@ def test_what_is_answered_by_its_copy_waits_until_it_is_known_whether_the_line_e
     assert rig.sent[0][1][1] == READ
 
 
+def test_what_was_known_of_one_port_is_not_believed_of_the_next() -> None:
+    """The one echoed, the other one does not: there the copy of a write is its answer."""
+    rig = ErrandRig([Poll(period=100 * MS)], lambda request, n: [(0, request), *device(request, n)]).run(1050 * MS)
+    rig.bus.detach(rig.now)
+    rig.bus.attach(rig.now)
+    rig.answer, rig.wake = device, rig.now
+    became = rig.offer(write())
+    rig.run(3 * S)
+    assert answered(became) == write()[1:-2]
+
+
 def test_the_echo_of_a_write_is_not_its_answer() -> None:
     def echoing(request: bytes, _: int) -> list[tuple[int, bytes]]:
         return [(0, request), *(device(request, 0) if request[1] == READ else [])]
