@@ -119,6 +119,11 @@ def paced(
     return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - piece_bytes : end]) for end in ends]
 
 
+def late_at(numbers: dict[int, int]) -> Answer:
+    """A device in whose answers to some requests (by number) so many ns pass before they come."""
+    return lambda request, n: paced(answer_to(request), QUIET_NS + numbers.get(n, 0))
+
+
 def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
     return []
 

@@ -54,6 +54,14 @@ def test_a_timeout_doubles_with_each_silent_poll_up_to_what_is_configured() -> N
     assert [round(wait) for wait in waits_ms(rig)][:3] == [30, 60, 100]
 
 
+def test_the_timeout_is_never_shorter_than_half_as_long_again_as_the_slowest_answer() -> None:
+    def slow(request: bytes, n: int) -> list[tuple[int, bytes]]:
+        return paced(answer_to(request), 80 * MS if n % 250 == 100 else 2 * MS)
+
+    rig = Rig([Poll(period=100 * MS, timeout=S)], slow, ring_bits=16).run(300 * S)
+    assert rig.counts["timeouts"] == 0
+
+
 def pausing(pause_ms: float, last: int = -1, units: tuple[int, ...] = (1, 2), jitters: int = 1) -> Answer:
     """Units that stop for so long within each answer, and cut the one to request `last` short; others do not stop."""
 
