@@ -45,9 +45,9 @@ class Lessons:
         return pack(self._buses[line], [learner.reads for learner in self._learners[line]], self._plan.groups)
 
     def learned(self) -> Iterator[tuple[DeviceKey, Learned]]:
-        """What is known now, device by device."""
+        """What is known now, by the device that has the unit."""
         for bus, learners in zip(self._buses, self._learners, strict=True):
-            for device, learner in zip(bus.devices, learners, strict=True):
+            for (device, *_), learner in zip(bus.units, learners, strict=True):
                 yield DeviceKey(bus.name, device.name), learner.learned
 
     def _all_watched(self) -> frozenset[int]:
@@ -57,7 +57,7 @@ class Lessons:
 def _learners(bus: Bus, part: BusPlan, plan: Plan, known: Mapping[DeviceKey, Learned]) -> list[Learner]:
     riders = {tag.number for tag in plan.tags if tag.read_ns < tag.every_ns}  # the filter thins no others
     learners = []
-    for device, reads in zip(bus.devices, part.reads, strict=True):
+    for (device, *_), reads in zip(bus.units, part.reads, strict=True):
         wanted = sorted((item for block in reads for item in block.wanted), key=lambda item: item.number)
         replan = partial(device_reads, bus, device, wanted, riders=riders)
         learners.append(Learner(reads, known.get(DeviceKey(bus.name, device.name), NOTHING), replan))

@@ -69,10 +69,10 @@ class Memory:
     def recall(self, buses: Sequence[Bus]) -> dict[DeviceKey, Learned]:
         """What is known of the devices of these buses."""
         return {
-            DeviceKey(bus.name, device.name): _learned(self._entries[key])
+            DeviceKey(bus.name, unit[0].name): _learned(self._entries[key])
             for bus in buses
-            for device in bus.devices
-            if (key := _key(bus, device)) in self._entries
+            for unit in bus.units
+            if (key := _key(bus, unit)) in self._entries
         }
 
     def remember(self, buses: Sequence[Bus], known: Mapping[DeviceKey, Learned]) -> None:
@@ -131,20 +131,23 @@ def _decoded(content: bytes) -> Sequence[_Entry]:
     return document.devices
 
 
-def _key(bus: Bus, device: Device) -> _Kind:
-    asked = sorted(f"{tag.table}:{tag.address}+{tag.length}{tag.type.name}{tag.merge}" for tag in device.tags)
-    limits = (device.max_registers, device.max_bits, device.max_gap, *device.holes)
+def _key(bus: Bus, unit: Sequence[Device]) -> _Kind:
+    tags = (tag for device in unit for tag in device.tags)
+    asked = sorted(f"{tag.table}:{tag.address}+{tag.length}{tag.type.name}{tag.merge}" for tag in tags)
+    head = unit[0]
+    limits = (head.max_registers, head.max_bits, head.max_gap, *head.holes)
     digest = hashlib.blake2b(repr((asked, limits)).encode(), digest_size=8).hexdigest()
-    return device.model or f"{bus.name}/{device.name}", device.firmware, digest
+    models = " + ".join(device.model for device in unit if device.model)
+    return models or f"{bus.name}/{head.name}", head.firmware, digest
 
 
 def _by_kind(buses: Sequence[Bus], known: Mapping[DeviceKey, Learned]) -> dict[_Kind, Learned]:
     """One device of a kind may have taught what the next one, which is silent just now, has not."""
     kinds: dict[_Kind, Learned] = {}
     for bus in buses:
-        for device in bus.devices:
-            key = _key(bus, device)
-            kinds[key] = either(kinds.get(key, NOTHING), known.get(DeviceKey(bus.name, device.name), NOTHING))
+        for unit in bus.units:
+            key = _key(bus, unit)
+            kinds[key] = either(kinds.get(key, NOTHING), known.get(DeviceKey(bus.name, unit[0].name), NOTHING))
     return kinds
 
 

@@ -3,6 +3,7 @@
 from agent.config.maps import LIMITS, MAX_PATH, Maps, groups_used
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Hole, Tag
 from agent.config.nodes import Node, Place, quoted, shown
+from agent.config.parts import ForeignHoles, Part, parts_of
 from agent.config.registers import registers_of, span_of
 from agent.config.report import did_you_mean
 from agent.config.tags import EVERY, TAG, FromDevice, read_tag
@@ -15,7 +16,8 @@ MAX_FIRMWARE = 64
 MAX_UNIT_OF_STANDARD = 247  # 248..255 are reserved by the standard and used in the field
 DEVICE = {
     "name": Key(name, required=True),
-    "unit": Key(whole(0, 255), required=True),
+    "unit": Key(whole(0, 255)),
+    "part_of": Key(name),
     "device": Key(text(MAX_PATH)),
     "firmware": Key(text(MAX_FIRMWARE)),
     "select": Key(name_list),
@@ -29,37 +31,38 @@ GROUP = {"every": Key(EVERY)}
 
 
 def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]:
-    """All devices of a bus; names and units are used once."""
+    """All devices of a bus; names are used once, units too, but for devices that are parts of another one."""
     names: dict[str, Place] = {}
-    units: dict[str, Place] = {}
-    devices = []
+    read: list[tuple[Values, tuple[str, ...]]] = []
     for node in read_tables(bus, "device", "[[bus.device]]"):
         table, from_map = maps.applied(node)
         values = read_table(table, DEVICE, "[[bus.device]]", bus.report)
         once(values, "name", names, "device name")
-        once(values, "unit", units, "unit")
         _check_unit(values, is_tcp=is_tcp)
         _check_start(values, own=node)
-        devices.append(_device(values, from_map))
-    return tuple(devices)
+        read.append((values, from_map))
+    parts = parts_of([values for values, _ in read])
+    return tuple(_device(part, from_map) for part, (_, from_map) in zip(parts, read, strict=True))
 
 
-def _device(values: Values, from_map: tuple[str, ...]) -> Device:
+def _device(part: Part, from_map: tuple[str, ...]) -> Device:
+    values = part.values
     for key, does in (("select", "chooses from"), ("start", "moves the registers of")):
         if values.written(key) and not values.written("device"):
             values.report.mistake(values.key_place(key), f"{key} {does} a device map; there is no 'device'")
     return Device(
         name=values.get("name", ""),
-        unit=values.get("unit", 1),
+        unit=part.unit,
+        part_of=part.part_of,
         model=values.get("device", ""),
         firmware=values.get("firmware", ""),
         gap_ns=values.get("gap_ms", 0),
         max_registers=values.get("max_registers", MAX_REGISTERS),
         max_bits=values.get("max_bits", MAX_BITS),
         max_gap=values.get("max_gap", MAX_BITS),
-        holes=values.get("holes", ()),
+        holes=(*values.get("holes", ()), *(hole for other in part.foreign for hole in other.holes)),
         functions=values.get("functions", ()),
-        tags=_tags(values, from_map),
+        tags=_tags(part, from_map),
     )
 
 
@@ -82,7 +85,8 @@ def _check_start(values: Values, own: Node) -> None:
         )
 
 
-def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
+def _tags(part: Part, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
+    device = part.values
     seen: dict[str, Place] = {}
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
     if not device.written("tag"):
@@ -104,8 +108,8 @@ def _tags(device: Values, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
             if tag.name in from_map and values.node.place.file != device.place("max_registers").file:
                 of_map.append(tag)
             else:
-                _check_size(values, tag, device.get("max_registers", MAX_REGISTERS))
-            _check_holes(values, tag, device.get("holes", ()))
+                _check_size(values, tag, part)
+            _check_holes(values, tag, device.get("holes", ()), part.foreign)
             tags.append(tag)
     _check_size_of_map(device, of_map)
     return tuple(tags)
@@ -140,14 +144,16 @@ def _check_source(device: Values) -> None:
         )
 
 
-def _check_size(values: Values, tag: Tag, max_registers: int) -> None:
+def _check_size(values: Values, tag: Tag, part: Part) -> None:
     """A tag is never split over two reads: it would mix two moments."""
     length = registers_of(tag)
+    max_registers = part.values.get("max_registers", MAX_REGISTERS)
+    limit = f"{part.said('max_registers')} max_registers is {max_registers}"
     if length > max_registers:
-        values.mistake("type", f"this type takes {length} registers; the device's max_registers is {max_registers}")
+        values.mistake("type", f"this type takes {length} registers; {limit}")
     elif tag.scale_address is not None and span_of(tag) > max_registers:
         message = f"the tag and its scale_register span {span_of(tag)} registers, which must be read at once; "
-        values.mistake("scale_register", message + f"the device's max_registers is {max_registers}")
+        values.mistake("scale_register", message + limit)
 
 
 def _check_size_of_map(device: Values, tags: list[Tag]) -> None:
@@ -159,8 +165,22 @@ def _check_size_of_map(device: Values, tags: list[Tag]) -> None:
         device.mistake("max_registers", f"max_registers is {most}; {needs}")
 
 
-def _check_holes(values: Values, tag: Tag, holes: tuple[Hole, ...]) -> None:
+def _check_holes(values: Values, tag: Tag, own: tuple[Hole, ...], foreign: tuple[ForeignHoles, ...]) -> None:
+    for hole in _touched(tag, own):
+        values.mistake("register", f"this register lies in the device's hole {_span(hole)}")
+    for device, place, holes in foreign:
+        for hole in _touched(tag, holes):
+            values.mistake(
+                "register",
+                f"this register lies in the hole {_span(hole)} of device {quoted(device)}, another part of the unit "
+                f"({place}); leave the tag out, or write holes of {quoted(device)} that are without it",
+            )
+
+
+def _touched(tag: Tag, holes: tuple[Hole, ...]) -> list[Hole]:
     end = tag.address + registers_of(tag)
-    for hole in holes:
-        if hole.table is tag.table and tag.address <= hole.last and hole.first < end:
-            values.mistake("register", f"this register lies in the device's hole {hole.table}:{hole.first}-{hole.last}")
+    return [hole for hole in holes if hole.table is tag.table and tag.address <= hole.last and hole.first < end]
+
+
+def _span(hole: Hole) -> str:
+    return f"{hole.table}:{hole.first}-{hole.last}"

@@ -116,6 +116,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: int
+    part_of: str = ""  # name of the device that has this unit, too, and its counters; empty: this one
     model: str = ""  # name or path of its device map
     firmware: str = ""  # as its owner calls it: what was learned of another one is not believed
     gap_ns: int = 0  # silence it wants before a request
@@ -152,6 +153,12 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str | None = None
     gap: str = "t3.5"  # "learned": less before requests to devices that go along
     devices: tuple[Device, ...]
+
+    @property
+    def units(self) -> tuple[tuple[Device, ...], ...]:
+        """The devices by unit, those that are parts of another one behind it. All of a unit have the same limits."""
+        heads = [device for device in self.devices if not device.part_of]
+        return tuple((head, *(part for part in self.devices if part.part_of == head.name)) for head in heads)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
