@@ -17,9 +17,18 @@ class Kind(StrEnum):
     DEVICE_GOOD = "device-good"
     DEVICE_SILENT = "device-silent"
     DEVICE_BACK = "device-back"
+    MODELS_MISSING = "models-missing"  # SunSpec models of a device that nobody knows the place of
+    MODELS_FOUND = "models-found"
 
 
-TROUBLES = (Kind.PORT_DOWN, Kind.DAMAGE_BEGAN, Kind.LINE_BAD, Kind.DEVICE_BAD, Kind.DEVICE_SILENT)
+TROUBLES = (
+    Kind.PORT_DOWN,
+    Kind.DAMAGE_BEGAN,
+    Kind.LINE_BAD,
+    Kind.DEVICE_BAD,
+    Kind.DEVICE_SILENT,
+    Kind.MODELS_MISSING,
+)
 
 
 class Event(NamedTuple):

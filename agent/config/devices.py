@@ -1,11 +1,14 @@
 """The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
 
+from typing import NamedTuple
+
 from agent.config.maps import LIMITS, MAX_PATH, Maps, groups_used
 from agent.config.model import MAX_BITS, MAX_REGISTERS, Device, Hole, Tag
 from agent.config.nodes import Node, Place, quoted, shown
 from agent.config.parts import ForeignHoles, Part, parts_of
 from agent.config.registers import registers_of, span_of
 from agent.config.report import did_you_mean
+from agent.config.sunspec import laid_out
 from agent.config.tags import EVERY, TAG, FromDevice, read_tag
 from agent.config.values import as_is, name, name_list, text, whole
 from agent.config.walk import Key, Values, once, read_table, read_tables
@@ -28,41 +31,59 @@ DEVICE = {
     **LIMITS,
 }
 GROUP = {"every": Key(EVERY)}
+MAP_KEYS = (  # that mean nothing without a map
+    ("select", "chooses from"),
+    ("start", "moves the registers of"),
+    ("sunspec", "is the model of"),
+)
 
 
 def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]:
     """All devices of a bus; names are used once, units too, but for devices that are parts of another one."""
     names: dict[str, Place] = {}
-    read: list[tuple[Values, tuple[str, ...]]] = []
+    read: list[tuple[Values, _Source]] = []
     for node in read_tables(bus, "device", "[[bus.device]]"):
         table, from_map = maps.applied(node)
         values = read_table(table, DEVICE, "[[bus.device]]", bus.report)
         once(values, "name", names, "device name")
         _check_unit(values, is_tcp=is_tcp)
-        _check_start(values, own=node)
-        read.append((values, from_map))
+        source = _Source(from_map, "start" in (node.table or {}))
+        _check_start(values, source)
+        read.append((values, source))
     parts = parts_of([values for values, _ in read])
-    return tuple(_device(part, from_map) for part, (_, from_map) in zip(parts, read, strict=True))
+    return laid_out(_device(part, source) for part, (_, source) in zip(parts, read, strict=True))
 
 
-def _device(part: Part, from_map: tuple[str, ...]) -> Device:
+class _Source(NamedTuple):
+    """What a device's map adds."""
+
+    tags: tuple[str, ...]
+    is_placed: bool  # the configuration says where its registers begin
+
+
+def _device(part: Part, source: _Source) -> Device:
     values = part.values
-    for key, does in (("select", "chooses from"), ("start", "moves the registers of")):
+    for key, does in MAP_KEYS:
         if values.written(key) and not values.written("device"):
             values.report.mistake(values.key_place(key), f"{key} {does} a device map; there is no 'device'")
+    if values.written("sunspec") and values.written("device") and not values.written("start"):
+        message = "a map with 'sunspec' needs 'start', where that model usually stands"
+        values.report.mistake(values.key_place("sunspec"), message)
     return Device(
         name=values.get("name", ""),
         unit=part.unit,
         part_of=part.part_of,
         model=values.get("device", ""),
         firmware=values.get("firmware", ""),
+        sunspec=0 if source.is_placed else values.get("sunspec", 0),
+        start=values.get("start", 0),
         gap_ns=values.get("gap_ms", 0),
         max_registers=values.get("max_registers", MAX_REGISTERS),
         max_bits=values.get("max_bits", MAX_BITS),
         max_gap=values.get("max_gap", MAX_BITS),
         holes=(*values.get("holes", ()), *(hole for other in part.foreign for hole in other.holes)),
         functions=values.get("functions", ()),
-        tags=_tags(part, from_map),
+        tags=_tags(part, source),
     )
 
 
@@ -74,9 +95,9 @@ def _check_unit(values: Values, *, is_tcp: bool) -> None:
         values.warn("unit", f"unit is {unit}; the standard reserves 248 to 255")
 
 
-def _check_start(values: Values, own: Node) -> None:
+def _check_start(values: Values, source: _Source) -> None:
     """A map that moves shows other registers' values where a device has put them elsewhere."""
-    if values.written("start") and "start" not in (own.table or {}):
+    if values.written("start") and not source.is_placed and not values.written("sunspec"):
         start = values.get("start")
         values.warn(
             "device",
@@ -85,7 +106,7 @@ def _check_start(values: Values, own: Node) -> None:
         )
 
 
-def _tags(part: Part, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
+def _tags(part: Part, source: _Source) -> tuple[Tag, ...]:
     device = part.values
     seen: dict[str, Place] = {}
     nodes: list[Node] = read_tables(device, "tag", "[[bus.device.tag]]")
@@ -96,7 +117,8 @@ def _tags(part: Part, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
         base=device.get("base", 0),
         sentinels=device.get("sentinels"),
         group_every_ns=_groups(device, nodes),
-        from_map=from_map,
+        from_map=source.tags,
+        model_at=device.place("start") if device.get("sunspec") and not source.is_placed else None,
     )
     tags: list[Tag] = []
     of_map: list[Tag] = []  # whose table is in another file than the device's
@@ -105,7 +127,7 @@ def _tags(part: Part, from_map: tuple[str, ...]) -> tuple[Tag, ...]:
         once(values, "name", seen, "tag name")
         tag = read_tag(values, of_device)
         if tag:
-            if tag.name in from_map and values.node.place.file != device.place("max_registers").file:
+            if tag.name in source.tags and values.node.place.file != device.place("max_registers").file:
                 of_map.append(tag)
             else:
                 _check_size(values, tag, part)
