@@ -99,7 +99,9 @@ class Acquisition:
 
     def look(self, now_ns: int) -> int:
         """Tell of the devices that have turned bad, silent or well again, find models; returns when to look next."""
-        self._place(self._places.turn(now_ns, self._ask, self.chronicle.tell))
+        lines = self._places.turn(now_ns, self._ask, self.chronicle.tell)
+        if lines:
+            self._place(lines)
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             for line, part in enumerate(self._plan.buses):
@@ -134,7 +136,7 @@ class Acquisition:
             self._lessons.place(line, bus, self._recall([bus]), self._places.hidden)
             self._adopt(line)
         self._known = dict(self._lessons.learned())
-        if self._memory and lines:
+        if self._memory:
             self._memory.remember_places(self._buses, starts)
 
     def _replan_line(self, line: int) -> None:

@@ -22,7 +22,8 @@ FIRST_PAUSE_NS = 5 * NS_PER_S  # after a try that was not answered; twice as lon
 LAST_PAUSE_NS = 60 * NS_PER_S  # ... up to this: a device that comes back is waited for as long as a silent one
 LEAST_PAUSES = 50  # timeouts: looking for a device that is off takes no more than 1/50 of the bus
 FIRST_PORT_PAUSE_NS, LAST_PORT_PAUSE_NS = 100 * NS_PER_MS, 5 * NS_PER_S  # while the port is not open
-RECHECK_NS = 600 * NS_PER_S  # what is not there may come with an update
+FIRST_RECHECK_NS = 30 * NS_PER_S  # what is not there may come: a device that starts may refuse everything ...
+LAST_RECHECK_NS = 600 * NS_PER_S  # ... and an update may bring it
 NEVER_NS = 1 << 62
 
 Submit = Callable[[int, Steps], Ticket]
@@ -88,7 +89,7 @@ class _Unit:
         self._search = Search(self._unit)
         self._is_looking = not self._is_whole()  # else what is remembered is confirmed
         self._is_held = not self._is_looking  # until that was tried
-        self._pause_ns, self._port_pause_ns = FIRST_PAUSE_NS, FIRST_PORT_PAUSE_NS
+        self._pause_ns, self._port_pause_ns, self._recheck_ns = FIRST_PAUSE_NS, FIRST_PORT_PAUSE_NS, FIRST_RECHECK_NS
         self._told = ""
 
     def hidden(self) -> Iterator[DeviceKey]:
@@ -120,7 +121,8 @@ class _Unit:
         self._pause_ns, self._port_pause_ns = FIRST_PAUSE_NS, FIRST_PORT_PAUSE_NS
         if self._is_looking:
             self._conclude(ticket.result, tell)
-            self.due_ns = NEVER_NS if self._is_whole() else now_ns + RECHECK_NS
+            self.due_ns = NEVER_NS if self._is_whole() else now_ns + self._recheck_ns
+            self._recheck_ns = min(2 * self._recheck_ns, LAST_RECHECK_NS)
         elif ticket.result is None:
             self.due_ns = NEVER_NS
         else:
@@ -142,16 +144,16 @@ class _Unit:
             self._say(Kind.MODELS_MISSING, f"its SunSpec models are still to be found ({why})", tell)
 
     def _conclude(self, survey: Survey | None, tell: Tell) -> None:
-        found = survey.starts if survey else {}
-        self.starts = {
-            name: found[device.sunspec]
-            for name, device in self._devices.items()
-            if device.sunspec in found and fits(device, found[device.sunspec])
-        }
         if survey is None:
             words = f"no SunSpec device: none of its bases has 'SunS' ({self._search.words})"
             self._say(Kind.MODELS_MISSING, f"{words}; if its models are elsewhere, write start of the device", tell)
-        elif self._is_whole():
+            return
+        self.starts = {
+            name: survey.starts[device.sunspec]
+            for name, device in self._devices.items()
+            if device.sunspec in survey.starts and fits(device, survey.starts[device.sunspec])
+        }
+        if self._is_whole():
             self._say(Kind.MODELS_FOUND, self._found(survey), tell)
         else:
             missing = sorted({device.sunspec for name, device in self._devices.items() if name not in self.starts})

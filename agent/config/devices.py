@@ -1,5 +1,6 @@
 """The [[bus.device]] tables of one bus in, typed devices with their device maps merged in out."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from agent.config.maps import LIMITS, MAX_PATH, Maps, groups_used
@@ -38,6 +39,13 @@ MAP_KEYS = (  # that mean nothing without a map
 )
 
 
+class _Source(NamedTuple):
+    """What a device's map adds."""
+
+    tags: tuple[str, ...]
+    is_placed: bool  # the configuration says where its registers begin
+
+
 def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]:
     """All devices of a bus; names are used once, units too, but for devices that are parts of another one."""
     names: dict[str, Place] = {}
@@ -51,14 +59,23 @@ def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]
         _check_start(values, source)
         read.append((values, source))
     parts = parts_of([values for values, _ in read])
+    _check_models((part, source) for part, (_, source) in zip(parts, read, strict=True))
     return laid_out(_device(part, source) for part, (_, source) in zip(parts, read, strict=True))
 
 
-class _Source(NamedTuple):
-    """What a device's map adds."""
-
-    tags: tuple[str, ...]
-    is_placed: bool  # the configuration says where its registers begin
+def _check_models(devices: Iterable[tuple[Part, _Source]]) -> None:
+    """Only one model of a number is found in a unit: two tables would show the same values under two names."""
+    seen: dict[tuple[int, int], Values] = {}
+    for part, source in devices:
+        values = part.values
+        if values.get("sunspec") and not source.is_placed:
+            first = seen.setdefault((part.unit, values.get("sunspec")), values)
+            if first is not values:
+                values.mistake(
+                    "device",
+                    f"SunSpec model {values.get('sunspec')} is looked for twice in unit {part.unit}; first at "
+                    f"{first.place('device')}; say `start` of both where the device has several",
+                )
 
 
 def _device(part: Part, source: _Source) -> Device:

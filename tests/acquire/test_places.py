@@ -4,13 +4,14 @@ import select
 import struct
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from layouts import records
 from msgspec.structs import replace
-from sunspec_device import UNIT, Registers, chain
+from sunspec_device import SUNS, UNIT, Registers, chain
 from wire import with_crc
 
 from agent._native.samples import Samples
@@ -19,11 +20,12 @@ from agent.acquire.events import Kind
 from agent.acquire.memory import Memory
 from agent.acquire.places import (
     FIRST_PAUSE_NS,
+    FIRST_RECHECK_NS,
     LAST_PAUSE_NS,
     LAST_PORT_PAUSE_NS,
+    LAST_RECHECK_NS,
     LEAST_PAUSES,
     NEVER_NS,
-    RECHECK_NS,
     Places,
     placed,
 )
@@ -120,7 +122,7 @@ def test_a_device_that_is_off_is_asked_ever_more_seldom_and_within_its_share_of_
     world = World({})
     world.device.code = None
     world.run(3600)
-    pauses = [after - before for before, after in zip(world.tries, world.tries[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(world.tries)]
     assert pauses[:5] == [min(FIRST_PAUSE_NS << times, LAST_PAUSE_NS) for times in range(5)]
     assert set(pauses[5:]) == {LAST_PAUSE_NS}
     assert len(world.told) == 1
@@ -148,7 +150,9 @@ def test_a_device_without_the_mark_is_told_of_once_with_what_helps_and_looked_at
             "50000: refused with 2); if its models are elsewhere, write start of the device",
         )
     ]
-    assert world.tries == [times * RECHECK_NS for times in range(len(world.tries))]
+    pauses = [after - before for before, after in pairwise(world.tries)]
+    assert pauses == [min(FIRST_RECHECK_NS << times, LAST_RECHECK_NS) for times in range(len(pauses))]
+    assert pauses[-1] == LAST_RECHECK_NS
     assert world.places.hidden == {INVERTER, STORAGE}
 
 
@@ -160,7 +164,11 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are_and_the_others_a
     words = "it has no SunSpec model 103; there are 1, 101, 124, from 40000 on"
     assert world.told == [(Kind.MODELS_MISSING, "inverter", words)]
     world.device.held = chain(40_000, (1, 65), (103, 50), (124, 24))
-    world.run(RECHECK_NS / NS_PER_S + 1)
+    world.device.held.pop(40_000)
+    world.run(FIRST_RECHECK_NS / NS_PER_S + 1)
+    assert world.places.starts() == {STORAGE: 40_121}, "what was found is not given up for a refusal"
+    world.device.held[40_000] = SUNS[0]
+    world.run(LAST_RECHECK_NS / NS_PER_S)
     assert world.places.starts() == {INVERTER: 40_069, STORAGE: 40_121}
 
 

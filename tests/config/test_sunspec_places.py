@@ -73,3 +73,14 @@ def test_a_map_of_a_model_says_where_that_usually_is(mistakes: Mistakes, tmp_pat
 def test_a_model_without_a_map_is_a_mistake(mistakes: Mistakes) -> None:
     device = f'[[bus.device]]\nname = "d"\nunit = 1\nsunspec = 103\n{OWN}'
     assert mistakes(BUS + device) == ["gateway.toml:8:1: sunspec is the model of a device map; there is no 'device'"]
+
+
+def test_one_model_is_not_looked_for_twice_in_a_unit(loaded: Loaded, mistakes: Mistakes) -> None:
+    again = INVERTER.replace('"inverter"\nunit = 1', '"again"\npart_of = "inverter"')
+    assert mistakes(BUS + INVERTER + again) == [
+        "gateway.toml:12:10: SunSpec model 103 is looked for twice in unit 1; first at gateway.toml:8:10; "
+        "say `start` of both where the device has several"
+    ]
+    assert mistakes(BUS + INVERTER + "start = 40070\n" + again + "start = 40122\n") == []
+    other_unit = INVERTER.replace('"inverter"\nunit = 1', '"other"\nunit = 2')
+    assert [device.sunspec for device in loaded(BUS + INVERTER + other_unit).buses[0].devices] == [103, 103]
