@@ -42,7 +42,9 @@ class Search:
     @property
     def words(self) -> str:
         """What stands at the bases, as far as that is known."""
-        return "; ".join(f"{base}: {self._held.get(base, 'no answer')}" for base in BASES)
+        if not self._held:
+            return "it does not answer"
+        return "; ".join(f"{base}: {self._held.get(base, 'no answer yet')}" for base in BASES)
 
     def steps(self) -> Generator[Ask, bytes, Survey | None]:
         """None: at no base it has the mark. Raises BusError or DeviceError when it does not tell now."""

@@ -60,7 +60,7 @@ def read_devices(bus: Values, maps: Maps, *, is_tcp: bool) -> tuple[Device, ...]
         read.append((values, source))
     parts = parts_of([values for values, _ in read])
     _check_models((part, source) for part, (_, source) in zip(parts, read, strict=True))
-    return laid_out(_device(part, source) for part, (_, source) in zip(parts, read, strict=True))
+    return laid_out([_device(part, source) for part, (_, source) in zip(parts, read, strict=True)])
 
 
 def _check_models(devices: Iterable[tuple[Part, _Source]]) -> None:

@@ -1,6 +1,6 @@
 """Devices whose registers count from a SunSpec model in, the same where the model stands out."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -19,19 +19,16 @@ def fits(device: Device, start: int) -> bool:
     return start - device.start + _end(device) <= ADDRESSES
 
 
-def laid_out(devices: Iterable[Device]) -> tuple[Device, ...]:
+def laid_out(devices: Sequence[Device]) -> tuple[Device, ...]:
     """The models of each unit one behind the other, as in most devices: for a plan until they are found."""
     ends: dict[str, int] = {}
-    placed = []
-    for device in devices:
+    at_place = {}
+    for device in sorted((device for device in devices if device.sunspec), key=lambda device: device.start):
         whole = device.part_of or device.name
-        if not device.sunspec:
-            placed.append(device)
-            continue
         start = max(device.start, ends.get(whole, 0))
-        placed.append(moved(device, start) if fits(device, start) else device)
-        ends[whole] = _end(placed[-1])
-    return tuple(placed)
+        at_place[device.name] = moved(device, start) if fits(device, start) else device
+        ends[whole] = _end(at_place[device.name])
+    return tuple(at_place.get(device.name, device) for device in devices)
 
 
 def _moved(tag: Tag, by: int) -> Tag:

@@ -41,9 +41,16 @@ def test_a_base_that_is_not_answered_comes_last_and_no_base_that_was_is_asked_ag
     device, search = Registers(chain(50_000, (1, 66)), silent=(40_000,)), Search(UNIT)
     with pytest.raises(BusError):
         device.drive(search.steps())
-    assert search.words == "40000: no answer; 0: no answer; 50000: no answer"
+    assert search.words == "it does not answer"
     assert device.drive(search.steps()).base == 50_000
     assert device.asked[:3] == [40_000, 0, 50_000]
+
+
+def test_what_was_heard_is_told_beside_what_was_not() -> None:
+    device, search = Registers({40_000: 1, 40_001: 2}, silent=(0,)), Search(UNIT)
+    with pytest.raises(BusError):
+        device.drive(search.steps())
+    assert search.words == "40000: holds 0x0001 0x0002; 0: no answer yet; 50000: no answer yet"
 
 
 def test_a_silent_device_is_asked_one_question_a_try() -> None:

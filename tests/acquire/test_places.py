@@ -126,7 +126,7 @@ def test_a_device_that_is_off_is_asked_ever_more_seldom_and_within_its_share_of_
     assert pauses[:5] == [min(FIRST_PAUSE_NS << times, LAST_PAUSE_NS) for times in range(5)]
     assert set(pauses[5:]) == {LAST_PAUSE_NS}
     assert len(world.told) == 1
-    assert "no answer" in world.told[0][2]
+    assert world.told[0][2] == "its SunSpec models are still to be found (it does not answer)"
     world.device.held, world.device.code = chain(40_000, (1, 66), (103, 50), (124, 24)), 2
     world.run(LAST_PAUSE_NS / NS_PER_S + 1)
     assert world.told[1][0] is Kind.MODELS_FOUND

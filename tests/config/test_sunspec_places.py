@@ -39,6 +39,8 @@ def test_models_of_one_unit_are_laid_one_behind_the_other_and_those_of_others_ar
     other = STORAGE.replace("storage", "second").replace('part_of = "inverter"', "unit = 2")
     devices = loaded(BUS + INVERTER + STORAGE + other).buses[0].devices
     assert [device.start for device in devices] == [40_070, 40_122, 40_070]
+    common = STORAGE.replace("storage", "common").replace("124", "1")
+    assert [device.start for device in loaded(BUS + INVERTER + common).buses[0].devices] == [40_070, 40_002]
     assert laid_out(devices) == devices
 
 
