@@ -1,7 +1,7 @@
 """Coils that are asked for in another shape, because an answer of theirs is owed: whole bytes more or less of them."""
 
 import pytest
-from bus_rig import MS, QUICK, READ_COILS, Poll, Rig, S, asked
+from bus_rig import MS, QUICK, READ_COILS, Poll, Rig, S, answer_to, asked
 
 OWN = Poll(period=50 * MS, timeout=40 * MS, function=READ_COILS)
 SELDOM = Poll(period=60 * S, phase=50 * S, function=READ_COILS)
@@ -32,6 +32,16 @@ def test_whole_bytes_that_the_plan_reads_anyway_are_read_as_well(
     assert asked(rig)[1:3] == [f"1/1@{address}x{quantity}", then]
     assert {sample.tag - 1000 for sample in rig.good()} == set(range(address, address + quantity))
     assert rig.wrong() == []
+
+
+def test_late_answers_of_both_shapes_are_recognised() -> None:
+    polls = [OWN._replace(address=16, quantity=21, period=150 * MS)]
+    rig = Rig(polls, lambda request, n: [] if n in {1, 2} else QUICK(request, n)).run(370 * MS)
+    assert asked(rig) == ["1/1@16x21", "1/1@16x21", "1/1@16x16"]
+    rig.put(380 * MS, b"".join(answer_to(request) for _, request in rig.sent[1:]))
+    rig.run(S)
+    assert rig.counts["stale_discarded"] == 2
+    assert asked(rig)[3:] == ["1/1@16x21"] * 4
 
 
 def test_whole_bytes_less_are_read_at_either_end_in_turn() -> None:

@@ -11,6 +11,7 @@ from bus_rig import (
     MS,
     QUICK,
     QUIET_NS,
+    READ_INPUT,
     SILENCE,
     Poll,
     Rig,
@@ -69,7 +70,10 @@ APART, SEAM = 1, 2  # plan.h: FT_APART, FT_SEAM
         (SEAM, 0, APART, "1/3@9x5"),
     ],
 )
-def test_what_the_device_does_not_allow_is_not_read_as_well(before: int, own: int, behind: int, then: str) -> None:
+@pytest.mark.parametrize("step", [1, -1])  # the plan may have them in any order
+def test_what_the_device_does_not_allow_is_not_read_as_well(
+    before: int, own: int, behind: int, then: str, step: int
+) -> None:
     """Neighbours on both sides would do; where neither may be read with it, a register less is."""
     seldom = Poll(period=60 * S, phase=50 * S, quantity=8)
     polls = [
@@ -77,8 +81,19 @@ def test_what_the_device_does_not_allow_is_not_read_as_well(before: int, own: in
         Poll(period=50 * MS, timeout=40 * MS, address=10, quantity=4, bounds=own),
         seldom._replace(address=14, bounds=behind),
     ]
-    rig = Rig(polls, lambda request, n: [] if n == 1 else QUICK(request, n)).run(500 * MS)
+    rig = Rig(polls[::step], lambda request, n: [] if n == 1 else QUICK(request, n)).run(500 * MS)
     assert asked(rig)[:3] == ["1/3@10x4", "1/3@10x4", then]
+
+
+def test_registers_of_another_table_or_unit_are_not_read_as_well() -> None:
+    seldom = Poll(period=60 * S, phase=50 * S, address=14, quantity=8)
+    polls = [
+        Poll(period=50 * MS, timeout=40 * MS, address=10, quantity=4),
+        seldom._replace(function=READ_INPUT),
+        seldom._replace(unit=2),
+    ]
+    rig = Rig(polls, lambda request, n: [] if n == 1 else QUICK(request, n)).run(500 * MS)
+    assert asked(rig)[:3] == ["1/3@10x4", "1/3@10x4", "1/3@10x3"]
 
 
 def test_nothing_is_read_across_the_seam_of_others() -> None:

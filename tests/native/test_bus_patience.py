@@ -86,6 +86,14 @@ def test_a_timeout_is_no_less_than_twice_what_the_adapter_holds_back() -> None:
     assert waits_ms(rig)[0] == pytest.approx(2 * 40, abs=1)
 
 
+def test_a_timeout_leaves_room_for_what_the_adapter_holds_back() -> None:
+    """The slowest answer takes 1.75 + 6 + 16 ms."""
+    pausing_16 = pausing(16, jitters=7)
+    poll = Poll(timeout=CEILING * MS)
+    waited = first_wait_ms(poll, lambda request, n: pausing_16(request, n) if n < TRUST else [])
+    assert waited == pytest.approx(1.5 * 23.75 + 16, abs=0.5)
+
+
 # --- answers that have begun ---
 
 
