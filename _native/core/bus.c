@@ -417,8 +417,20 @@ void ft_bus_attach(ft_bus *bus, int64_t now)
         ft_catch_up(bus->plan, FT_NO_BLOCK, now);
 }
 
+void ft_bus_finish(ft_bus *bus, int64_t now)
+{
+    bus->attached = 0;
+    ft_bus_nudge(bus, now);
+}
+
+void ft_bus_abandon(ft_bus *bus)
+{
+    ft_count_for(bus, bus->last_device, FT_N_TIMEOUTS, (uint64_t)ft_bus_is_asking(bus));
+}
+
 void ft_bus_detach(ft_bus *bus, int64_t now)
 {
+    ft_bus_abandon(bus);
     if (bus->current != FT_NO_BLOCK)
         ft_owe(bus, now);
     bus->attached = 0;

@@ -318,9 +318,9 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
 {
     int64_t wake = FT_NEVER;
     out->bytes = link->out;
-    if (now < link->free_ns)
+    if (now < link->free_ns && !link->is_ending)
         return link->free_ns;
-    while (link->flights.count < link->width && send_next(link, now, &wake, out))
+    while (!link->is_ending && link->flights.count < link->width && send_next(link, now, &wake, out))
         ;
     if (link->flights.count == link->width)
         wake = FT_NEVER;
@@ -412,6 +412,18 @@ void ft_link_attach(ft_link *link, int64_t now)
     for (uint32_t i = 0; i < link->plan->device_count; i++)
         link->plan->devices[i].not_before_ns = ft_least(link->plan->devices[i].not_before_ns, now);
     ft_polls_catch_up(link->plan, FT_EVERY_DEVICE, now);
+}
+
+void ft_link_finish(ft_link *link, int64_t now)
+{
+    link->is_ending = 1;
+    ft_errands_cancel(&link->errands, now);
+}
+
+void ft_link_abandon(ft_link *link)
+{
+    for (uint32_t at = 0; at < link->flights.count; at++)
+        count(link, ft_link_device(link, link->flights.flight[at].block), FT_N_TIMEOUTS, 1);
 }
 
 void ft_link_detach(ft_link *link, int64_t now)

@@ -312,6 +312,39 @@ def test_pauses_between_tries_grow_until_a_connection_has_lasted() -> None:
     assert backoff.due_ns - now - LASTED_MS * NS_PER_MS <= FIRST_MS * (1 + JITTER) * NS_PER_MS
 
 
+def test_the_answer_that_is_under_way_when_the_agent_stops_is_taken_and_nothing_is_asked_after_it(
+    server: Callable, run: Callable, link_to: Callable
+) -> None:
+    is_ending, asked = threading.Event(), []
+
+    def serve(connection: tcp_servers.Connection) -> None:
+        for batch in connection.batches():
+            if is_ending.is_set():
+                running.acquisition._loops._links.stop()
+                asked.extend(batch)
+            connection.send(b"".join(map(tcp_servers.answer_to, batch)))
+
+    running = run(link_to(server(serve).url, every_ns=ALWAYS_DUE_NS, timeout_ns=3600 * NS_PER_S))
+    running.wait(lambda: len(values(running)) == 32)
+    is_ending.set()
+    running.wait(lambda: bool(asked))
+    running.acquisition.stop()
+    running.drain()
+    counts = running.acquisition.stats()["net"].counts
+    assert len(asked) <= 2  # the loop may be awake, and ask once more, before it sees that it is to end
+    assert (counts.ok, counts.timeouts) == (counts.transactions, 0)
+    assert len(running.seen) == 2 * counts.ok
+
+
+def test_what_is_under_way_when_the_agent_stops_and_is_not_answered_is_counted_as_missing(
+    server: Callable, run: Callable, link_to: Callable
+) -> None:
+    running = run(link_to(server(tcp_servers.mute).url, timeout_ns=3600 * NS_PER_S))
+    running.wait(lambda: running.acquisition.stats()["net"].counts.transactions == 1)
+    running.acquisition.stop()
+    assert running.acquisition.stats()["net"].counts.timeouts == 1
+
+
 def test_the_connection_is_closed_when_the_agent_stops(server: Callable, run: Callable, link_to: Callable) -> None:
     closed = threading.Event()
 
