@@ -210,6 +210,7 @@ static int sleep_until(ft_loop *loop, int64_t wake_ns)
 
 static void take_slots(ft_loop *loop, ft_line *line)
 {
+    int has_errands = ft_errands_wait(&line->bus.errands); /* before the port: who knew of it finds it */
     ft_plan *plan = atomic_exchange(&line->slots.offered_plan, NULL);
     int fd = atomic_exchange(&line->slots.offered_fd, FT_NO_PORT);
     if (plan)
@@ -225,7 +226,6 @@ static void take_slots(ft_loop *loop, ft_line *line)
         ft_bus_detach(&line->bus, now_ns());
         ft_ring_notify(&line->bus.ring, 1);
     }
-    int has_errands = ft_errands_wait(&line->bus.errands);
     if (has_errands)
         ft_bus_nudge(&line->bus, now_ns());
     if (plan || fd != FT_NO_PORT || has_errands)

@@ -157,6 +157,7 @@ static void connected(ft_linkloop *loop, ft_tcp *tcp, int fd)
 
 static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
 {
+    int has_errands = ft_errands_wait(&tcp->link.errands); /* before the connection: who knew of it finds it */
     ft_plan *plan = atomic_exchange(&tcp->slots.offered_plan, NULL);
     int fd = atomic_exchange(&tcp->slots.offered_fd, FT_NO_PORT);
     if (plan)
@@ -167,7 +168,7 @@ static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
         ft_link_detach(&tcp->link, now_ns());
         ft_ring_notify(&tcp->link.ring, 1);
     }
-    if (plan || fd != FT_NO_PORT || ft_errands_wait(&tcp->link.errands))
+    if (plan || fd != FT_NO_PORT || has_errands)
         step(loop, tcp, now_ns(), 0);
 }
 

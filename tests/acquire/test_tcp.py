@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import os
 import resource
 import socket
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import msgspec
 import pytest
@@ -18,6 +20,7 @@ from pymodbus.server import ModbusTcpServer
 from agent._native.flavour import BUILT_AS
 from agent.acquire import tcp
 from agent.acquire.backoff import FIRST_MS, JITTER, LAST_MS, LASTED_MS, Backoff
+from agent.acquire.chronicle import Chronicle
 from agent.acquire.resolve import Resolver
 from agent.config.model import Device
 from agent.model import NS_PER_MS, NS_PER_S, Quality
@@ -263,6 +266,17 @@ def test_a_link_that_is_refused_fails_its_tags_and_is_served_once_there_is_a_ser
     server(tcp_servers.in_order, peer.port)
     running.wait(lambda: len(values(running)) == 32)
     assert running.acquisition.stats()["net"].error == ""
+
+
+def test_a_link_is_told_to_be_open_when_requests_can_go_there(
+    link_to: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached, told_with, chronicle, bell = Mock(), [], Chronicle(), os.eventfd(0)
+    monkeypatch.setattr(chronicle, "tell", lambda *_: told_with.append(attached.attach.mock_calls[:]))
+    connector = tcp.Connector(attached, bell, [link_to("tcp://127.0.0.1:502")], chronicle)
+    connector._open(0, connector._links[0], 99)
+    assert told_with == [[call(0, 99)]]
+    os.close(bell)
 
 
 def test_a_name_is_resolved_and_all_its_addresses_are_tried(server: Callable, run: Callable, link_to: Callable) -> None:
