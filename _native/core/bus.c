@@ -28,9 +28,6 @@
 /* A device that left so many loop-backs unanswered does not know them. */
 #define FT_MUTE_AFTER 2u
 #define FT_BARRIER_BYTES 8 /* unit, function, sub-function, data, CRC; the answer is the same */
-/* Bytes that lie there so long after the deadline came while this whole process slept (stopped, starved, swapped out):
- * nobody knows when, and their values would get the time of the awakening. */
-#define FT_OVERSLEPT_NS (500 * NS_PER_MS)
 
 /* --- within a transaction ---------------------------------------------------------------------------------------- */
 
