@@ -130,6 +130,10 @@ class LinkRig:
         self.now = until
         return self
 
+    def adopt(self, polls: list[Poll]) -> None:
+        self.link.adopt(*plan_of(polls), now=self.now)
+        self.wake = self.now
+
     def put(self, at: int, data: bytes) -> None:
         heapq.heappush(self._arrivals, (at, next(self._order), data))
 

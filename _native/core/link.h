@@ -17,8 +17,8 @@
  *              FT_BABBLE_BYTES came and no answer. A new connection is a reason to ask suspects at once. Datagrams have no
  *              connection that could stall.
  *
- * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out, but
- * those that were under way when their plan was replaced.
+ * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out. Those
+ * that are under way when their plan is replaced end under that plan (linkplan.h).
  */
 #ifndef FT_LINK_H
 #define FT_LINK_H
@@ -40,12 +40,13 @@ typedef struct ft_link {
     ft_flights flights;
     ft_plan *plan;
     _Atomic(ft_plan *) shown_plan; /* the same for other threads */
+    ft_plan *leaving;        /* replaced, linked; of some, requests are under way */
+    ft_device nobody;        /* whose requests are under way, though the plan does not have it */
     ft_ring ring;
     ft_silence silence;
     ft_counts counts;
     ft_histogram lateness;   /* of polls, from when they were due */
-    uint64_t late_before;    /* of flights.counts, as far as they are counted here */
-    uint64_t noise_before;
+    uint64_t noise_before;   /* of flights.counts, as far as they are counted here */
     uint64_t noise_answered; /* the same at the last answer */
     int64_t quiet_ns;        /* silence that is wanted between an answer and the next request */
     int64_t free_ns;         /* ... and when it is over */
@@ -81,8 +82,6 @@ typedef struct ft_link_action {
 int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits);
 void ft_link_free(ft_link *link);
 
-/* Runs `plan` from now on and returns the one before, which is the caller's again. */
-ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now);
 /* There is a new connection. What became due while there was none is polled once, at once. */
 void ft_link_attach(ft_link *link, int64_t now);
 /* The connection is gone (or was never there): every tag of the link fails, and every errand ends. */
@@ -96,6 +95,11 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
 static inline uint32_t ft_link_device(const ft_link *link, uint32_t block)
 {
     return block == FT_NO_BLOCK ? FT_NO_BLOCK : link->plan->blocks[block].device;
+}
+
+static inline ft_device *ft_link_device_of(ft_link *link, const ft_flight *flight)
+{
+    return flight->device == FT_NO_BLOCK ? &link->nobody : &link->plan->devices[flight->device];
 }
 
 #endif

@@ -68,7 +68,7 @@ int ft_width_is_asked(const ft_link *link, uint32_t device, int by_polls)
 {
     for (uint32_t i = 0; i < link->flights.count; i++) {
         const ft_flight *flight = &link->flights.flight[i];
-        if (ft_link_device(link, flight->block) == device && !(by_polls && flight->errand))
+        if (flight->device == device && !(by_polls && flight->errand))
             return 1;
     }
     return 0;
