@@ -65,7 +65,7 @@ ft_flight *ft_flights_add(ft_flights *flights, const uint8_t *request, size_t n,
     uint16_t transaction = next_number(flights);
     ft_flight *flight = &flights->flight[flights->count];
     *flight = (ft_flight){.request = request + FT_MBAP_BYTES, .request_bytes = n - FT_MBAP_BYTES,
-                          .transaction = transaction, .unit = request[FT_UNIT_AT], .behind = (uint8_t)flights->count};
+                          .transaction = transaction, .unit = request[FT_UNIT_AT]};
     memcpy(out, request, n);
     ft_put_u16(out, transaction);
     flights->count++;
@@ -77,7 +77,7 @@ void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost)
     const ft_flight *flight = &flights->flight[at];
     if (is_lost)
         flights->lost[flights->lost_count++ % FT_LOST_MOST] =
-            (ft_lost){flight->device, flight->transaction};
+            (ft_lost){flight->errand ? 0 : flight->sent_ns, flight->device, flight->transaction};
     flights->count--;
     memmove(&flights->flight[at], &flights->flight[at + 1], (flights->count - at) * sizeof flights->flight[0]);
 }
@@ -203,4 +203,9 @@ int ft_flights_half(const ft_flights *flights)
 {
     size_t n = flights->used - flights->from;
     return n >= 2 && find(flights, ft_u16(flights->heap + flights->from)) < flights->count;
+}
+
+int ft_flights_is_amid(const ft_flights *flights)
+{
+    return flights->used > flights->from;
 }

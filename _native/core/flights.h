@@ -35,6 +35,9 @@ typedef struct ft_flight {
     int64_t sent_ns;
     int64_t deadline_ns;
     int64_t due_ns;        /* of the block's next poll */
+    int64_t from_ns;       /* it is waited for from then on, and its place is its own until hold_ns, see linkwait.h */
+    int64_t hold_ns;
+    int64_t overdue_ns;    /* since when it is overdue; 0: it is not */
     ft_errand *errand;     /* NULL: it is a poll */
     const uint8_t *request; /* its PDU, where it was given to ft_flights_add() */
     size_t request_bytes;
@@ -44,14 +47,17 @@ typedef struct ft_flight {
     uint32_t device;       /* the same device there, or FT_NO_BLOCK */
     uint16_t transaction;
     uint8_t unit;
-    uint8_t behind;        /* so many others were under way when it was sent */
+    uint8_t behind;        /* so many others had places when it was sent */
+    uint8_t is_beside;     /* others were under way that had lost their places */
     uint8_t is_passed;     /* one of the same unit that was sent later was answered */
+    uint8_t is_overtaken;  /* one of any unit */
     uint8_t murmured;      /* so many bytes are kept of what came that bears its number and is not its answer */
     uint8_t murmur[FT_MURMUR_BYTES];
 } ft_flight;
 
 /* A request that was given up, whose answer may still come. */
 typedef struct ft_lost {
+    int64_t sent_ns; /* 0: how late its answer comes tells nothing */
     uint32_t device; /* of the plan that runs, or FT_NO_BLOCK */
     uint16_t transaction;
 } ft_lost;
@@ -107,6 +113,8 @@ enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out);
 void ft_flights_cut(ft_flights *flights);
 /* Whether an answer has begun to arrive and is not complete. */
 int ft_flights_half(const ft_flights *flights);
+/* Whether anything has: nothing else can come before its rest. */
+int ft_flights_is_amid(const ft_flights *flights);
 /* What has arrived of an answer with this number, not whole yet; 0 bytes: nothing that is known to be of it. */
 size_t ft_flights_part(const ft_flights *flights, uint16_t transaction, const uint8_t **bytes);
 

@@ -5,6 +5,7 @@
 #include "decode.h"
 #include "linkdetour.h"
 #include "linkturn.h"
+#include "linkwait.h"
 #include "schedule.h"
 #include "width.h"
 
@@ -79,6 +80,7 @@ static ft_flight land(ft_link *link, uint32_t at, int is_lost, int64_t now)
         link->plan->turns[flight.turn].due_ns = flight.due_ns;
     device->not_before_ns = ft_most(device->not_before_ns, now + gap_ns(&flight));
     link->free_ns = now + link->quiet_ns;
+    link->overdue -= flight.overdue_ns > 0;
     count_busy(link, flight.device, flight.sent_ns, now);
     ft_flights_remove(&link->flights, at, is_lost);
     return flight;
@@ -103,7 +105,9 @@ static void poll_refused(ft_link *link, const ft_flight *flight, const uint8_t *
 static void poll_served(ft_link *link, const ft_flight *flight, const uint8_t *pdu, int64_t now)
 {
     ft_plan *plan = flight->plan;
-    ft_histogram_add(&ft_link_device_of(link, flight)->round_trips, now - flight->sent_ns);
+    ft_device *device = ft_link_device_of(link, flight);
+    ft_histogram_add(&device->round_trips, now - flight->sent_ns);
+    ft_linkwait_learn(device, flight, now);
     size_t n = ft_decode(&plan->blocks[flight->block], plan->points, pdu + 2, now, plan->scratch); /* after function, count */
     (void)ft_ring_push(&link->ring, plan->scratch, n);
 }
@@ -126,6 +130,7 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
 {
     int is_refused = answer->pdu[0] > FT_EXCEPTION_BIT;
     ft_width_learn(link, answer->at);
+    ft_linkwait_overtake(link, answer->at);
     link->noise_answered = link->flights.counts.noise_bytes;
     ft_flight flight = land(link, answer->at, 0, now);
     count(link, flight.device, is_refused ? FT_N_EXCEPTIONS : FT_N_OK, 1);
@@ -134,6 +139,19 @@ static void answered(ft_link *link, const ft_arrived *answer, int64_t now)
         ft_errand_finish(&link->errands, flight.errand, ft_errand_keep(flight.errand, answer->pdu, answer->pdu_bytes), now);
     else
         poll_answered(link, &flight, answer->pdu, now);
+}
+
+/* An answer to a request that was given up: how slow the device is, and that it is there. */
+static void came_late(ft_link *link, uint32_t at, int64_t now)
+{
+    ft_lost *lost = &link->flights.lost[at];
+    count(link, lost->device, FT_N_STALE, 1);
+    if (lost->device == FT_NO_BLOCK || lost->sent_ns == 0)
+        return;
+    ft_device *device = &link->plan->devices[lost->device];
+    ft_patience_late(&device->patience, now - lost->sent_ns);
+    ft_silence_late(device, now);
+    lost->sent_ns = 0; /* what comes of it now is a copy */
 }
 
 /* Requests that were sent together fall silent together: that is one silence. */
@@ -211,7 +229,7 @@ static void hear(ft_link *link, int64_t now, const uint8_t *bytes, size_t n)
             if (arrival == FT_ARRIVED_ANSWER)
                 answered(link, &arrived, now);
             else if (arrival == FT_ARRIVED_LATE)
-                count(link, link->flights.lost[arrived.at].device, FT_N_STALE, 1);
+                came_late(link, arrived.at, now);
             else if (link->flights.count > 1)
                 ft_width_one(link);
         }
@@ -231,12 +249,16 @@ static int babbles(const ft_link *link)
 /* The rest is the caller's to say: what the flight is for, and its deadline. */
 static ft_flight *send(ft_link *link, uint32_t block, const uint8_t *request, size_t n, int64_t now, ft_link_action *out)
 {
+    uint32_t behind = ft_linkwait_places(link);
+    int is_beside = link->flights.count > behind;
     ft_flight *flight = ft_flights_add(&link->flights, request, n, link->out + out->n);
     flight->plan = link->plan;
     flight->block = block;
     flight->turn = FT_NO_BLOCK;
     flight->device = ft_link_device(link, block);
-    flight->sent_ns = now;
+    flight->sent_ns = flight->from_ns = now;
+    flight->behind = (uint8_t)behind;
+    flight->is_beside = (uint8_t)is_beside;
     out->n += n;
     link->last_device = flight->device;
     count(link, flight->device, FT_N_TRANSACTIONS, 1);
@@ -253,7 +275,7 @@ static void send_poll(ft_link *link, uint32_t i, int64_t now, ft_link_action *ou
     ft_flight *flight = send(link, i, block->request, block->request_bytes, now, out);
     ft_histogram_add(&link->lateness, now - turn->due_ns);
     flight->turn = i;
-    flight->deadline_ns = now + block->timeout_ns;
+    flight->deadline_ns = flight->hold_ns = now + block->timeout_ns;
     flight->due_ns = ft_poll_after(turn->due_ns, block->period_ns, now, &missed);
     turn->due_ns = FT_NEVER;
     link->errands.in_row = 0;
@@ -266,8 +288,13 @@ static void send_errand(ft_link *link, ft_errand *errand, int64_t now, ft_link_a
     uint32_t block = ft_linkdetour_block(link->plan, errand->request[FT_UNIT_AT]);
     ft_flight *flight = send(link, block, errand->request, errand->request_bytes, now, out);
     flight->errand = errand;
-    flight->deadline_ns = now + errand->timeout_ns;
+    flight->deadline_ns = flight->hold_ns = now + errand->timeout_ns;
     ft_errand_begin(&link->errands, errand, now);
+}
+
+static int has_room(const ft_link *link)
+{
+    return link->flights.count < FT_FLIGHTS_MOST && ft_linkwait_places(link) < link->width;
 }
 
 /* 1: one more request went out; 0: none may, until *wake_ns or something ends. */
@@ -288,19 +315,16 @@ static int send_next(ft_link *link, int64_t now, int64_t *wake_ns, ft_link_actio
     return 1;
 }
 
+/* Returns when a request may go next, if nothing ends before. */
 static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
 {
     int64_t wake = FT_NEVER;
     out->bytes = link->out;
     if (now < link->free_ns)
         return link->free_ns;
-    while (link->flights.count < link->width && send_next(link, now, &wake, out))
+    while (has_room(link) && send_next(link, now, &wake, out))
         ;
-    if (link->flights.count == link->width)
-        wake = FT_NEVER;
-    for (uint32_t at = 0; at < link->flights.count; at++)
-        wake = ft_least(wake, link->flights.flight[at].deadline_ns);
-    return wake;
+    return has_room(link) ? wake : FT_NEVER;
 }
 
 int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out)
@@ -315,7 +339,11 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
     int is_over = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
     out->is_stalled = is_over && !link->is_datagrams;
     int64_t wake = ft_errands_expire(&link->errands, now);
-    return out->is_stalled ? FT_NEVER : ft_least(wake, fill(link, now, out));
+    if (out->is_stalled)
+        return FT_NEVER;
+    ft_linkwait_mark(link, now);
+    wake = ft_least(wake, fill(link, now, out));
+    return ft_least(wake, ft_linkwait_judge(link, now));
 }
 
 /* ---- life ---- */
@@ -365,6 +393,7 @@ void ft_link_attach(ft_link *link, int64_t now)
     ft_flights_reset(&link->flights);
     link->attached = 1;
     link->silence = (ft_silence){0};
+    link->overdue = 0;
     link->rounds = 0;
     link->round_ns = now;
     link->noise_answered = link->flights.counts.noise_bytes;

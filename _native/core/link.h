@@ -9,8 +9,8 @@
  *              closed the connection on a second request before it had ever answered one
  *   devices    one that wants a gap, has not answered yet or not lately, is asked for one thing at a time; suspects as on a
  *              bus (silence.h)
- *   matching   by number, unit, function and size (flights.h); a timeout is the configured one: TCP's own repetition of a
- *              lost segment takes longer than any answer, and a late answer is told by its number
+ *   matching   by number, unit, function and size (flights.h); an answer is taken until the configured timeout is over, but
+ *              a request keeps its place in the window only as long as its device usually takes (linkwait.h)
  *   errands    go ahead of polls, into the first place that is free, in turn with polls that are due (linkdetour.h)
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
  *              are doubled until something comes), one on which an answer stopped in its middle, and one on which
@@ -56,13 +56,14 @@ typedef struct ft_link {
     uint32_t rounds;         /* in a row in which nothing came */
     uint32_t stall_after;
     uint32_t last_device;    /* whose bytes stray ones most likely are */
+    uint32_t overdue;        /* requests under way */
     uint32_t wanted;         /* the configured width */
     uint32_t most;           /* what this connection may have */
     uint32_t width;          /* what it has */
     uint32_t proven;         /* on this connection, one that made it so many was answered */
     uint32_t good;           /* answers since it was narrowed */
     uint32_t widen_after;    /* so many of them */
-    int64_t narrowed_ns;
+    int64_t narrowed_ns;     /* 0: never */
     _Atomic uint32_t shown_width; /* the same for other threads */
     uint8_t attached;
     uint8_t is_datagrams;    /* each holds whole frames; set by the owner of the connection */

@@ -231,6 +231,14 @@ def test_counters_and_the_phase_of_polls_that_stay_outlive_the_plan() -> None:
     assert rig.link.counters()[1][0] == rig.link.counters()[0]
 
 
+def test_how_long_devices_take_is_known_to_the_next_plan() -> None:
+    rig = LinkRig([Poll(unit=1), Poll(unit=2, timeout=S)], QUICK, in_flight=1).run(30 * S)
+    rig.adopt([Poll(unit=1, address=90), Poll(unit=2, address=90, timeout=S)])
+    rig.answer = lambda request: QUICK(request) if request.unit == 1 else []
+    rig.run(31 * S)
+    assert len([request for request in rig.sent if request.unit == 1 and request.at >= 30 * S]) == 10
+
+
 def test_a_first_plan_starts_at_its_phases() -> None:
     rig = LinkRig([Poll(phase=40 * MS), Poll(unit=2, phase=70 * MS)], QUICK).run(100 * MS)
     assert [at for at, _ in asked(rig)] == [40, 70]
