@@ -100,6 +100,7 @@ class Learner:
 
     def __init__(self, reads: Sequence[Block], learned: Learned, replan: Callable[[Learned], Sequence[Block]]) -> None:
         self.reads = tuple(reads)
+        self.wanted = frozenset(item for block in reads for item in block.wanted)
         self.learned = learned
         self._replan = replan
         self._search: _Search | None = None
