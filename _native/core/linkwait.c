@@ -29,7 +29,7 @@ void ft_linkwait_overtake(ft_link *link, uint32_t at)
 void ft_linkwait_learn(ft_device *device, const ft_flight *flight, int64_t now)
 {
     int64_t most = now - flight->sent_ns;
-    if (flight->overdue_ns == 0 && flight->from_ns <= now)
+    if (flight->overdue_ns == 0)
         most = ft_least(most, flight->from_ns - flight->sent_ns + 2 * (flight->hold_ns - flight->from_ns));
     ft_patience_observe_within(&device->patience, ft_least(ft_most(0, now - flight->from_ns), most), most);
 }
