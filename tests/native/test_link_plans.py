@@ -47,7 +47,7 @@ def test_an_answer_to_a_poll_that_is_gone_is_that_polls() -> None:
 
 def test_the_parts_of_a_poll_that_is_cut_are_due_when_it_would_have_been_again() -> None:
     rig = LinkRig([Poll(quantity=4)], SLOW).run(110 * MS)
-    rig.adopt([Poll(quantity=2), Poll(address=2, quantity=2)])
+    rig.adopt([Poll(quantity=2), Poll(address=2, quantity=2, phase=500 * MS)])
     rig.run(290 * MS)
     assert asked(rig) == [(0, 0), (100, 0), (200, 0), (200, 2)]
     assert rig.counts["ok"] == 4
