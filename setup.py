@@ -44,7 +44,8 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "inherit"],
+        *["linkloop", "link", "linkdetour", "linkturn", "linkplan", "linkwait", "width", "flights", "errand"],
+        *["schedule", "silence", "patience", "busplan", "inherit"],
         *["variant", "guard", "histogram", "mishap", "trace", "ascii", "modbus", "crc", "decode", "ring"],
     ],
     "parts": ["histogram", "trace", "wishes", "unmark"],

@@ -55,7 +55,8 @@ cdef class VirtualLink:
 
     def adopt(self, blocks, points, uint32_t devices, int64_t now):
         """Run this plan (packed ft_block and ft_point records) from `now` on."""
-        ft_plan_free(ft_link_adopt(self.link, new_plan(blocks, points, devices), now))
+        ft_link_adopt(self.link, new_plan(blocks, points, devices), now)
+        ft_plan_free(ft_link_take_retired(self.link))
 
     def attach(self, int64_t now):
         """There is a new connection."""
