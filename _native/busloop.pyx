@@ -25,7 +25,8 @@ ENDS = (
 ERRANDS = FT_ERRANDS
 ERRANDS_IN_ROW = FT_ERRANDS_IN_ROW
 cdef enum:
-    SHORTEST_FRAME = 4  # unit, function, CRC
+    SHORTEST_RTU = 4  # unit, function, CRC
+    SHORTEST_TCP = 8  # header, function
     CACHE_LINE = 64  # the ring in an ft_bus is aligned to it
 
 
@@ -137,10 +138,13 @@ cdef tuple bus_statistics(ft_bus *bus):
     return read_histogram(&bus.lateness), device_statistics(bus.shown_plan)
 
 
-cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1:
-    if not least <= n <= FT_MAX_TCP:
+cdef int require_errand(Py_ssize_t n, object answer_bytes, ft_framing framing) except -1:
+    """Whether request and answer can be frames; those of ASCII are the RTU frames that say the same."""
+    cdef int least = SHORTEST_TCP if framing == FT_TCP else SHORTEST_RTU
+    cdef int most = FT_MAX_TCP if framing == FT_TCP else FT_MAX_RTU
+    if not least <= n <= most:
         raise ValueError(f"{n} bytes are not a frame")
-    if not 0 <= answer_bytes <= FT_MAX_TCP:
+    if not 0 <= answer_bytes <= most:
         raise ValueError(f"no answer has {answer_bytes} bytes")
     return 0
 
@@ -217,7 +221,7 @@ cdef class VirtualBus:
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
         cdef int slot
-        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
+        require_errand(len(request), answer_bytes, self.bus.wire.framing)
         slot = ft_errand_offer(&self.bus.errands, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         ft_bus_nudge(self.bus, now)
         return None if slot < 0 else slot
@@ -319,9 +323,10 @@ cdef class BusLoop:
         answer's frame, 0 where that is not known. Returns the number of its slot, or None: all are taken.
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
+        cdef uint32_t number = self.line(line)
         cdef int slot
-        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
-        slot = ft_loop_offer(self.loop, self.line(line), frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
+        require_errand(len(request), answer_bytes, self.loop.lines[number].bus.wire.framing)
+        slot = ft_loop_offer(self.loop, number, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         return None if slot < 0 else slot
 
     def take(self, line, slot):
