@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from agent._native.busloop import HISTOGRAM_LIMITS_US
 from agent.acquire.diagnosis import Uart
+from agent.acquire.pdu import refusal
 from agent.model import WallClock
 
 US_PER_MS = 1000
@@ -18,18 +19,6 @@ KINDS = (
     "exception",
     "an exception that may answer another request",
 )
-EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, 7
-    1: "illegal function",
-    2: "illegal data address",
-    3: "illegal data value",
-    4: "device failure",
-    5: "acknowledge: it takes long",
-    6: "device busy",
-    7: "negative acknowledge: not now",
-    8: "memory parity error",
-    10: "gateway path unavailable",
-    11: "gateway target does not answer",
-}
 
 
 class Counts(NamedTuple):
@@ -133,7 +122,7 @@ def mishap_of(noted: tuple[int, int, int, bytes, tuple[int, int, int, int]], clo
     time_ns, kind, detail, heard, asked = noted
     if not KINDS[kind]:
         return None
-    what = KINDS[kind] if not detail else f"{KINDS[kind]} {detail}: {EXCEPTIONS.get(detail, 'no code of the standard')}"
+    what = refusal(detail) if detail else KINDS[kind]
     return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, Asked(*asked), heard.hex(" "))
 
 

@@ -24,8 +24,8 @@ MISHAPS = [
     ((5_000_000, 1, 0, b"", ASKED), "no answer", ""),
     ((5_000_000, 2, 0, b"\x01\x03", ASKED), "a piece of an answer", "01 03"),
     ((5_000_000, 3, 0, b"\x55", ASKED), "only bytes that do not answer", "55"),
-    ((5_000_000, 5, 2, b"\x01\x83\x02", ASKED), "exception 2: illegal data address", "01 83 02"),
-    ((5_000_000, 5, 99, b"", ASKED), "exception 99: no code of the standard", ""),
+    ((5_000_000, 5, 2, b"\x01\x83\x02", ASKED), "exception 2: it has no such register", "01 83 02"),
+    ((5_000_000, 5, 99, b"", ASKED), "exception 99: a code of its own", ""),
     ((5_000_000, 6, 0, b"", ASKED), "an exception that may answer another request", ""),
 ]
 
@@ -92,8 +92,8 @@ def refusal(code: int, function: int = 0x83) -> bytes:
 
 
 SERIAL_FAULTS = {
-    "exception": (lambda _: refusal(2), "exception 2: illegal data address", refusal(2)),
-    "busy": (lambda _: refusal(6), "exception 6: device busy", refusal(6)),
+    "exception": (lambda _: refusal(2), "exception 2: it has no such register", refusal(2)),
+    "busy": (lambda _: refusal(6), "exception 6: it is busy", refusal(6)),
     "crc": (lambda request: damaged(answer_to(request)), "wrong CRC", None),
     "silence": (lambda _: b"", "no answer", b""),
     "truncated": (lambda request: answer_to(request)[:9], "a piece of an answer", None),
@@ -128,7 +128,7 @@ def test_an_exception_that_may_be_a_late_one_is_told_as_ambiguous():
 LINK_FAULTS = {
     "exception": (
         lambda r: [(MS, link_frame(r.transaction, 1, b"\x83\x04"))],
-        "exception 4: device failure",
+        "exception 4: it failed while trying",
         "01 83 04",
     ),
     "silence": (lambda _: [], "no answer", ""),
