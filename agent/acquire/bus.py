@@ -156,8 +156,8 @@ class Acquisition:
         return stats._replace(advice=advise(bus, stats))
 
     def _device_stats(self, line: int, part: BusPlan) -> dict[str, DeviceStats]:
-        clock = wall_clock()
-        units = {device.name: device.unit for device in self._buses[line].devices}
+        clock, bus = wall_clock(), self._buses[line]
+        units = {device.name: device.unit for device in bus.devices}
         counted, suspects = self._loops.counters(line)[1], self._loops.suspects(line)
         rows = zip(part.devices, counted, self._loops.statistics(line)[1], suspects, strict=False)
         return {
@@ -166,7 +166,7 @@ class Acquisition:
                 Counts(*counts),
                 spans_of(round_trips),
                 spans_of(turnarounds),
-                mishap_of(noted, clock),
+                mishap_of(noted, clock, is_ascii=bus.protocol == "modbus-ascii"),
                 is_suspect,
             )
             for name, counts, (round_trips, turnarounds, noted), is_suspect in rows

@@ -19,6 +19,7 @@ KINDS = (
     "exception",
     "an exception that may answer another request",
 )
+KINDS_IN_ASCII = tuple(kind.replace("CRC", "LRC") for kind in KINDS)
 
 
 class Counts(NamedTuple):
@@ -76,7 +77,7 @@ class Mishap(NamedTuple):
     t: float  # Unix seconds
     what: str
     asked: Asked
-    heard: str  # the first bytes that came, in hexadecimal
+    heard: str  # the beginning of what came: bytes in hexadecimal, on a line of ASCII its characters
 
 
 class DeviceStats(NamedTuple):
@@ -117,13 +118,16 @@ def spans_of(counts: Sequence[int]) -> Spans | None:
     return Spans(total, _quantile(counts, 0.5 * total), _quantile(counts, 0.99 * total), classes[-1][0], classes)
 
 
-def mishap_of(noted: tuple[int, int, int, bytes, tuple[int, int, int, int]], clock: WallClock) -> Mishap | None:
+def mishap_of(
+    noted: tuple[int, int, int, bytes, tuple[int, int, int, int]], clock: WallClock, *, is_ascii: bool = False
+) -> Mishap | None:
     """A device's last mishap as (boot time, kind, detail, bytes, what was asked); None: it had none."""
     time_ns, kind, detail, heard, asked = noted
     if not KINDS[kind]:
         return None
-    what = refusal(detail) if detail else KINDS[kind]
-    return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, Asked(*asked), heard.hex(" "))
+    what = refusal(detail) if detail else (KINDS_IN_ASCII if is_ascii else KINDS)[kind]
+    shown = heard.decode("latin-1").encode("unicode_escape").decode() if is_ascii else heard.hex(" ")
+    return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, Asked(*asked), shown)
 
 
 def _quantile(counts: Sequence[int], wanted: float) -> float:
