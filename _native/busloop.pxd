@@ -75,7 +75,12 @@ cdef extern from "core/bus.h" nogil:
         FT_SEND
     ctypedef struct ft_counts:
         pass
+    ctypedef struct ft_gap:
+        pass
+    int64_t ft_gap_silence(const ft_gap *gap, int64_t quiet_ns)
+    int64_t ft_gap_refusal(const ft_gap *gap)
     ctypedef struct ft_device:
+        ft_gap gap
         ft_counts counts
         ft_histogram round_trips
         ft_histogram turnarounds

@@ -97,6 +97,18 @@ cdef list device_suspects(ft_plan *plan):
     return read
 
 
+cdef list device_silences(ft_bus *bus):
+    """Of each device how long the line is silent before a request to it, and the silence that it refused, 0: none."""
+    cdef uint32_t i
+    cdef ft_gap *gap
+    read = []
+    if bus.shown_plan != NULL:
+        for i in range(bus.shown_plan.device_count):
+            gap = &bus.shown_plan.devices[i].gap
+            read.append((ft_gap_silence(gap, bus.wire.quiet_ns), ft_gap_refusal(gap)))
+    return read
+
+
 cdef tuple bus_counts(ft_bus *bus):
     """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
     return read_counts(&bus.counts), device_counts(bus.shown_plan), ft_ring_dropped(&bus.ring)
@@ -252,6 +264,10 @@ cdef class VirtualBus:
         """Of each device whether it is only probed, because it has been silent."""
         return device_suspects(self.bus.shown_plan)
 
+    def silences(self):
+        """Of each device how long the line is silent before a request to it, and the silence that it refused, 0: none."""
+        return device_silences(self.bus)
+
 
 cdef bytes trace_records(ft_trace *trace):
     """The records of a trace, packed, oldest first."""
@@ -376,6 +392,10 @@ cdef class BusLoop:
     def suspects(self, line):
         """Of each device of the line whether it is only probed, because it has been silent."""
         return device_suspects(self.loop.lines[self.line(line)].bus.shown_plan)
+
+    def silences(self, line):
+        """Of each device of the line how long it is silent before a request to it, and the silence that it refused, 0: none."""
+        return device_silences(&self.loop.lines[self.line(line)].bus)
 
     def trace(self, line):
         """The last bytes that went over the line, as packed records: see Trace.records()."""

@@ -1,7 +1,8 @@
 """Buses and their plan in, samples and counters out: what the agent sees of its native loops."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from agent._native.samples import Samples
 from agent.acquire.advice import advise
@@ -14,12 +15,12 @@ from agent.acquire.plan import BusPlan, Plan
 from agent.acquire.port import wire_of
 from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
-from agent.acquire.statistics import BusStats, Counts, DeviceStats, mishap_of, spans_of
+from agent.acquire.statistics import BusStats, Counts, DeviceStats, Silences, mishap_of, silences_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, pieces_in_rtu, pieces_of
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
-from agent.model import NS_PER_S
+from agent.model import NS_PER_MS, NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Acquisition:
         elapsed_ns = max(1, (self._ended_ns or boot_ns()) - self._started_ns)
         state, error = self._loops.state(line)
         finding = self._loops.finding(line)
-        char_ns = wire_of(bus).char_ns
+        wire = wire_of(bus)
         stats = BusStats(
             counts,
             dropped,
@@ -146,12 +147,13 @@ class Acquisition:
             state,
             error,
             self._device_stats(line, part),
-            (counts.bytes_sent + counts.bytes_heard) * char_ns / elapsed_ns if char_ns else None,
+            (counts.bytes_sent + counts.bytes_heard) * wire.char_ns / elapsed_ns if wire.char_ns else None,
             spans_of(self._loops.statistics(line)[0]),
             tuple(map(str, self._loops.notes(line))),
             finding.sentence if finding else "",
             self._loops.uart(line),
             self._loops.marks(line),
+            silence_ms=wire.quiet_ns / NS_PER_MS if wire.quiet_ns else None,
         )
         return stats._replace(advice=advise(bus, stats))
 
@@ -159,7 +161,7 @@ class Acquisition:
         clock, bus = wall_clock(), self._buses[line]
         units = {device.name: device.unit for device in bus.devices}
         counted, suspects = self._loops.counters(line)[1], self._loops.suspects(line)
-        rows = zip(part.devices, counted, self._loops.statistics(line)[1], suspects, strict=False)
+        rows = zip(part.devices, counted, self._loops.statistics(line)[1], suspects, self._silences(line), strict=False)
         return {
             name: DeviceStats(
                 units[name],
@@ -168,9 +170,16 @@ class Acquisition:
                 spans_of(turnarounds),
                 mishap_of(noted, clock, is_ascii=bus.protocol == "modbus-ascii"),
                 is_suspect,
+                learned,
             )
-            for name, counts, (round_trips, turnarounds, noted), is_suspect in rows
+            for name, counts, (round_trips, turnarounds, noted), is_suspect, learned in rows
         }
+
+    def _silences(self, line: int) -> Iterable[Silences | None]:
+        """What each device of a line has taught about silences; None: the line keeps t3.5."""
+        if not wire_of(self._buses[line]).least_ns:
+            return repeat(None)
+        return [silences_of(*learned) for learned in self._loops.silences(line)]
 
 
 def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:

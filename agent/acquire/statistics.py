@@ -6,7 +6,7 @@ from typing import NamedTuple
 from agent._native.busloop import HISTOGRAM_LIMITS_US
 from agent.acquire.diagnosis import Uart
 from agent.acquire.pdu import refusal
-from agent.model import WallClock
+from agent.model import NS_PER_MS, WallClock
 
 US_PER_MS = 1000
 # Words for enum ft_mishap_kind of _native/core/mishap.h.
@@ -80,6 +80,13 @@ class Mishap(NamedTuple):
     heard: str  # the beginning of what came: bytes in hexadecimal, on a line of ASCII its characters
 
 
+class Silences(NamedTuple):
+    """What `gap = "learned"` has found out about the silence before a device's requests, in ms."""
+
+    kept: float
+    refused: float | None  # after so little one went wrong; None: none did, or it is to be tried once more
+
+
 class DeviceStats(NamedTuple):
     """One device: its counters, how long it takes to answer, what went wrong last."""
 
@@ -89,6 +96,7 @@ class DeviceStats(NamedTuple):
     turnarounds: Spans | None  # the same without the time of both on the wire; None: not known
     mishap: Mishap | None
     is_suspect: bool  # silent for so long that it is only probed
+    silences: Silences | None = None  # None: its line keeps t3.5
 
 
 class BusStats(NamedTuple):
@@ -107,6 +115,7 @@ class BusStats(NamedTuple):
     uart: Uart | None = None  # what the port's driver has counted; None: it does not tell
     marks: tuple[int, int, int] = (0, 0, 0)  # characters heard while marking, those marked, those that may be breaks
     advice: tuple[str, ...] = ()  # what the numbers point to
+    silence_ms: float | None = None  # t3.5; None: its rate is not known
 
 
 def spans_of(counts: Sequence[int]) -> Spans | None:
@@ -116,6 +125,11 @@ def spans_of(counts: Sequence[int]) -> Spans | None:
         return None
     total = sum(counts)
     return Spans(total, _quantile(counts, 0.5 * total), _quantile(counts, 0.99 * total), classes[-1][0], classes)
+
+
+def silences_of(kept_ns: int, refused_ns: int) -> Silences:
+    """What a device goes along with and what it does not (0: nothing)."""
+    return Silences(_ms(kept_ns), _ms(refused_ns) if refused_ns else None)
 
 
 def mishap_of(
@@ -137,6 +151,10 @@ def _quantile(counts: Sequence[int], wanted: float) -> float:
         if seen >= wanted:
             return _limit_ms(i)
     return _limit_ms(len(counts) - 1)
+
+
+def _ms(ns: int) -> float:
+    return round(ns / NS_PER_MS, 6)
 
 
 def _limit_ms(i: int) -> float:
