@@ -16,6 +16,7 @@ from agent.config.ports import address_of, scheme_of
 from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
+from agent.simulate.links import link
 from agent.simulate.nameplate import maps_of, nameplates, presets
 
 BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
@@ -137,7 +138,10 @@ class Simulator:
         os.close(first_slave)
         tty.setraw(slave)
         self._native[bus.name].attach(master, slave)
-        return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
+        if self._link_dir is None:
+            return path
+        link(self._link_dir / bus.name, path, opened)
+        return str(self._link_dir / bus.name)
 
 
 def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
@@ -167,19 +171,3 @@ def _not_simulated(bus: Bus, error: OSError) -> FieldtapError:
     if isinstance(error, PermissionError):
         return NotPermittedError(f"{message}; choose a folder for --link that you may write to")
     return BusError(message)
-
-
-def _linked(link: Path, path: str, opened: ExitStack) -> str:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(path)
-    opened.callback(_unlink_if, link, path)
-    return str(link)
-
-
-def _unlink_if(link: Path, path: str) -> None:
-    """Remove our link, and leave one that somebody else has put there since."""
-    with suppress(OSError):
-        if link.readlink() == Path(path):
-            link.unlink()

@@ -107,6 +107,22 @@ def test_a_wrong_configuration_is_refused_with_its_place(simulate, tmp_path):
     assert "line.toml:10:" in err
 
 
+def test_the_links_of_one_that_runs_are_refused_and_those_of_one_that_was_killed_are_taken(simulate, tmp_path):
+    options = "--link", str(tmp_path / "dev")
+    first = simulate(*options)
+    assert first.stdout.readline() == f"rs485 {tmp_path}/dev/rs485\n"
+    second = simulate(*options)
+    _, err = second.communicate(timeout=10)
+    assert second.returncode == 69
+    assert err == (
+        f"fieldtap: {tmp_path}/dev/rs485 belongs to another `fieldtap simulate` (pid {first.pid}); end that one, "
+        "or choose another folder for --link\n"
+    )
+    first.kill()
+    first.wait()
+    assert simulate(*options).stdout.readline() == f"rs485 {tmp_path}/dev/rs485\n"
+
+
 def test_a_folder_one_may_not_write_to_is_a_matter_of_permission(tmp_path, monkeypatch, capsys):
     (tmp_path / "line.toml").write_text(CONFIG)
 
