@@ -38,6 +38,7 @@ class Simulator:
         """Prepare; `faults` as for --fault, made repeatable by `seed`. Raises UsageError, ConfigError."""
         self.paths: dict[str, str] = {}  # bus -> what to open: a path, or tcp://127.0.0.1:PORT
         self.conflicts: list[str] = []  # tags whose registers another tag has taken: their values will look wrong
+        self.plain = [bus.name for bus in config.buses if scheme_of(bus.port) == "tls"]  # TLS is not played
         self._buses = config.buses
         self._link_dir = Path(link_dir) if link_dir is not None else None
         self._pace = pace
@@ -120,7 +121,6 @@ class Simulator:
             raise _not_simulated(bus, error) from error
 
     def _listen(self, bus: Bus, opened: ExitStack) -> str:
-        """TLS is not played: such a bus is served in plain."""
         listener = opened.enter_context(_bound(*address_of(bus.port), kind_of(bus.port)))
         if listener.type == socket.SOCK_STREAM:
             listener.listen(BACKLOG)
