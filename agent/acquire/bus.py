@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import repeat
 
 from agent._native.samples import Samples
@@ -20,6 +21,7 @@ from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, pieces_in_rtu, pieces_of
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
+from agent.errors import NotSentError
 from agent.model import NS_PER_MS, NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -92,12 +94,13 @@ class Acquisition:
         """Append the samples of all buses, and learn from them what the devices can do; returns how many."""
         before = len(into)
         drained = self._loops.drain(into)
-        for line in self._lessons.observe(into, before):
-            self._replan_line(line)
+        self._lessons.observe(into, before)
+        self._learn(boot_ns())
         return drained
 
     def look(self, now_ns: int) -> int:
-        """Tell of the devices that have turned bad, silent or well again; returns when to look next."""
+        """Go on learning; tell of the devices that have turned bad, silent or well again. Returns when to look next."""
+        self._learn(now_ns)
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             for line, part in enumerate(self._plan.buses):
@@ -113,13 +116,20 @@ class Acquisition:
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
         return tuple(_traced(part.name, bus.protocol, self._loops.trace(line)) for line, (bus, part) in pairs)
 
+    def _learn(self, now_ns: int) -> None:
+        """Ask devices what they can do, and go on with what has come of it."""
+        for line in self._lessons.take_changed():
+            self._replan_line(line)
+        if self._ended_ns is None:
+            for line, steps in self._lessons.asks(now_ns):
+                with suppress(NotSentError):  # so many wait that this can, too
+                    self.tickets.submit(line, steps, now_ns)
+
     def _replan_line(self, line: int) -> None:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
         part = self._lessons.plan_of(line)
         self._loops.adopt(line, part.blocks, part.points, len(part.devices))
         before, self._known = self._known, dict(self._lessons.learned())
-        if self._known == before:
-            return  # a search goes on
         for device, learned in self._known.items():
             if learned != before[device]:
                 log.info("bus %s: device %s: learned: %s", device.bus, device.device, described(learned))

@@ -34,7 +34,8 @@ def test_the_last_error_shows_the_characters_that_were_on_the_line(
     running = run(bus_on(port, protocol="modbus-ascii", tags=1))
 
     def mishap() -> Mishap | None:
-        return running.acquisition.stats()["rs485"].devices["unit1"].mishap
+        devices = running.acquisition.stats()["rs485"].devices  # none before the plan runs
+        return devices["unit1"].mishap if devices else None
 
     running.wait(lambda: mishap() is not None)
     shown = mishap()
