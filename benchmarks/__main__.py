@@ -20,9 +20,11 @@ TABLES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=TABLES, help="which tables (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which tables of {', '.join(TABLES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="few short rounds: does it work at all")
     args = parser.parse_args()
+    if unknown := set(args.names) - set(TABLES):
+        parser.error(f"no table {', '.join(sorted(unknown))}: choose from {', '.join(TABLES)}")
     codes = [table(name, quick=args.quick) for name in args.names or TABLES]
     return max(codes)
 

@@ -2,13 +2,18 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from agent.cli import main
+from agent.config.model import Bus, Config, Device, Gateway, Store
+from agent.simulate.simulator import Simulator
+
+S = 1_000_000_000
 
 
 class Said(NamedTuple):
@@ -31,6 +36,34 @@ def fieldtap(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return Said(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run a command that asks one unit at a target."""
+
+    def run(name: str, target: str, *words: str, unit: int = 7) -> Said:
+        code = main([name, target, "--unit", str(unit), "--timeout", "2000", *words])
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def played() -> Iterator[Callable[..., str]]:
+    """Start a simulator of one bus; returns where its devices answer."""
+    with ExitStack() as started:
+
+        def start(devices: Sequence[Device], port: str, faults: Sequence[str]) -> str:
+            protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
+            bus = Bus(name="b", port=port, protocol=protocol, parity="N", timeout_ns=S, devices=tuple(devices))
+            config = Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(bus,))
+            simulator = Simulator(config, faults=faults)
+            simulator.start()
+            started.callback(simulator.stop)
+            return simulator.paths["b"]
+
+        yield start
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -13,10 +14,9 @@ from agent._native.codec import encode_value
 from agent.acquire.once import Line
 from agent.acquire.pdu import Ask
 from agent.cli import main
-from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
+from agent.config.model import Bus, Device, Table, Tag
 from agent.model import Order, ValueType
 from agent.simulate.signal import is_right, record_at
-from agent.simulate.simulator import Simulator
 
 S = 1_000_000_000
 TYPES = [  # with registers (text: bytes) and order
@@ -38,34 +38,14 @@ FORMATS = {ValueType.F32: "=f", ValueType.F64: "=d"}
 
 
 @pytest.fixture
-def target():
+def target(played):
     """Start a simulator of one bus; returns what `read` is pointed at."""
-    started = []
-
-    def start(port="/dev/ttyS99", faults=()):
-        protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
-        device = Device(name="d", unit=7, tags=TAGS)
-        bus = Bus(name="b", port=port, protocol=protocol, parity="N", timeout_ns=S, devices=(device,))
-        simulator = Simulator(Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(bus,)), faults=faults)
-        simulator.start()
-        started.append(simulator)
-        return simulator.paths["b"]
-
-    yield start
-    for simulator in started:
-        simulator.stop()
+    return lambda port="/dev/ttyS99", faults=(): played([Device(name="d", unit=7, tags=TAGS)], port, faults)
 
 
 @pytest.fixture
-def read(capsys):
-    """Run the command; returns exit code, output and messages."""
-
-    def run(target, *words, unit=7):
-        code = main(["read", target, "--unit", str(unit), "--timeout", "2000", *words])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def read(command):
+    return partial(command, "read")
 
 
 def raw_of(value, kind):

@@ -4,50 +4,26 @@ import io
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from agent.cli import main
-from agent.config.model import Bus, Config, Device, Gateway, Store
-from agent.simulate.simulator import Simulator
-
-S = 1_000_000_000
+from agent.config.model import Device
 
 
 @pytest.fixture
-def target():
+def target(played):
     """Start a simulator of one bus; returns what `write` is pointed at."""
-    started = []
 
     def start(port="/dev/ttyS99", faults=(), units=(7, 8)):
-        protocol = "modbus-tcp" if port.startswith("tcp:") else "modbus-rtu"
-        devices = tuple(Device(name=f"d{unit}", unit=unit, tags=()) for unit in units)
-        bus = Bus(name="b", port=port, protocol=protocol, parity="N", timeout_ns=S, devices=devices)
-        simulator = Simulator(Config(gateway=Gateway(id="g"), mqtt=None, store=Store(), buses=(bus,)), faults=faults)
-        simulator.start()
-        started.append(simulator)
-        return simulator.paths["b"]
+        return played([Device(name=f"d{unit}", unit=unit, tags=()) for unit in units], port, faults)
 
-    yield start
-    for simulator in started:
-        simulator.stop()
-
-
-@pytest.fixture
-def command(capsys):
-    """Run a command; returns exit code, output and messages."""
-
-    def run(name, target, *words, unit=7):
-        code = main([name, target, "--unit", str(unit), "--timeout", "2000", *words])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return start
 
 
 @pytest.fixture
 def write(command):
-    return lambda target, *words, unit=7: command("write", target, *words, unit=unit)
+    return partial(command, "write")
 
 
 @pytest.fixture
