@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* ppoll */
 #include "busloop.h"
 
+#include "ending.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -94,6 +96,28 @@ static ssize_t read_bytes(ft_loop *loop, ft_line *line)
     return read(line->fd, loop->bytes, FT_READ_BYTES);
 }
 
+static uint64_t answers_of(const ft_bus *bus)
+{
+    return atomic_load_explicit(&bus->counts.n[FT_N_OK], memory_order_relaxed)
+        + atomic_load_explicit(&bus->counts.n[FT_N_EXCEPTIONS], memory_order_relaxed);
+}
+
+/* Of a line whose rate nobody knows: what comes too fast is thrown away without being looked at. */
+static void stem(ft_loop *loop, ft_line *line, size_t n, int64_t now)
+{
+    if (line->bus.wire.char_ns || !ft_flood_swells(&line->flood, n, answers_of(&line->bus), now))
+        return;
+    uint64_t thrown = 0;
+    ssize_t got = FT_READ_BYTES;
+    for (int i = 0; i < FT_FLOOD_READS && got == FT_READ_BYTES; i++) {
+        count_call(loop, FT_CALL_READ);
+        got = read(line->fd, loop->characters, FT_READ_BYTES);
+        thrown += got > 0 ? (uint64_t)got : 0;
+    }
+    ft_count_for(&line->bus, line->bus.last_device, FT_N_BYTES_HEARD, thrown);
+    ft_count_for(&line->bus, line->bus.last_device, FT_N_NOISE, thrown);
+}
+
 /* All that waits into loop->bytes, and the time by which it had come; -1: the port is lost. */
 static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 {
@@ -101,6 +125,7 @@ static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
     /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
     *now = now_ns();
     if (n > 0) {
+        stem(loop, line, (size_t)n, *now);
         n = unmark(loop, line, n);
         if (n > 0)
             ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
@@ -188,16 +213,29 @@ static void learn_lateness(ft_loop *loop, int64_t late_ns)
         loop->late_ns = FT_LATE_MAX_NS;
 }
 
+/* Listen to the lines whose bus wants it and that do not rest; when the first of these is to be listened to again. */
+static int64_t choose_lines(ft_loop *loop, int64_t now)
+{
+    int64_t first = FT_NEVER;
+    for (uint32_t i = 0; i < loop->line_count; i++) {
+        const ft_line *line = &loop->lines[i];
+        int rests = line->flood.rest_until_ns > now;
+        if (line->watch && rests)
+            first = ft_least(first, line->flood.rest_until_ns);
+        loop->fds[i].fd = line->watch && !rests ? line->fd : FT_NO_PORT;
+    }
+    return first;
+}
+
 /* Returns 1 when a line or the mailbox has something. */
 static int sleep_until(ft_loop *loop, int64_t wake_ns)
 {
     struct timespec span = {0, 0};
     int64_t begin = now_ns();
+    wake_ns = ft_least(wake_ns, choose_lines(loop, begin));
     int64_t left = wake_ns == FT_NEVER ? 0 : wake_ns - begin - loop->late_ns;
     if (left > 0)
         span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
-    for (uint32_t i = 0; i < loop->line_count; i++)
-        loop->fds[i].fd = loop->lines[i].watch ? loop->lines[i].fd : FT_NO_PORT;
     count_call(loop, FT_CALL_POLL);
     if (ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0)
         return 1;
@@ -218,6 +256,7 @@ static void take_slots(ft_loop *loop, ft_line *line)
         line->fd = fd;
         line->unmark.seen = FT_MARK_NONE;
         line->ascii.state = FT_ASCII_OUTSIDE;
+        line->flood = (ft_flood){0};
         line->bus.guard.repeats = (uint8_t)ft_is_datagrams(fd);
         ft_bus_attach(&line->bus, now_ns());
     }
