@@ -86,7 +86,7 @@ def _periods(settings: Bus, bus: BusPlan) -> list[str]:
 def _shorter(settings: Bus, bus: BusPlan, longest: BlockInfo, fastest: BlockInfo) -> str:
     """How to make the longest read fit into the shortest period."""
     line, index = line_of(settings), bus.devices.index(longest.device)
-    gap_ns = settings.devices[index].gap_ns
+    gap_ns = settings.units[index][0].gap_ns
     least = max(item.end - item.start for read in bus.reads[index] for item in read.wanted)
     fits = [
         quantity

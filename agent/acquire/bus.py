@@ -1,7 +1,7 @@
 """Buses and their plan in, samples and counters out: what the agent sees of its native loops."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import repeat
 
@@ -9,10 +9,11 @@ from agent._native.samples import Samples
 from agent.acquire.advice import advise
 from agent.acquire.chronicle import Chronicle
 from agent.acquire.lessons import Lessons
-from agent.acquire.limits import described
+from agent.acquire.limits import Learned, described
 from agent.acquire.loops import Loops
 from agent.acquire.memory import Memory
-from agent.acquire.plan import BusPlan, Plan
+from agent.acquire.places import Places, placed
+from agent.acquire.plan import BusPlan, DeviceKey, Plan
 from agent.acquire.port import wire_of
 from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
@@ -74,10 +75,11 @@ class Acquisition:
             raise ValueError(f"the plan is for other buses than {', '.join(names)}")
         self._buses = tuple(buses)
         self._plan = plan
-        self._lessons = Lessons(buses, plan, self._memory.recall(buses) if self._memory else {})
+        self._places = Places(buses, self._memory.places(buses) if self._memory else {})
+        self._lessons = Lessons(buses, plan, self._recall(buses), self._places.hidden)
         self._known = dict(self._lessons.learned())
-        for line, (_, part) in enumerate(_pairs(buses, plan)):
-            self._loops.adopt(line, part.blocks, part.points, len(part.devices))
+        for line, _ in enumerate(_pairs(buses, plan)):
+            self._adopt(line)
 
     def submit(self, bus: str, steps: Steps) -> Ticket:
         """Carry out requests between the polls of a bus. `tickets` tells when they are done."""
@@ -99,13 +101,19 @@ class Acquisition:
         return drained
 
     def look(self, now_ns: int) -> int:
-        """Go on learning; tell of the devices that have turned bad, silent or well again. Returns when to look next."""
+        """Go on learning and looking for models, tell of devices that have turned; returns when to look next."""
         self._learn(now_ns)
+        lines = self._places.turn(now_ns, self._ask, self.chronicle.tell)
+        if lines:
+            self._place(lines)
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             for line, part in enumerate(self._plan.buses):
                 self._look_at(line, part)
-        return self._look_ns
+        return min(self._look_ns, self._places.next_ns())
+
+    def _ask(self, line: int, steps: Steps) -> Ticket:
+        return self.tickets.submit(line, steps, boot_ns())
 
     def stats(self) -> dict[str, BusStats]:
         """The state and the counters of each bus, by name."""
@@ -125,10 +133,28 @@ class Acquisition:
                 with suppress(NotSentError):  # so many wait that this can, too
                     self.tickets.submit(line, steps, now_ns)
 
-    def _replan_line(self, line: int) -> None:
-        """The devices of a bus have taught something: go on with the reads that follow from it."""
+    def _recall(self, buses: Sequence[Bus]) -> dict[DeviceKey, Learned]:
+        return self._memory.recall(buses) if self._memory else {}
+
+    def _adopt(self, line: int) -> None:
         part = self._lessons.plan_of(line)
         self._loops.adopt(line, part.blocks, part.points, len(part.devices))
+
+    def _place(self, lines: Collection[int]) -> None:
+        """SunSpec models of these buses were found, or lost: read them where they are."""
+        starts = self._places.starts()
+        self._buses = placed(self._buses, starts)
+        for line in lines:
+            bus = self._buses[line]
+            self._lessons.place(line, bus, self._recall([bus]), self._places.hidden)
+            self._adopt(line)
+        self._known = dict(self._lessons.learned())
+        if self._memory:
+            self._memory.remember_places(self._buses, starts)
+
+    def _replan_line(self, line: int) -> None:
+        """The devices of a bus have taught something: go on with the reads that follow from it."""
+        self._adopt(line)
         before, self._known = self._known, dict(self._lessons.learned())
         for device, learned in self._known.items():
             if learned != before[device]:

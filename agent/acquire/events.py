@@ -13,13 +13,22 @@ class Kind(StrEnum):
     DAMAGE_OVER = "damage-over"
     LINE_BAD = "line-bad"  # most devices fail
     LINE_GOOD = "line-good"
+    MODELS_MISSING = "models-missing"  # SunSpec models of a device that nobody knows the place of
+    MODELS_FOUND = "models-found"
     DEVICE_BAD = "device-bad"  # it answers, but polls fail too often
     DEVICE_GOOD = "device-good"
     DEVICE_SILENT = "device-silent"
     DEVICE_BACK = "device-back"
 
 
-TROUBLES = (Kind.PORT_DOWN, Kind.DAMAGE_BEGAN, Kind.LINE_BAD, Kind.DEVICE_BAD, Kind.DEVICE_SILENT)
+TROUBLES = (
+    Kind.PORT_DOWN,
+    Kind.DAMAGE_BEGAN,
+    Kind.LINE_BAD,
+    Kind.MODELS_MISSING,
+    Kind.DEVICE_BAD,
+    Kind.DEVICE_SILENT,
+)
 
 
 class Event(NamedTuple):

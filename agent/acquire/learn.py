@@ -49,6 +49,7 @@ class Learner:
         self, unit: int, reads: Sequence[Block], learned: Learned, replan: Callable[[Learned], Sequence[Block]]
     ) -> None:
         self.reads = tuple(reads)
+        self.wanted = frozenset(item for block in reads for item in block.wanted)
         self.learned = learned
         self._unit = unit
         self._replan = replan

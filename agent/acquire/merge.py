@@ -25,6 +25,7 @@ class Wanted(NamedTuple):
 
     number: int
     tag: Tag
+    device: str = ""  # whose it is, of those that share a unit
 
     @property
     def start(self) -> int:

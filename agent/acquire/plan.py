@@ -36,7 +36,7 @@ class BlockInfo(NamedTuple):
     quantity: int
     used: int  # registers or bits of it that tags are made of; the others are read because that is cheaper
     period_ns: int
-    tags: tuple[str, ...]  # in the order of their registers
+    tags: tuple[str, ...]  # in the order of their registers; those of another device of the unit as DEVICE/TAG
     samples_per_s: float  # each tag as often as it was asked for
     wire_ns: int  # its bytes alone
     transaction_ns: int  # with the usual turnaround and the silences
@@ -48,14 +48,14 @@ class BlockInfo(NamedTuple):
 
 
 class BusPlan(NamedTuple):
-    """One bus: packed ft_block[] and ft_point[], the devices that ft_block.device counts."""
+    """One bus: packed ft_block[] and ft_point[], the devices that ft_block.device counts: one for each unit."""
 
     name: str
     blocks: bytes
     points: bytes
     devices: tuple[str, ...]
     block_info: tuple[BlockInfo, ...]
-    reads: tuple[tuple[Block, ...], ...]  # what is packed, by device
+    reads: tuple[tuple[Block, ...], ...]  # what is packed, by unit
 
     @property
     def utilisation(self) -> float:
@@ -91,8 +91,10 @@ def compile_plan(config: Config, learned: Mapping[DeviceKey, Learned] | None = N
     for bus in config.buses:
         wanted = _numbered(bus, len(tags))
         reads = [
-            device_reads(bus, device, items, (learned or {}).get(DeviceKey(bus.name, device.name), NOTHING))
-            for device, items in zip(bus.devices, wanted, strict=True)
+            device_reads(
+                bus, unit[0], _of(unit, wanted), (learned or {}).get(DeviceKey(bus.name, unit[0].name), NOTHING)
+            )
+            for unit in bus.units
         ]
         tags += _tags(bus, wanted, reads)
         of_bus = _groups(bus, reads, len(groups))
@@ -104,25 +106,25 @@ def compile_plan(config: Config, learned: Mapping[DeviceKey, Learned] | None = N
 def device_reads(
     bus: Bus, device: Device, wanted: Sequence[Wanted], learned: Learned, riders: Container[int] | None = None
 ) -> list[Block]:
-    """The reads of one device within what was learned of it; `riders` as in merge.blocks_of."""
+    """The reads of one unit within what was learned of it; `riders` as in merge.blocks_of."""
     cost_ns = partial(line_of(bus).transaction_ns, gap_ns=device.gap_ns)
     return blocks_of(limits_of(device, learned), wanted, cost_ns, riders)
 
 
 def pack(bus: Bus, reads: Sequence[Sequence[Block]], groups: Sequence[Group]) -> BusPlan:
-    """The reads of each device of a bus as C executes them. A block is of the group where its first tag is at home."""
+    """The reads of each unit of a bus as C executes them. A block is of the group where its first tag is at home."""
     line = line_of(bus)
     homes = {number: group.number for group in groups for number in group.tags}
     placed = [
-        _Placed(block, bus.devices[index], index, homes[block.wanted[0].number])
-        for index, of_device in enumerate(reads)
-        for block in of_device
+        _Placed(block, unit[0], index, homes[block.wanted[0].number])
+        for index, (unit, of_unit) in enumerate(zip(bus.units, reads, strict=True))
+        for block in of_unit
     ]
     blocks, points = bytearray(), bytearray()
     for each, phase_ns in zip(placed, _phases_ns([each.block.period_ns for each in placed]), strict=True):
         blocks += _packed_block(bus, each, phase_ns, first_point=len(points) // POINT.size)
         points += b"".join(_packed_point(each.block, item) for item in each.block.wanted)
-    names = tuple(device.name for device in bus.devices)
+    names = tuple(unit[0].name for unit in bus.units)
     infos = tuple(_info(line, each) for each in placed)
     return BusPlan(bus.name, bytes(blocks), bytes(points), names, infos, tuple(map(tuple, reads)))
 
@@ -131,24 +133,25 @@ class _Placed(NamedTuple):
     """A block with what it belongs to."""
 
     block: Block
-    device: Device
+    device: Device  # that has the unit
     device_index: int
     group: int
 
 
-def _numbered(bus: Bus, first: int) -> list[list[Wanted]]:
-    """The tags of each device; numbers run on over the devices."""
+def _numbered(bus: Bus, first: int) -> list[Wanted]:
+    """The tags of all devices; numbers run on over them."""
     numbers = count(first)
-    return [[Wanted(next(numbers), tag) for tag in device.tags] for device in bus.devices]
+    return [Wanted(next(numbers), tag, device.name) for device in bus.devices for tag in device.tags]
 
 
-def _tags(bus: Bus, wanted: list[list[Wanted]], reads: list[list[Block]]) -> list[Tag]:
-    read_ns = {item.number: block.period_ns for of_device in reads for block in of_device for item in block.wanted}
-    return [
-        _tag(item.number, f"{bus.name}/{device.name}", item.tag, read_ns[item.number])
-        for device, items in zip(bus.devices, wanted, strict=True)
-        for item in items
-    ]
+def _of(unit: Sequence[Device], wanted: Sequence[Wanted]) -> list[Wanted]:
+    names = {device.name for device in unit}
+    return [item for item in wanted if item.device in names]
+
+
+def _tags(bus: Bus, wanted: list[Wanted], reads: list[list[Block]]) -> list[Tag]:
+    read_ns = {item.number: block.period_ns for of_unit in reads for block in of_unit for item in block.wanted}
+    return [_tag(item.number, f"{bus.name}/{item.device}", item.tag, read_ns[item.number]) for item in wanted]
 
 
 def _tag(number: int, device_name: str, tag: TagSettings, read_ns: int) -> Tag:
@@ -170,9 +173,9 @@ def _tag(number: int, device_name: str, tag: TagSettings, read_ns: int) -> Tag:
 def _groups(bus: Bus, reads: list[list[Block]], first: int) -> list[Group]:
     numbers = count(first)
     return [
-        Group(next(numbers), f"{bus.name}/{device.name}", tuple(item.number for item in block.wanted))
-        for device, of_device in zip(bus.devices, reads, strict=True)
-        for block in of_device
+        Group(next(numbers), f"{bus.name}/{unit[0].name}", tuple(item.number for item in block.wanted))
+        for unit, of_unit in zip(bus.units, reads, strict=True)
+        for block in of_unit
     ]
 
 
@@ -245,8 +248,12 @@ def _info(line: Line, placed: _Placed) -> BlockInfo:
         quantity=block.quantity,
         used=len({at for item in block.wanted for at in range(item.start, item.end)}),
         period_ns=block.period_ns,
-        tags=tuple(item.tag.name for item in block.wanted),
+        tags=tuple(_local_name(placed.device, item) for item in block.wanted),
         samples_per_s=sum(NS_PER_S / max(block.period_ns, item.tag.every_ns) for item in block.wanted),
         wire_ns=line.wire_ns(block.table, block.quantity),
         transaction_ns=line.transaction_ns(block.table, block.quantity, placed.device.gap_ns),
     )
+
+
+def _local_name(device: Device, item: Wanted) -> str:
+    return item.tag.name if item.device == device.name else f"{item.device}/{item.tag.name}"

@@ -62,7 +62,7 @@ def line_of(bus: Bus) -> Line:
 
 def switch_time_ns(bus: Bus) -> int:
     """The silence that a change of the device needs. How often it changes depends on the moment: at most every time."""
-    return bus.switch_ns if len(bus.devices) > 1 else 0
+    return bus.switch_ns if len(bus.units) > 1 else 0
 
 
 def character_time_ns(bus: Bus) -> int:

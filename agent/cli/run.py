@@ -32,9 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, wire, work; the exit code says how it ended."""
+    from msgspec.structs import replace
+
     from agent import summary
     from agent.acquire.admission import overloads
     from agent.acquire.memory import Memory
+    from agent.acquire.places import placed
     from agent.acquire.plan import compile_plan
     from agent.config import load_config
     from agent.run import Gateway, StopSignal
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         expect_to_save(args.summary, "the summary")
     config = load_config(str(args.config))
     memory = Memory(config.store.path)
+    config = replace(config, buses=placed(config.buses, memory.places(config.buses)))
     plan = compile_plan(config, memory.recall(config.buses))
     for warning in (*config.warnings, *overloads(config, plan)):
         logging.getLogger("fieldtap").warning("%s", warning)

@@ -14,6 +14,7 @@ from agent.config.walk import Key, read_table, read_tables
 
 READ_AND_WRITE_FUNCTIONS = (1, 2, 3, 4, 5, 6, 15, 16, 22, 23)
 MAX_SOURCE = 400
+MAX_MODEL = 65_534  # 65535 says that there are no more
 MAX_PATH = 4096  # Linux's
 LIMITS = {
     "gap_ms": Key(milliseconds(0, 10_000)),
@@ -24,6 +25,7 @@ LIMITS = {
     "functions": Key(whole_list(READ_AND_WRITE_FUNCTIONS)),
     "sentinels": Key(words(*SENTINELS)),
     "start": Key(whole(0, ADDRESSES - 1)),
+    "sunspec": Key(whole(1, MAX_MODEL)),
 }
 MAP = {
     "schema": Key(whole(1, 1), required=True),

@@ -103,6 +103,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     sentinel_empty: bool = False  # ... and so do NaN, and text of zeros alone
     plausible: tuple[float, float] | None = None  # least and most, in `unit`
     unit: str = ""
+    moves: bool = False  # it counts from its device's SunSpec model, which is looked for
     every_ns: int
     merge: bool = True  # False: read alone, and nothing else is read through it
     deadband: DeadbandKind = DeadbandKind.NONE
@@ -116,7 +117,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: int
+    part_of: str = ""  # name of the device that has this unit, too, and its counters; empty: this one
     model: str = ""  # name or path of its device map
+    sunspec: int = 0  # number of the SunSpec model that is looked for; 0: none, or it is said where it stands
+    start: int = 0  # where the registers of its map begin; of a model that is looked for: where it was last seen
     firmware: str = ""  # as its owner calls it: what was learned of another one is not believed
     gap_ns: int = 0  # silence it wants before a request
     max_registers: int = MAX_REGISTERS  # most it answers at once
@@ -152,6 +156,12 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str | None = None
     gap: str = "t3.5"  # "learned": less before requests to devices that go along
     devices: tuple[Device, ...]
+
+    @property
+    def units(self) -> tuple[tuple[Device, ...], ...]:
+        """The devices by unit, those that are parts of another one behind it. All of a unit have the same limits."""
+        heads = [device for device in self.devices if not device.part_of]
+        return tuple((head, *(part for part in self.devices if part.part_of == head.name)) for head in heads)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.config.model import Table, Tag
-from agent.config.nodes import Node, shown
+from agent.config.model import Table, Tag, Write
+from agent.config.nodes import Node, Place, shown
 from agent.config.registers import (
     ADDRESSES,
     Form,
@@ -60,6 +60,7 @@ class FromDevice(NamedTuple):
     sentinels: str | None = None
     group_every_ns: Mapping[str, int | None] = {}  # None: the device's
     from_map: tuple[str, ...] = ()  # names of the tags that the device's map has
+    model_at: Place | None = None  # where it is said where the map's SunSpec model stands, if that is only a guess
 
 
 def read_tag(values: Values, device: FromDevice) -> Tag | None:
@@ -77,6 +78,8 @@ def read_tag(values: Values, device: FromDevice) -> Tag | None:
     write = read_write(values, written, form_)
     none = _sentinel(values, form_, device.sentinels)
     plausible = _plausible(values)
+    moves = device.model_at is not None and values.written("start") and values.place("start") == device.model_at
+    _check_write(values, write, moves=moves)
     if written is None or address is None or form_ is None or not values.get("name"):
         return None
     return Tag(
@@ -92,6 +95,7 @@ def read_tag(values: Values, device: FromDevice) -> Tag | None:
         sentinel_empty=none.is_empty,
         plausible=plausible,
         unit=values.get("unit", ""),
+        moves=moves,
         every_ns=every_ns,
         merge=values.get("merge", True),
         deadband=kind,
@@ -186,6 +190,12 @@ def _plausible(values: Values) -> tuple[float, float] | None:
     if least > most:
         limits.mistake("min", f"min is {least:g}, above max, which is {most:g}")
     return least, most
+
+
+def _check_write(values: Values, write: Write | None, *, moves: bool) -> None:
+    if write and moves:
+        message = "where it is written must not depend on where its SunSpec model is found; say `start` of the device"
+        values.report.mistake(values.key_place("write"), message)
 
 
 def _every_ns(values: Values, device: FromDevice) -> int:

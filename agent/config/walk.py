@@ -41,6 +41,14 @@ class Values:
         node = (self.node.table or {}).get(key)
         return node.key_place if node else self.node.key_place
 
+    def taking(self, key: str, other: "Values") -> "Values":
+        """The same, but with the value that `other` has under `key`, and its place."""
+        node = (other.node.table or {}).get(key)
+        if node is None:
+            return self
+        table = {**(self.node.table or {}), key: node}
+        return Values(self.node._replace(value=table), {**self._good, key: other.get(key)}, self.report)
+
     def mistake(self, key: str, message: str) -> None:
         """Report something about the value of `key`."""
         self.report.mistake(self.place(key), message)

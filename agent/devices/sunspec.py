@@ -58,10 +58,11 @@ def map_of(model: dict[str, Any]) -> str:
     tags = [_tag(each, powers) for each in placed if each.point["type"] not in NO_VALUE and each.at > 1]
     lines = [
         "# Made by agent/devices/sunspec.py.",
-        f"# Registers count from the model's ID, which stands at `start`: {_where(number)}",
+        f"# Registers count from the model's ID, which is looked for; it usually stands at {_where(number)}",
         "schema = 1",
         f'title = "SunSpec model {number}, {_title(group)}"',
         f'source = "SunSpec Alliance, model definition {number} (Apache-2.0), as in pysunspec2 on PyPI"',
+        f"sunspec = {number}",
         f"start = {COMMON_START if number == COMMON else NEXT_START}",
         'sentinels = "sunspec"',
         "",
@@ -77,7 +78,7 @@ def map_of(model: dict[str, Any]) -> str:
 
 
 def _where(number: int) -> str:
-    return "40002, 2 or 50002." if number == COMMON else "40070 or 40069, behind the common model."
+    return "40002, else at 2 or 50002." if number == COMMON else "40070 or 40069, behind the common model."
 
 
 def _title(group: dict[str, Any]) -> str:

@@ -30,21 +30,27 @@ def maps_of(buses: Sequence[Bus]) -> dict[str, DeviceMap]:
 
 def nameplates(devices: Sequence[Device], maps: Maps) -> bytes:
     """As _native/core/nameplate.h packs them. A device without a shipped map says that it is simulated, no more."""
-    named = {device.unit: device for device in reversed(devices) if device.model in maps}
-    entries = [
-        (unit, *entry) for unit, device in sorted(named.items()) for entry in _entries(device, maps[device.model])
-    ]
+    known: dict[int, list[Device]] = {}
+    for device in devices:
+        if device.model in maps:
+            known.setdefault(device.unit, []).append(device)
+    entries = [(unit, *entry) for unit, together in sorted(known.items()) for entry in _entries(together, maps)]
     return b"".join(struct.pack("=4B", *head, len(text)) + text for *head, text in entries)
 
 
 def presets(devices: Sequence[Device], maps: Maps) -> Iterator[tuple[int, int, int, int]]:
     """(unit, table, address, value) of registers by which a model is recognised, where no tag has them."""
+    taken = {
+        (device.unit, tag.table, tag.address + at)
+        for device in devices
+        for tag in device.tags
+        for at in range(registers_of(tag))
+    }
     for device in devices:
-        taken = {(tag.table, tag.address + at) for tag in device.tags for at in range(registers_of(tag))}
         for fingerprint in _fingerprints(device, maps):
             held = on_wire(fingerprint, fingerprint.values[0])[0]
             words = list(enumerate(struct.unpack(f">{len(held) // 2}H", held), fingerprint.address))
-            if taken.isdisjoint((fingerprint.table, address) for address, _ in words):
+            if taken.isdisjoint((device.unit, fingerprint.table, address) for address, _ in words):
                 for address, word in words:
                     yield device.unit, TABLES.index(fingerprint.table), address, word
 
@@ -54,10 +60,12 @@ def _fingerprints(device: Device, maps: Maps) -> list[Fingerprint]:
     return [identity for identity in known if isinstance(identity, Fingerprint)]
 
 
-def _entries(device: Device, one: DeviceMap) -> Iterator[tuple[int, int, bytes]]:
-    """(function, object, text), in order."""
-    begins = [identity.begins for identity in one.identity if isinstance(identity, ServerId)]
-    ids = [identity for identity in one.identity if isinstance(identity, DeviceId)]
+def _entries(together: Sequence[Device], maps: Maps) -> Iterator[tuple[int, int, bytes]]:
+    """(function, object, text), in order: the first device of the unit speaks, for what all are known by."""
+    device, one = together[0], maps[together[0].model]
+    identity = [identity for each in together for identity in maps[each.model].identity]
+    begins = [each.begins for each in identity if isinstance(each, ServerId)]
+    ids = [each for each in identity if isinstance(each, DeviceId)]
     maker, model = ids[0] if ids else (MAKER, MODEL)
     yield SERVER_ID, 0, begins[0] if begins else MAKER.encode() + RUNNING
     texts = {0: maker, 1: model, 2: device.firmware or REVISION, 4: one.title, 5: device.model, 6: device.name}

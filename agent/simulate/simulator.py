@@ -18,6 +18,7 @@ from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
 from agent.simulate.links import link
 from agent.simulate.nameplate import maps_of, nameplates, presets
+from agent.simulate.sunspec import chains
 
 BACKLOG = 8  # connections that may wait to be accepted; as many as a bus serves
 STOP_RETRY_S = 0.05  # how often a loop stuck on a full pty is freed again
@@ -108,7 +109,7 @@ class Simulator:
         framing = wire.framing
         native = SimulatedBus(framing, units, signals, pack_faults(self._faults, bus.name), seed, char_ns, gap_ns)
         native.name(nameplates(bus.devices, self._maps))
-        for place in presets(bus.devices, self._maps):
+        for place in (*presets(bus.devices, self._maps), *chains(bus.devices)):
             native.preset(*place)
         return native
 

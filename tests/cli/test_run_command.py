@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import load_config
+
 CONFIG = """\
 schema = 1
 [store]
@@ -75,3 +77,45 @@ def test_a_capture_that_cannot_be_written_does_not_cost_the_summary(fieldtap: Ca
     done = fieldtap("run", str(path), "--duration", "0", "--summary", str(summary), "--pcap", str(capture))
     assert done.code == 74
     assert "rs485" in json.loads(summary.read_text())["buses"]
+
+
+INVERTER = """\
+schema = 1
+[store]
+path = "store"
+journal_bytes = "1 MiB"
+[[bus]]
+name = "net"
+port = "{port}"
+[[bus.device]]
+name = "inverter"
+unit = 1
+device = "./inverter.toml"
+"""
+MODEL = """\
+schema = 1
+title = "An inverter of SunSpec"
+sunspec = 103
+start = {start}
+tag = [{{ name = "power", register = "holding:14", type = "i16", unit = "W", every = "100 ms" }}]
+"""
+
+
+def test_where_a_model_was_found_is_known_at_the_next_start(
+    fieldtap: Callable, played: Callable[..., str], tmp_path: Path
+) -> None:
+    """The device has it elsewhere than the map says."""
+    path, summary = tmp_path / "gateway.toml", tmp_path / "summary.json"
+    path.write_text(INVERTER.format(port="tcp://127.0.0.1"))
+    (tmp_path / "inverter.toml").write_text(MODEL.format(start=50_069))
+    port = played(load_config(str(path)).buses[0].devices, "tcp://127.0.0.1:0", ())
+    path.write_text(INVERTER.format(port=port))
+    (tmp_path / "inverter.toml").write_text(MODEL.format(start=40_070))
+    told = []
+    for _ in range(2):
+        assert fieldtap("run", str(path), "--duration", "3", "--summary", str(summary)).code == 0
+        document = json.loads(summary.read_text())
+        assert document["samples_read"] > 0
+        assert document["buses"]["net"]["exceptions"] == 0
+        told.append([event["words"] for event in document["events"] if event["kind"].startswith("models")])
+    assert told == [["SunSpec model 103 at 50069"], []]

@@ -277,7 +277,6 @@ def test_passwords_do_not_show_in_logs(loaded: Loaded, valid: str) -> None:
     assert "hush" not in repr(config)
 
 
-SUNSPEC = '[[bus.device]]\nname = "inverter"\nunit = 9\ndevice = "sunspec-103"\n'
 WARNED = {
     "heartbeat not longer than every": (
         '[[bus]]\nname = "b"\nport = "/dev/b"\n[[bus.device]]\nname = "d"\nunit = 1\n'
@@ -324,10 +323,6 @@ WARNED = {
         '[[bus]]\nname = "rs485"\n[[bus.device]]\nname = "pump"\n' + tag_text(heartbeat='"1s"'),
         "every sample is sent anyway",
     ),
-    "a map that moves": (
-        '[[bus]]\nname = "rs485"\n' + SUNSPEC,
-        "write start = 40070 when `fieldtap read` has shown it",
-    ),
 }
 
 
@@ -341,8 +336,15 @@ def test_what_works_but_not_as_one_may_think_is_a_warning(
     assert "conf.d/a.toml:" in warnings[0]
 
 
-def test_a_map_that_moves_is_no_matter_once_it_is_said_where_it_is(loaded: Loaded, valid: str) -> None:
-    assert not loaded(valid, a=f'[[bus]]\nname = "rs485"\n{SUNSPEC}start = 40070\n').warnings
+def test_a_map_that_moves_is_no_matter_once_it_is_said_where_it_is(loaded: Loaded, valid: str, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(
+        'schema = 1\ntitle = "m"\nstart = 700\ntag = [{ name = "a", register = "holding:0", type = "u16" }]\n'
+    )
+    moving = f'{valid}[[bus.device]]\nname = "m"\nunit = 9\ndevice = "./m.toml"\n'
+    (warning,) = loaded(moving).warnings
+    assert "gateway.toml:15:10: " in warning
+    assert "write start = 700 when `fieldtap read` has shown it" in warning
+    assert not loaded(f"{moving}start = 700\n").warnings
 
 
 def test_the_folder_of_the_store_is_relative_to_the_file_that_names_it(

@@ -5,7 +5,7 @@ import pytest
 from agent.config.model import Device, Table
 from agent.config.registers import Form
 from agent.devices.catalogue import shipped
-from agent.devices.model import DeviceId, DeviceMap, Fingerprint, Serial, ServerId
+from agent.devices.model import DeviceId, DeviceMap, Fingerprint, Identity, Serial, ServerId
 from agent.devices.recognise import Fit, Place, Traits, fits, on_wire, place_of, places
 from agent.model import Order, ValueType
 
@@ -25,15 +25,42 @@ RECOGNISABLE = {name: one for name, one in SHIPPED.items() if one.identity}
 
 
 def test_some_maps_that_ship_say_how_their_devices_are_recognised() -> None:
-    assert len(RECOGNISABLE) >= 16
+    assert len(RECOGNISABLE) >= 21
+
+
+def traits_of(identity: Identity) -> list[Traits]:
+    """What devices say that have it: one for each value of a register."""
+    if isinstance(identity, ServerId):
+        return [Traits(server_id=identity.begins + b"\xff")]
+    if isinstance(identity, DeviceId):
+        return [Traits({0: identity.vendor.encode(), 1: f"{identity.product}999".encode()})]
+    return [Traits(registers={place_of(identity): on_wire(identity, value)[0]}) for value in identity.values]
 
 
 @pytest.mark.parametrize("name", RECOGNISABLE)
 def test_a_device_of_a_shipped_map_is_recognised_and_is_no_other(name: str) -> None:
     for identity in RECOGNISABLE[name].identity:
-        for value in identity.values:
-            traits = Traits(registers={place_of(identity): on_wire(identity, value)[0]})
+        for traits in traits_of(identity):
             assert [fit.name for fit in fits(SHIPPED, traits)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "traits"),
+    [
+        ("carlo-gavazzi-et112", Traits(registers={Place(Table.HOLDING, 11, 1): b"\x00\x78"})),
+        ("carlo-gavazzi-em24", Traits(registers={Place(Table.HOLDING, 11, 1): b"\x00\x48"})),
+        ("inepro-pro380", Traits(registers={Place(Table.HOLDING, 0x1010, 1): b"\x20\x07"})),
+        ("schneider-iem3000", Traits({0: b"Schneider Electric", 1: b"A9MEM3155", 2: b"001.002.003"})),
+        ("socomec-countis-e", Traits(registers={Place(Table.HOLDING, 50_000, 5): b"\0S\0O\0C\0O\0\x64"})),
+        ("wiren-board-wb-msw-v3", Traits(registers={Place(Table.INPUT, 200, 6): b"\0W\0B\0M\0S\0W\x003"})),
+        ("", Traits({0: b"Schneider Electric", 1: b"METSEPM3250"})),
+        ("", Traits(registers={Place(Table.HOLDING, 50_000, 5): b"\0S\0O\0C\0O\x01\x90"})),  # a DIRIS
+        ("", Traits(registers={Place(Table.INPUT, 200, 6): b"\0W\0B\0M\0S\0W\x002"})),
+        ("", Traits(registers={Place(Table.HOLDING, 11, 1): b"\x00\x69"})),
+    ],
+)
+def test_what_devices_answer_according_to_their_makers_is_recognised(name: str, traits: Traits) -> None:
+    assert [fit.name for fit in fits(SHIPPED, traits)] == ([name] if name else [])
 
 
 def test_a_device_that_says_nothing_fits_nothing() -> None:

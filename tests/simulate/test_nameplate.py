@@ -50,9 +50,21 @@ def test_devices_stand_in_the_order_of_their_units_and_those_without_a_map_are_l
     assert [entry[0] for entry in entries(nameplates(devices, {"m": a_map()}))] == [2] * 7 + [9] * 7
 
 
-def test_of_two_devices_with_one_unit_the_first_speaks() -> None:
-    maps = {"m": a_map(), "n": a_map(DeviceId("Maker", "M1"))}
-    assert entries(nameplates([device(2, model="n"), device(2)], maps))[1] == (2, 43, 0, b"Maker")
+def test_of_two_devices_with_one_unit_the_first_speaks_for_what_both_are_known_by() -> None:
+    maps = {"m": a_map()._replace(title="First"), "n": a_map(DeviceId("Maker", "M1"))}
+    said = entries(nameplates([device(2), device(2, model="n")], maps))
+    assert [entry for entry in said if entry[2] in (0, 1, 4, 5)] == [
+        (2, 17, 0, b"fieldtap\xff"),
+        (2, 43, 0, b"Maker"),
+        (2, 43, 1, b"M1"),
+        (2, 43, 4, b"First"),
+        (2, 43, 5, b"m"),
+    ]
+
+
+def test_what_another_device_of_the_unit_reads_is_left_to_it() -> None:
+    reader = device(7, tag(10, table=Table.INPUT), model="")
+    assert list(presets([device(7), reader], {"m": a_map(LONG)})) == []
 
 
 def test_a_long_text_ends_where_an_answer_does() -> None:
