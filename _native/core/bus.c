@@ -28,9 +28,6 @@
 /* A device that left so many loop-backs unanswered does not know them. */
 #define FT_MUTE_AFTER 2u
 #define FT_BARRIER_BYTES 8 /* unit, function, sub-function, data, CRC; the answer is the same */
-/* Bytes that lie there so long after the deadline came while this whole process slept (stopped, starved, swapped out):
- * nobody knows when, and their values would get the time of the awakening. */
-#define FT_OVERSLEPT_NS (500 * NS_PER_MS)
 
 /* --- within a transaction ---------------------------------------------------------------------------------------- */
 
@@ -417,8 +414,20 @@ void ft_bus_attach(ft_bus *bus, int64_t now)
         ft_catch_up(bus->plan, FT_NO_BLOCK, now);
 }
 
+void ft_bus_finish(ft_bus *bus, int64_t now)
+{
+    bus->attached = 0;
+    ft_bus_nudge(bus, now);
+}
+
+void ft_bus_abandon(ft_bus *bus)
+{
+    ft_count_for(bus, bus->last_device, FT_N_TIMEOUTS, (uint64_t)ft_bus_is_asking(bus));
+}
+
 void ft_bus_detach(ft_bus *bus, int64_t now)
 {
+    ft_bus_abandon(bus);
     if (bus->current != FT_NO_BLOCK)
         ft_owe(bus, now);
     bus->attached = 0;

@@ -126,6 +126,16 @@ void ft_bus_attach(ft_bus *bus, int64_t now);
 /* The port is gone (or was never there): every tag of the bus fails. */
 void ft_bus_detach(ft_bus *bus, int64_t now);
 
+/* Nothing more is asked from now on: what is under way may end. To be stepped at once. */
+void ft_bus_finish(ft_bus *bus, int64_t now);
+/* It has not: its answer did not come in time. */
+void ft_bus_abandon(ft_bus *bus);
+/* A request waits for its answer. */
+static inline int ft_bus_is_asking(const ft_bus *bus)
+{
+    return bus->current != FT_NO_BLOCK;
+}
+
 /* Errands were offered: step at once where that makes sense. Those that wait when the port is lost, or that are offered
  * while there is none, are finished in that step. */
 void ft_bus_nudge(ft_bus *bus, int64_t now);

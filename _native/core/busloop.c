@@ -248,6 +248,7 @@ static int sleep_until(ft_loop *loop, int64_t wake_ns)
 
 static void take_slots(ft_loop *loop, ft_line *line)
 {
+    int has_errands = ft_errands_wait(&line->bus.errands); /* before the port: who knew of it finds it */
     ft_plan *plan = atomic_exchange(&line->slots.offered_plan, NULL);
     int fd = atomic_exchange(&line->slots.offered_fd, FT_NO_PORT);
     if (plan)
@@ -264,7 +265,6 @@ static void take_slots(ft_loop *loop, ft_line *line)
         ft_bus_detach(&line->bus, now_ns());
         ft_ring_notify(&line->bus.ring, 1);
     }
-    int has_errands = ft_errands_wait(&line->bus.errands);
     if (has_errands)
         ft_bus_nudge(&line->bus, now_ns());
     if (plan || fd != FT_NO_PORT || has_errands)
@@ -272,13 +272,47 @@ static void take_slots(ft_loop *loop, ft_line *line)
     tell_errands(loop, line);
 }
 
-static void take_mail(ft_loop *loop)
+static void quiet_mailbox(const ft_loop *loop)
 {
     uint64_t bells;
     ssize_t n = read(loop->mailbox_fd, &bells, sizeof bells);
     (void)n; /* EAGAIN: nobody rang, but looking costs nothing */
+}
+
+static void take_mail(ft_loop *loop)
+{
+    quiet_mailbox(loop);
     for (uint32_t i = 0; i < loop->line_count; i++)
         take_slots(loop, &loop->lines[i]);
+}
+
+/* --- the end ----------------------------------------------------------------------------------------------------- */
+
+static int is_asking(const ft_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        if (ft_bus_is_asking(&loop->lines[i].bus))
+            return 1;
+    return 0;
+}
+
+/* No port and no plan is taken any more. */
+static void finish(ft_loop *loop)
+{
+    int64_t until = now_ns() + FT_FINISH_NS;
+    quiet_mailbox(loop);
+    for (uint32_t i = 0; i < loop->line_count; i++) {
+        ft_bus_finish(&loop->lines[i].bus, now_ns());
+        serve(loop, &loop->lines[i], now_ns(), 0);
+    }
+    while (is_asking(loop) && now_ns() < until) {
+        if (sleep_until(loop, ft_least(until, ft_wishes_wake(loop->wishes, loop->line_count))))
+            serve_readable(loop);
+        quiet_mailbox(loop);
+        serve_due(loop);
+    }
+    for (uint32_t i = 0; i < loop->line_count; i++)
+        ft_bus_abandon(&loop->lines[i].bus);
 }
 
 /* --- the loop ---------------------------------------------------------------------------------------------------- */
@@ -299,6 +333,7 @@ void ft_loop_run(ft_loop *loop)
         }
         serve_due(loop);
     }
+    finish(loop);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -173,16 +173,23 @@ static void timed_out(ft_link *link, uint32_t at, int64_t now)
         poll_timed_out(link, &flight, now);
 }
 
-/* 1: an answer stopped in its middle. */
-static int expire(ft_link *link, int64_t now)
+/* Those that should have been answered by then. */
+static void give_up(ft_link *link, int64_t by, int also_errands, int64_t now)
 {
-    int was_half = ft_flights_half(&link->flights);
     for (uint32_t at = 0; at < link->flights.count;) {
-        if (link->flights.flight[at].deadline_ns <= now)
+        const ft_flight *flight = &link->flights.flight[at];
+        if (flight->deadline_ns <= by && (also_errands || !flight->errand))
             timed_out(link, at, now);
         else
             at++;
     }
+}
+
+/* 1: an answer stopped in its middle. */
+static int expire(ft_link *link, int64_t now)
+{
+    int was_half = ft_flights_half(&link->flights);
+    give_up(link, now, 1, now);
     return was_half && !ft_flights_half(&link->flights);
 }
 
@@ -318,9 +325,9 @@ static int64_t fill(ft_link *link, int64_t now, ft_link_action *out)
 {
     int64_t wake = FT_NEVER;
     out->bytes = link->out;
-    if (now < link->free_ns)
+    if (now < link->free_ns && !link->is_ending)
         return link->free_ns;
-    while (link->flights.count < link->width && send_next(link, now, &wake, out))
+    while (!link->is_ending && link->flights.count < link->width && send_next(link, now, &wake, out))
         ;
     if (link->flights.count == link->width)
         wake = FT_NEVER;
@@ -336,8 +343,10 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
         ft_errands_cancel(&link->errands, now);
         return FT_NEVER;
     }
-    if (n > 0)
+    if (n > 0) {
+        give_up(link, now - FT_OVERSLEPT_NS, 0, now); /* an errand's owner wants to know what came, not when */
         hear(link, now, bytes, n);
+    }
     int is_over = expire(link, now) || link->rounds >= link->stall_after || babbles(link);
     out->is_stalled = is_over && !link->is_datagrams;
     int64_t wake = ft_errands_expire(&link->errands, now);
@@ -412,6 +421,18 @@ void ft_link_attach(ft_link *link, int64_t now)
     for (uint32_t i = 0; i < link->plan->device_count; i++)
         link->plan->devices[i].not_before_ns = ft_least(link->plan->devices[i].not_before_ns, now);
     ft_polls_catch_up(link->plan, FT_EVERY_DEVICE, now);
+}
+
+void ft_link_finish(ft_link *link, int64_t now)
+{
+    link->is_ending = 1;
+    ft_errands_cancel(&link->errands, now);
+}
+
+void ft_link_abandon(ft_link *link)
+{
+    for (uint32_t at = 0; at < link->flights.count; at++)
+        count(link, ft_link_device(link, link->flights.flight[at].block), FT_N_TIMEOUTS, 1);
 }
 
 void ft_link_detach(ft_link *link, int64_t now)

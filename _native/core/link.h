@@ -65,6 +65,7 @@ typedef struct ft_link {
     _Atomic uint32_t shown_width; /* the same for other threads */
     uint8_t attached;
     uint8_t is_datagrams;    /* each holds whole frames; set by the owner of the connection */
+    uint8_t is_ending;       /* nothing more is asked */
     uint8_t is_narrow;       /* the device has shown that it takes one at a time */
     ft_errands errands;
     uint8_t out[FT_FLIGHTS_MOST * FT_MAX_REQUEST + FT_ERRANDS * FT_MAX_TCP];
@@ -87,6 +88,11 @@ ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now);
 void ft_link_attach(ft_link *link, int64_t now);
 /* The connection is gone (or was never there): every tag of the link fails, and every errand ends. */
 void ft_link_detach(ft_link *link, int64_t now);
+
+/* Nothing more is asked from now on: what is under way may end. */
+void ft_link_finish(ft_link *link, int64_t now);
+/* It has not: its answers did not come in time. */
+void ft_link_abandon(ft_link *link);
 
 /* The bytes that came until `now`, if any. Returns when it wants to be called again at the latest, FT_NEVER if only bytes
  * or attach matter. */

@@ -157,6 +157,7 @@ static void connected(ft_linkloop *loop, ft_tcp *tcp, int fd)
 
 static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
 {
+    int has_errands = ft_errands_wait(&tcp->link.errands); /* before the connection: who knew of it finds it */
     ft_plan *plan = atomic_exchange(&tcp->slots.offered_plan, NULL);
     int fd = atomic_exchange(&tcp->slots.offered_fd, FT_NO_PORT);
     if (plan)
@@ -167,7 +168,7 @@ static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
         ft_link_detach(&tcp->link, now_ns());
         ft_ring_notify(&tcp->link.ring, 1);
     }
-    if (plan || fd != FT_NO_PORT || ft_errands_wait(&tcp->link.errands))
+    if (plan || fd != FT_NO_PORT || has_errands)
         step(loop, tcp, now_ns(), 0);
 }
 
@@ -183,9 +184,8 @@ static void take_mail(ft_linkloop *loop)
 /* ---- the loop ---- */
 
 /* The timer is only ever set earlier; when it goes off for a deadline that an answer has met, it is set anew. */
-static void arm(ft_linkloop *loop)
+static void arm(ft_linkloop *loop, int64_t wake)
 {
-    int64_t wake = FT_NEVER;
     for (uint32_t i = 0; i < loop->link_count; i++)
         wake = ft_least(wake, loop->links[i].wake_ns);
     if (wake >= loop->armed_ns)
@@ -210,21 +210,49 @@ static void handle(ft_linkloop *loop, uint64_t key)
     }
 }
 
-static int serve(ft_linkloop *loop)
+/* Sleeps until there is something to be done, or `until` has come, and does it; 0 or an errno, negated. */
+static int turn(ft_linkloop *loop, int64_t until)
 {
     struct epoll_event events[EVENTS];
-    take_mail(loop);
-    while (!atomic_load_explicit(&loop->stop, memory_order_acquire)) {
-        arm(loop);
-        count_call(loop, FT_LINK_CALL_WAIT);
-        int n = epoll_wait(loop->epoll_fd, events, EVENTS, -1);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        for (int i = 0; i < n; i++)
-            handle(loop, events[i].data.u64);
-        serve_due(loop);
-    }
+    arm(loop, until);
+    count_call(loop, FT_LINK_CALL_WAIT);
+    int n = epoll_wait(loop->epoll_fd, events, EVENTS, -1);
+    if (n < 0 && errno != EINTR)
+        return -errno;
+    for (int i = 0; i < n; i++)
+        handle(loop, events[i].data.u64);
+    serve_due(loop);
     return 0;
+}
+
+static int is_asking(const ft_linkloop *loop)
+{
+    for (uint32_t i = 0; i < loop->link_count; i++)
+        if (loop->links[i].link.flights.count > 0)
+            return 1;
+    return 0;
+}
+
+static int finish(ft_linkloop *loop)
+{
+    int code = 0;
+    int64_t until = now_ns() + FT_FINISH_NS;
+    for (uint32_t i = 0; i < loop->link_count; i++)
+        ft_link_finish(&loop->links[i].link, now_ns());
+    while (code == 0 && is_asking(loop) && now_ns() < until)
+        code = turn(loop, until);
+    for (uint32_t i = 0; i < loop->link_count; i++)
+        ft_link_abandon(&loop->links[i].link);
+    return code;
+}
+
+static int serve(ft_linkloop *loop)
+{
+    int code = 0;
+    take_mail(loop);
+    while (code == 0 && !atomic_load_explicit(&loop->stop, memory_order_acquire))
+        code = turn(loop, FT_NEVER);
+    return code < 0 ? code : finish(loop);
 }
 
 int ft_linkloop_run(ft_linkloop *loop)

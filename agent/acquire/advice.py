@@ -16,6 +16,7 @@ REFUSED = 0.5
 LATE = 0.01
 SKIPPED = 0.05
 NOISY = 0.05  # share of the bytes heard
+BABBLED = 3  # times the noise that others hear in so long is still that of the line
 COLLIDED = 0.01
 TIMER_IS_SET = "latency timer: 1 ms"  # the note of agent/acquire/latency.py
 TIMER_MS = (12.0, 21.0)  # what FTDI's latency timer, 16 ms, adds to any answer, with a little for the device
@@ -53,7 +54,7 @@ def _nobody(bus: Bus, stats: BusStats) -> Iterator[str]:
 
 def _missing(bus: Bus, stats: BusStats, heard: _Devices) -> Iterator[str]:
     for name, device in stats.devices.items():
-        if name not in heard and device.counts.noise_bytes:
+        if name not in heard and device.counts.noise_bytes and not _is_the_lines(device, heard):
             yield (
                 f"{name} has never answered as it should, others do; {device.counts.noise_bytes} bytes came instead: "
                 f"it uses another baud rate or parity than {_settings(bus)}, or shares unit {device.unit} with another"
@@ -62,6 +63,13 @@ def _missing(bus: Bus, stats: BusStats, heard: _Devices) -> Iterator[str]:
             yield f"{name} has never answered, others do: its power, its own wiring, or its unit number ({device.unit})"
         elif device.is_suspect:
             yield f"{name} has answered {device.counts.answers} times and now is silent: its power or its own wiring"
+
+
+def _is_the_lines(device: DeviceStats, others: _Devices) -> bool:
+    """What was heard instead of its answers is heard beside the answers of others, too."""
+    noise = sum(each.counts.noise_bytes for each in others.values())
+    busy_ns = sum(each.counts.busy_ns for each in others.values())
+    return device.counts.noise_bytes * busy_ns < BABBLED * noise * device.counts.busy_ns
 
 
 def _damaged(stats: BusStats, judged: _Devices) -> Iterator[str]:

@@ -200,7 +200,6 @@ class Supervisor:
             if first:  # a lost port has failed its tags already
                 self._lines.fail(line)
             return
-        self._tell_open(slot, slot.port)
         slot.error = ""
         slot.retry_ms = FIRST_RETRY_MS
         slot.window = None
@@ -210,6 +209,7 @@ class Supervisor:
         if slot.port.before is not None and slot.can_mark:
             self._mark(line, slot, slot.port, on=slot.bus.mark_errors == "on")
         self._lines.attach(line, slot.port.fd)
+        self._tell_open(slot, slot.port)  # last: who hears of it may have requests for it
 
     def _tell_open(self, slot: _Slot, port: Port) -> None:
         """What was granted once, what was refused as a warning with its remedy; a replugged port is no news."""

@@ -203,8 +203,9 @@ class Connector:
         link.fd = fd
         link.error = ""
         link.backoff.succeeded(boot_ns())
-        self._chronicle.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
         self._native.attach(number, fd)
+        # Last: who hears of it may have requests for it.
+        self._chronicle.tell(Kind.PORT_UP, link.bus.name, f"{link.bus.port} is open")
 
     def _refuse(self, number: int, link: _Link, reason: str) -> None:
         """One address will not do; the next one, or all of them later."""

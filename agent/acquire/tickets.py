@@ -127,9 +127,9 @@ class Tickets:
     def cancel(self, why: str) -> list[Ticket]:
         """The loop has ended: nothing that is not done will be."""
         finished: list[Ticket] = []
-        for queue in self._lines:
-            for ticket, _ in queue.out.values():  # these may have been sent
-                finished += _go_on(queue, ticket, BusError(why))
+        for line, queue in enumerate(self._lines):
+            for slot, (ticket, _) in queue.out.items():
+                finished += _go_on(queue, ticket, _last_answer(queue.bus, self._loop.take(line, slot), why))
             queue.out.clear()
             while queue.waiting:
                 ticket, _ = queue.waiting.popleft()
@@ -167,6 +167,14 @@ def _go_on(queue: _Line, ticket: Ticket, answer: bytes | FieldtapError) -> list[
         return [ticket]
     queue.waiting.appendleft((ticket, ask))
     return []
+
+
+def _last_answer(bus: Bus, taken: tuple[int, bytes, int, int] | None, why: str) -> bytes | FieldtapError:
+    """What became of a request by the end of the loop."""
+    if taken is None:
+        return BusError(why)  # it may have been sent
+    answer = _answer(bus, ENDS[taken[0]], taken[1])
+    return NotSentError(why) if isinstance(answer, NotSentError) else answer
 
 
 def _answer(bus: Bus, end: str, answer: bytes) -> bytes | FieldtapError:

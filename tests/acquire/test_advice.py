@@ -60,6 +60,24 @@ CASES: dict[str, tuple[Bus, BusStats, list[str]]] = {
         bus(device(1, **GOOD), device(2, noise_bytes=400, **DEAD), bytes_heard=20_000),
         ["meter2 has never answered as it should, others do; 400 bytes came instead: it uses another baud rate"],
     ),
+    "dead on a line that babbles": (
+        SERIAL,
+        bus(
+            device(1, noise_bytes=900, busy_ns=9_000_000_000, **GOOD),
+            device(2, is_suspect=True, noise_bytes=40, busy_ns=300_000_000, **DEAD),
+            bytes_heard=20_000,
+        ),
+        ["meter2 has never answered, others do: its power, its own wiring, or its unit number (2)"],
+    ),
+    "wrong baud rate of one, a glitch at another": (
+        SERIAL,
+        bus(
+            device(1, noise_bytes=20, busy_ns=9_000_000_000, **GOOD),
+            device(2, noise_bytes=400, busy_ns=300_000_000, **DEAD),
+            bytes_heard=20_000,
+        ),
+        ["meter2 has never answered as it should, others do; 400 bytes came instead: it uses another baud rate"],
+    ),
     "fallen silent": (
         SERIAL,
         bus(device(1, **GOOD), device(2, is_suspect=True, transactions=90, ok=80, timeouts=10)),

@@ -124,6 +124,17 @@ def test_an_open_port_is_not_tried_when_a_node_appears(now: list[int], lines: Fa
     os.close(lines.attached[0])
 
 
+def test_a_port_is_told_to_be_open_when_requests_can_go_there(
+    now: list[int], lines: FakeLines, bus_on: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener, chronicle, told_with = Opener(now), Chronicle(), []
+    opener.error = None
+    monkeypatch.setattr(chronicle, "tell", lambda *_: told_with.append(len(lines.attached)))
+    step(Supervisor(lines, [bus_on("/dev/x")], chronicle, opener, FakeWatch(able=True)))
+    assert told_with == [1]
+    os.close(lines.attached[0])
+
+
 def test_what_was_granted_and_refused_is_told_once_and_again_only_when_it_changes(
     now: list[int], lines: FakeLines, bus_on: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -173,6 +173,15 @@ def test_at_the_end_what_was_sent_is_in_doubt_and_what_was_not_is_known_not_to_b
     assert tickets.turn(1) == []
 
 
+def test_what_was_done_by_the_end_is_told_as_it_was(loop: FakeLoop, tickets: Tickets) -> None:
+    answered, unsent = tickets.submit(0, reading(1), 0), tickets.submit(0, reading(2), 0)
+    loop.finish(0)
+    loop.finish(1, "no-port", b"")
+    assert tickets.cancel("the agent has stopped") == [answered, unsent]
+    assert answered.result == [b"\x03\x02\x00\x07"]
+    assert (type(unsent.error), str(unsent.error)) == (NotSentError, "the agent has stopped")
+
+
 def test_steps_that_go_on_after_a_failure_are_followed_to_their_end(loop: FakeLoop, tickets: Tickets) -> None:
     def stubborn() -> Generator[Ask, bytes, str]:
         for _ in range(3):

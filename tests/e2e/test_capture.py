@@ -1,6 +1,10 @@
+"""The last frames of a running agent, as another program reads them."""
+
 import collections
 import signal
 import subprocess
+
+LOOP_BACK = "8"  # which the agent sends when the simulator was late on a busy machine
 
 
 def dissected(path):
@@ -19,10 +23,12 @@ def test_a_signal_and_the_end_write_the_last_frames_for_wireshark(plant):
     agent.send_signal(signal.SIGUSR1)
     plant.until(capture.exists)
     while_running = dissected(capture)
-    plant.stop_agent(agent)
+    loop_backs = plant.stop_agent(agent)["buses"]["line"]["barriers"]
     at_the_end = dissected(capture)
     for frames in (while_running, at_the_end):
-        assert {function for function, *_ in frames} == {"1", "3", "4"}
+        functions = {function for function, *_ in frames}
+        assert functions - {LOOP_BACK} == {"1", "3", "4"}, frames
+        assert loop_backs or LOOP_BACK not in functions
         assert {said for _, *marks in frames for said in marks} == {""}, frames
         assert sum(frames.values()) > 100
 

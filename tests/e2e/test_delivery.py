@@ -30,14 +30,18 @@ def test_every_kept_sample_arrives_once_and_right(plant, broker_kind, batch_form
     assert summary["store"]["bytes_written"] == 0
 
 
-def test_the_simulator_served_exactly_what_the_agent_read(plant):
+def test_each_request_is_served_once_and_read_once_or_counted_as_missing(plant):
     site = plant()
     agent = site.start_agent()
     site.run_for_samples(600)
     summary = site.stop_agent(agent)
     bus = summary["buses"]["line"]
+    site.until(lambda: site.simulator.stats()["line"]["requests"] == bus["transactions"])
     counts = site.unplug()
-    assert counts["answered"] == bus["ok"] == bus["transactions"]
+    assert counts["answered"] == counts["requests"] == bus["transactions"]
+    # On a busy machine the simulator may be late. A loop-back, sent then, ends in no counter when it is answered.
+    ended = bus["ok"] + bus["timeouts"] + bus["crc_errors"]
+    assert ended <= bus["transactions"] <= ended + bus["barriers"]
     assert summary["samples_kept"] < summary["samples_read"]  # the dead band took some
     assert site.verdict.latest["line/meter/banded"].samples < site.verdict.latest["line/meter/state"].samples
 

@@ -42,6 +42,19 @@ def test_a_dead_device_of_a_link_is_probed_as_often_as_before(hours: int) -> Non
     assert any(sample.tag >= 2000 for sample in rig.good())
 
 
+@pytest.mark.parametrize(("slept", "is_late"), [(400 * MS, False), (600 * MS, True), (HOURS, True)])
+def test_an_answer_that_a_link_finds_long_after_its_deadline_is_a_late_one(slept: int, *, is_late: bool) -> None:
+    rig = LinkRig([links.Poll(timeout=S)], links.after(5 * MS)).run(30 * S + MS)
+    asked, good = len(rig.sent), len(rig.good())
+    rig.now = rig.sent[-1].at + S + slept
+    rig.run(rig.now + MS)
+    counts = rig.counts
+    assert (counts["timeouts"], counts["stale_discarded"], counts["ok"]) == (is_late, is_late, asked - is_late)
+    assert (len(rig.good()) > good) is not is_late
+    rig.run(rig.now + S + 50 * MS)
+    assert rig.counts["ok"] == len(rig.sent) - is_late
+
+
 def test_in_the_middle_of_an_answer_it_is_not_taken_for_the_adapters_own_silence() -> None:
     rig = Rig([bus_rig.Poll(unit=unit, timeout=60 * S) for unit in (1, 2)], only(1, 2)).run(310 * MS)
     asked = len(rig.sent)
