@@ -1,7 +1,6 @@
 #define _GNU_SOURCE /* ppoll */
 #include "busloop.h"
-
-#include "ending.h"
+#include "lineport.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,12 +24,6 @@ static int64_t now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
-static void count_call(ft_loop *loop, enum ft_call which)
-{
-    uint64_t before = atomic_load_explicit(&loop->calls[which], memory_order_relaxed);
-    atomic_store_explicit(&loop->calls[which], before + 1, memory_order_relaxed);
 }
 
 static void ring_bell(int fd)
@@ -57,79 +50,18 @@ static void lose_port(ft_loop *loop, ft_line *line, int why)
     ft_ring_notify(&line->bus.ring, 1);
 }
 
-/* How many bytes are left of those in loop->bytes: of a mark that is cut there may be none yet. */
-static ssize_t unmark(ft_loop *loop, ft_line *line, ssize_t n)
-{
-    if (!atomic_load_explicit(&line->marked, memory_order_relaxed))
-        return n;
-    n = (ssize_t)ft_unmark_bytes(&line->unmark, loop->bytes, (size_t)n);
-    atomic_store_explicit(&line->heard, line->unmark.heard, memory_order_relaxed);
-    atomic_store_explicit(&line->damaged, line->unmark.damaged, memory_order_relaxed);
-    atomic_store_explicit(&line->breaks, line->unmark.breaks, memory_order_relaxed);
-    return n;
-}
-
-static ssize_t decode(ft_loop *loop, ft_line *line, ssize_t n)
-{
-    memcpy(loop->characters, loop->bytes, (size_t)n);
-    return (ssize_t)ft_ascii_decode(&line->ascii, loop->characters, (size_t)n, loop->bytes);
-}
-
-/* The datagrams that wait, one behind the other; those for which there is no room are of no use to anybody. */
-static ssize_t read_datagrams(ft_loop *loop, ft_line *line)
-{
-    ssize_t n = 0;
-    for (int i = 0; i < FT_DATAGRAMS_MOST; i++) {
-        count_call(loop, FT_CALL_READ);
-        ssize_t got = read(line->fd, loop->bytes + n, (size_t)(FT_READ_BYTES - n));
-        if (got < 0 && !ft_is_lost_datagram(errno))
-            return n > 0 ? n : got;
-        if (got > 0 && n + got + FT_MAX_ASCII <= FT_READ_BYTES)
-            n += got;
-    }
-    return n;
-}
-
-static ssize_t read_bytes(ft_loop *loop, ft_line *line)
-{
-    count_call(loop, FT_CALL_READ);
-    return read(line->fd, loop->bytes, FT_READ_BYTES);
-}
-
-static uint64_t answers_of(const ft_bus *bus)
-{
-    return atomic_load_explicit(&bus->counts.n[FT_N_OK], memory_order_relaxed)
-        + atomic_load_explicit(&bus->counts.n[FT_N_EXCEPTIONS], memory_order_relaxed);
-}
-
-/* Of a line whose rate nobody knows: what comes too fast is thrown away without being looked at. */
-static void stem(ft_loop *loop, ft_line *line, size_t n, int64_t now)
-{
-    if (line->bus.wire.char_ns || !ft_flood_swells(&line->flood, n, answers_of(&line->bus), now))
-        return;
-    uint64_t thrown = 0;
-    ssize_t got = FT_READ_BYTES;
-    for (int i = 0; i < FT_FLOOD_READS && got == FT_READ_BYTES; i++) {
-        count_call(loop, FT_CALL_READ);
-        got = read(line->fd, loop->characters, FT_READ_BYTES);
-        thrown += got > 0 ? (uint64_t)got : 0;
-    }
-    ft_count_for(&line->bus, line->bus.last_device, FT_N_BYTES_HEARD, thrown);
-    ft_count_for(&line->bus, line->bus.last_device, FT_N_NOISE, thrown);
-}
-
 /* All that waits into loop->bytes, and the time by which it had come; -1: the port is lost. */
 static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 {
-    ssize_t n = line->bus.guard.repeats ? read_datagrams(loop, line) : read_bytes(loop, line);
+    ssize_t n = ft_port_read(loop, line);
     /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
     *now = now_ns();
     if (n > 0) {
-        stem(loop, line, (size_t)n, *now);
-        n = unmark(loop, line, n);
+        ft_port_stem(loop, line, (size_t)n, *now);
+        n = ft_port_unmark(loop, line, n);
         if (n > 0)
             ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
-        return line->is_ascii ? decode(loop, line, n) : n;
+        return line->is_ascii ? ft_port_decode(loop, line, n) : n;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -142,7 +74,7 @@ static int write_line(ft_loop *loop, ft_line *line, const ft_action *action)
 {
     const uint8_t *bytes = line->is_ascii ? loop->characters : action->bytes;
     size_t length = line->is_ascii ? ft_ascii_encode(action->bytes, action->n, loop->characters) : action->n;
-    count_call(loop, FT_CALL_WRITE);
+    ft_count_call(loop, FT_CALL_WRITE);
     ssize_t n = write(line->fd, bytes, length);
     if (n > 0)
         ft_trace_add(&line->trace, line->bus.sent_ns, FT_TRACE_SENT, bytes, (size_t)n);
@@ -236,7 +168,7 @@ static int sleep_until(ft_loop *loop, int64_t wake_ns)
     int64_t left = wake_ns == FT_NEVER ? 0 : wake_ns - begin - loop->late_ns;
     if (left > 0)
         span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
-    count_call(loop, FT_CALL_POLL);
+    ft_count_call(loop, FT_CALL_POLL);
     if (ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0)
         return 1;
     if (left > 0)
