@@ -19,6 +19,7 @@ MODULES: dict[str, list[str]] = {
     "ring": ["ring"],
     "busloop": [
         "busloop",
+        "lineport",
         "wishes",
         "trace",
         "unmark",
