@@ -19,6 +19,7 @@ MODULES: dict[str, list[str]] = {
     "ring": ["ring"],
     "busloop": [
         "busloop",
+        "lineport",
         "wishes",
         "trace",
         "unmark",
@@ -44,7 +45,8 @@ MODULES: dict[str, list[str]] = {
         "ring",
     ],
     "linkloop": [
-        *["linkloop", "link", "linkdetour", "width", "errand", "flights", "schedule", "silence", "busplan", "inherit"],
+        *["linkloop", "link", "linkdetour", "linkturn", "linkplan", "linkwait", "width", "flights", "errand"],
+        *["schedule", "silence", "patience", "busplan", "inherit"],
         *["variant", "guard", "histogram", "mishap", "trace", "ascii", "modbus", "crc", "decode", "ring"],
     ],
     "parts": ["histogram", "trace", "wishes", "unmark"],

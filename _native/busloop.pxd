@@ -46,6 +46,7 @@ cdef extern from "core/errand.h" nogil:
         FT_ERRANDS
         FT_ERRANDS_IN_ROW
         FT_ERRAND_ENDS
+        FT_MAX_RTU
         FT_MAX_TCP
     cdef enum ft_errand_end:
         pass
@@ -74,7 +75,12 @@ cdef extern from "core/bus.h" nogil:
         FT_SEND
     ctypedef struct ft_counts:
         pass
+    ctypedef struct ft_gap:
+        pass
+    int64_t ft_gap_silence(const ft_gap *gap, int64_t quiet_ns)
+    int64_t ft_gap_refusal(const ft_gap *gap)
     ctypedef struct ft_device:
+        ft_gap gap
         ft_counts counts
         ft_histogram round_trips
         ft_histogram turnarounds
@@ -92,6 +98,7 @@ cdef extern from "core/bus.h" nogil:
     ctypedef struct ft_guard:
         uint8_t repeats
     ctypedef struct ft_bus:
+        ft_wire wire
         ft_guard guard
         ft_ring ring
         ft_plan *shown_plan
@@ -197,5 +204,5 @@ cdef tuple read_histogram(const ft_histogram *histogram)
 cdef list device_counts(ft_plan *plan)
 cdef list device_suspects(ft_plan *plan)
 cdef list device_statistics(ft_plan *plan)
-cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1
+cdef int require_errand(Py_ssize_t n, object answer_bytes, ft_framing framing) except -1
 cdef tuple take_errand(ft_errands *errands, object slot)

@@ -25,7 +25,8 @@ ENDS = (
 ERRANDS = FT_ERRANDS
 ERRANDS_IN_ROW = FT_ERRANDS_IN_ROW
 cdef enum:
-    SHORTEST_FRAME = 4  # unit, function, CRC
+    SHORTEST_RTU = 4  # unit, function, CRC
+    SHORTEST_TCP = 8  # header, function
     CACHE_LINE = 64  # the ring in an ft_bus is aligned to it
 
 
@@ -96,6 +97,18 @@ cdef list device_suspects(ft_plan *plan):
     return read
 
 
+cdef list device_silences(ft_bus *bus):
+    """Of each device how long the line is silent before a request to it, and the silence that it refused, 0: none."""
+    cdef uint32_t i
+    cdef ft_gap *gap
+    read = []
+    if bus.shown_plan != NULL:
+        for i in range(bus.shown_plan.device_count):
+            gap = &bus.shown_plan.devices[i].gap
+            read.append((ft_gap_silence(gap, bus.wire.quiet_ns), ft_gap_refusal(gap)))
+    return read
+
+
 cdef tuple bus_counts(ft_bus *bus):
     """Counters of the bus, of each of its devices, and the samples its full ring dropped."""
     return read_counts(&bus.counts), device_counts(bus.shown_plan), ft_ring_dropped(&bus.ring)
@@ -137,10 +150,13 @@ cdef tuple bus_statistics(ft_bus *bus):
     return read_histogram(&bus.lateness), device_statistics(bus.shown_plan)
 
 
-cdef int require_errand(Py_ssize_t n, Py_ssize_t least, object answer_bytes) except -1:
-    if not least <= n <= FT_MAX_TCP:
+cdef int require_errand(Py_ssize_t n, object answer_bytes, ft_framing framing) except -1:
+    """Whether request and answer can be frames; those of ASCII are the RTU frames that say the same."""
+    cdef int least = SHORTEST_TCP if framing == FT_TCP else SHORTEST_RTU
+    cdef int most = FT_MAX_TCP if framing == FT_TCP else FT_MAX_RTU
+    if not least <= n <= most:
         raise ValueError(f"{n} bytes are not a frame")
-    if not 0 <= answer_bytes <= FT_MAX_TCP:
+    if not 0 <= answer_bytes <= most:
         raise ValueError(f"no answer has {answer_bytes} bytes")
     return 0
 
@@ -217,7 +233,7 @@ cdef class VirtualBus:
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
         cdef int slot
-        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
+        require_errand(len(request), answer_bytes, self.bus.wire.framing)
         slot = ft_errand_offer(&self.bus.errands, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         ft_bus_nudge(self.bus, now)
         return None if slot < 0 else slot
@@ -247,6 +263,10 @@ cdef class VirtualBus:
     def suspects(self):
         """Of each device whether it is only probed, because it has been silent."""
         return device_suspects(self.bus.shown_plan)
+
+    def silences(self):
+        """Of each device how long the line is silent before a request to it, and the silence that it refused, 0: none."""
+        return device_silences(self.bus)
 
 
 cdef bytes trace_records(ft_trace *trace):
@@ -319,9 +339,10 @@ cdef class BusLoop:
         answer's frame, 0 where that is not known. Returns the number of its slot, or None: all are taken.
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
+        cdef uint32_t number = self.line(line)
         cdef int slot
-        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
-        slot = ft_loop_offer(self.loop, self.line(line), frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
+        require_errand(len(request), answer_bytes, self.loop.lines[number].bus.wire.framing)
+        slot = ft_loop_offer(self.loop, number, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         return None if slot < 0 else slot
 
     def take(self, line, slot):
@@ -371,6 +392,10 @@ cdef class BusLoop:
     def suspects(self, line):
         """Of each device of the line whether it is only probed, because it has been silent."""
         return device_suspects(self.loop.lines[self.line(line)].bus.shown_plan)
+
+    def silences(self, line):
+        """Of each device of the line how long it is silent before a request to it, and the silence that it refused, 0: none."""
+        return device_silences(&self.loop.lines[self.line(line)].bus)
 
     def trace(self, line):
         """The last bytes that went over the line, as packed records: see Trace.records()."""

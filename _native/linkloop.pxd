@@ -32,10 +32,13 @@ cdef extern from "core/link.h" nogil:
         int is_stalled
     int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits)
     void ft_link_free(ft_link *link)
-    ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
     void ft_link_attach(ft_link *link, int64_t now)
     void ft_link_detach(ft_link *link, int64_t now)
     int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n, ft_link_action *out)
+
+cdef extern from "core/linkplan.h" nogil:
+    void ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now)
+    ft_plan *ft_link_take_retired(ft_link *link)
 
 cdef extern from "core/linkloop.h" nogil:
     enum:

@@ -4,7 +4,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from agent._native.busloop cimport FT_MAX_TCP, ft_errand_offer, ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop
+from agent._native.busloop cimport FT_TCP, ft_errand_offer, ft_plan_free, ft_ring_dropped, ft_ring_fill, ft_ring_pop
 from agent._native.busloop cimport device_counts, device_statistics, device_suspects, new_plan, read_counts, read_histogram
 from agent._native.busloop cimport require_errand, take_errand
 from agent._native.busloop cimport trace_records
@@ -16,7 +16,6 @@ cdef extern from "<stdlib.h>" nogil:
 MOST_IN_FLIGHT = <int> FT_FLIGHTS_MOST
 cdef enum:
     CACHE_LINE = 64  # the ring in an ft_link is aligned to it
-    SHORTEST_FRAME = 8  # header, function
 
 
 cdef uint32_t checked_width(object width) except 0:
@@ -55,7 +54,8 @@ cdef class VirtualLink:
 
     def adopt(self, blocks, points, uint32_t devices, int64_t now):
         """Run this plan (packed ft_block and ft_point records) from `now` on."""
-        ft_plan_free(ft_link_adopt(self.link, new_plan(blocks, points, devices), now))
+        ft_link_adopt(self.link, new_plan(blocks, points, devices), now)
+        ft_plan_free(ft_link_take_retired(self.link))
 
     def attach(self, int64_t now):
         """There is a new connection."""
@@ -84,7 +84,7 @@ cdef class VirtualLink:
         """
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
         cdef int slot
-        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
+        require_errand(len(request), answer_bytes, FT_TCP)
         slot = ft_errand_offer(&self.link.errands, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         return None if slot < 0 else slot
 
@@ -179,7 +179,7 @@ cdef class LinkLoop:
         cdef const uint8_t *frame = <const uint8_t *> <const char *> request
         cdef uint32_t number = self.link(link)
         cdef int slot
-        require_errand(len(request), SHORTEST_FRAME, answer_bytes)
+        require_errand(len(request), answer_bytes, FT_TCP)
         slot = ft_linkloop_offer(self.loop, number, frame, <size_t> len(request), <size_t> answer_bytes, timeout_ns, deadline_ns)
         return None if slot < 0 else slot
 

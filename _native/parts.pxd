@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from agent._native.busloop cimport (
     FT_NEVER,
@@ -35,3 +35,16 @@ cdef class Wishes:
 
 cdef class Unmarker:
     cdef ft_unmark state
+
+cdef extern from "core/flood.h" nogil:
+    enum:
+        FT_FLOOD_BYTES
+        FT_FLOOD_LOOK_BYTES
+        FT_FLOOD_NS_PER_BYTE
+        FT_FLOOD_REST_NS
+    ctypedef struct ft_flood:
+        int64_t rest_until_ns
+    int ft_flood_swells(ft_flood *flood, size_t n, uint64_t answers, int64_t now)
+
+cdef class Flood:
+    cdef ft_flood flood

@@ -2,6 +2,11 @@
 
 from typing_extensions import Buffer
 
+FLOOD_BYTES: int
+FLOOD_LOOK_BYTES: int
+FLOOD_NS_PER_BYTE: int
+FLOOD_REST_NS: int
+
 class Histogram:
     def add(self, span: int) -> None: ...
     def counts(self) -> tuple[int, ...]: ...
@@ -21,3 +26,7 @@ class Wishes:
 class Unmarker:
     def feed(self, data: Buffer) -> bytes: ...
     def marks(self) -> tuple[int, int, int]: ...
+
+class Flood:
+    def swells(self, n: int, answers: int, now: int) -> bool: ...
+    def rest_until(self) -> int: ...

@@ -3,6 +3,11 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
 
+FLOOD_BYTES = FT_FLOOD_BYTES
+FLOOD_LOOK_BYTES = FT_FLOOD_LOOK_BYTES
+FLOOD_NS_PER_BYTE = FT_FLOOD_NS_PER_BYTE
+FLOOD_REST_NS = FT_FLOOD_REST_NS
+
 cdef class Histogram:
     """Spans of time by class, added by hand. For tests."""
 
@@ -90,3 +95,15 @@ cdef class Unmarker:
     def marks(self):
         """Characters so far, those that were marked, and those of them that may have been breaks."""
         return self.state.heard, self.state.damaged, self.state.breaks
+
+
+cdef class Flood:
+    """What a line over a socket brings, in; how long nobody listens to it, out. For tests."""
+
+    def swells(self, size_t n, uint64_t answers, int64_t now):
+        """So many bytes came, after so many answers: whether what else waits is to be thrown away."""
+        return bool(ft_flood_swells(&self.flood, n, answers, now))
+
+    def rest_until(self):
+        """When it is listened to again."""
+        return self.flood.rest_until_ns

@@ -82,6 +82,7 @@ def _bus(stats: BusStats) -> dict[str, Any]:
         "utilisation": round(stats.utilisation, 4),
         "wire_utilisation": None if wire is None else round(wire, 6),
         "lateness_ms": _spans(stats.lateness),
+        "silence_ms": stats.silence_ms,
         "state": stats.port,
         "error": stats.error,
         "port": list(stats.notes),
@@ -131,6 +132,8 @@ def _device(stats: DeviceStats) -> dict[str, Any]:
         "busy_s": round(stats.counts.busy_ns / NS_PER_S, 6),
         "round_trip_ms": _spans(stats.round_trips),
         "turnaround_ms": _spans(stats.turnarounds),
+        "learned_silence_ms": stats.silences.kept if stats.silences else None,
+        "refused_silence_ms": stats.silences.refused if stats.silences else None,
         "last_error": _mishap(stats.mishap) if stats.mishap else None,
     }
 

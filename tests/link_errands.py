@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 
 from errands import Done, Offers
-from links import MS, READS, Answer, LinkRig, Poll, Request, S, answer_to, frame, plan_of
+from links import MS, READS, Answer, LinkRig, Poll, Request, S, answer_to, frame
 
 READ, WRITE, WRITE_MANY = 3, 6, 16
 ROUND = 5 * MS  # from request to answer
@@ -54,10 +54,6 @@ class ErrandRig(Offers, LinkRig):
 
     def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 10_000 * S) -> list[Done]:
         return self.keep(self.link.offer(request, 0, timeout, deadline))
-
-    def adopt(self, polls: list[Poll]) -> None:
-        self.link.adopt(*plan_of(polls), now=self.now)
-        self.wake = self.now
 
     def collect(self) -> None:
         self.take_done(self.link.take)

@@ -91,6 +91,22 @@ def silent(_request: Request) -> list[tuple[int, bytes]]:
     return []
 
 
+class OneLine:
+    """A gateway to one line: one request after the other, each for as long as `takes` says; None: no answer, and it
+    waits for `patience` before it goes on.
+    """
+
+    def __init__(self, takes: Callable[[Request], int | None], patience: int = 0) -> None:
+        self.takes = takes
+        self.patience = patience
+        self._free_at = 0
+
+    def __call__(self, request: Request) -> list[tuple[int, bytes]]:
+        took = self.takes(request)
+        self._free_at = max(self._free_at, request.at) + (self.patience if took is None else took)
+        return [] if took is None else [(self._free_at - request.at, answer_to(request))]
+
+
 class LinkRig:
     """A link, a connection and a device in virtual time. `answer(request)` gives (delay, bytes)."""
 
@@ -129,6 +145,10 @@ class LinkRig:
                 self._step(piece)
         self.now = until
         return self
+
+    def adopt(self, polls: list[Poll]) -> None:
+        self.link.adopt(*plan_of(polls), now=self.now)
+        self.wake = self.now
 
     def put(self, at: int, data: bytes) -> None:
         heapq.heappush(self._arrivals, (at, next(self._order), data))

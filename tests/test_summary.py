@@ -10,7 +10,7 @@ from agent import summary
 from agent.acquire import statistics
 from agent.acquire.diagnosis import Uart
 from agent.acquire.events import Event, Kind
-from agent.acquire.statistics import Asked, BusStats, Counts, DeviceStats, Mishap, Spans
+from agent.acquire.statistics import Asked, BusStats, Counts, DeviceStats, Mishap, Silences, Spans
 from agent.store import StoreStats
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,7 +23,8 @@ def everything(count: int = 1) -> dict[str, Any]:
     """A document without an empty part."""
     counts = Counts(*[count] * len(Counts._fields))
     took = Spans(count, 1.28, 2.56, 5.12, ((1.28, count),))
-    device = DeviceStats(1, counts, took, took, Mishap(1.5, "wrong CRC", Asked(1, 3, 100, 2), "01 03"), True)
+    mishap = Mishap(1.5, "wrong CRC", Asked(1, 3, 100, 2), "01 03")
+    device = DeviceStats(1, counts, took, took, mishap, True, Silences(0.3, 0.2))
     bus = BusStats(
         counts, 0, 0.5, "open", "", {"meter": device}, 0.25, took, ("a note",), "noise", Uart(9, 1, 1, 1, 1), (9, 2, 1)
     )

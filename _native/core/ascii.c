@@ -100,9 +100,18 @@ static size_t take(ft_ascii *line, uint8_t character, uint8_t *out)
     return 0;
 }
 
+static void keep_head(ft_ascii *line, const uint8_t *characters, size_t n)
+{
+    size_t room = FT_ASCII_HEAD - line->head_n;
+    size_t kept = n < room ? n : room;
+    memcpy(line->head + line->head_n, characters, kept);
+    line->head_n += kept;
+}
+
 size_t ft_ascii_decode(ft_ascii *line, const uint8_t *characters, size_t n, uint8_t *out)
 {
     size_t given = 0;
+    keep_head(line, characters, n);
     for (size_t i = 0; i < n; i++)
         given += take(line, characters[i], out + given);
     return given;
@@ -113,6 +122,7 @@ size_t ft_ascii_decode(ft_ascii *line, const uint8_t *characters, size_t n, uint
 void ft_ascii_forget(ft_ascii *line)
 {
     line->ended = 0;
+    line->head_n = 0;
 }
 
 int ft_came_whole(const ft_ascii *line, const uint8_t *frame, size_t n)

@@ -22,6 +22,7 @@
 #define FT_ASCII_DIGITS 2       /* characters that a byte takes */
 #define FT_ASCII_BYTES (FT_MAX_PDU + 2) /* unit, PDU, LRC */
 #define FT_ASCII_WHOLE 8u       /* an answer, and what else a chunk may bring behind it */
+#define FT_ASCII_HEAD 32u       /* the beginning of what came, as it came, for people to look at */
 /* Modbus over Serial Line V1.02, 2.5.2.1: so long may a device pause between two characters of a frame. */
 #define FT_ASCII_PAUSE_NS INT64_C(1000000000)
 
@@ -35,11 +36,13 @@ typedef struct ft_ascii {
     uint32_t ended;                /* frames that came whole since ft_ascii_forget(); the last of them: */
     size_t whole_bytes[FT_ASCII_WHOLE];
     uint8_t whole[FT_ASCII_WHOLE][FT_ASCII_BYTES]; /* unit, PDU, LRC */
+    size_t head_n;                 /* characters since ft_ascii_forget(), as far as they are kept: */
+    uint8_t head[FT_ASCII_HEAD];
 } ft_ascii;
 
 /* `out` holds n + 1 bytes; returns how many it has. All zero is the state to begin with. */
 size_t ft_ascii_decode(ft_ascii *line, const uint8_t *characters, size_t n, uint8_t *out);
-/* Forget which frames came whole: what is asked now was not answered before. */
+/* Forget what came: what is asked now was not answered before. */
 void ft_ascii_forget(ft_ascii *line);
 /* Whether these n bytes, CRC included, are a frame that came whole. `line` NULL: this is RTU, where the CRC alone tells. */
 int ft_came_whole(const ft_ascii *line, const uint8_t *frame, size_t n);

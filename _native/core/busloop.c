@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* ppoll */
 #include "busloop.h"
+#include "lineport.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,12 +24,6 @@ static int64_t now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
-static void count_call(ft_loop *loop, enum ft_call which)
-{
-    uint64_t before = atomic_load_explicit(&loop->calls[which], memory_order_relaxed);
-    atomic_store_explicit(&loop->calls[which], before + 1, memory_order_relaxed);
 }
 
 static void ring_bell(int fd)
@@ -55,56 +50,18 @@ static void lose_port(ft_loop *loop, ft_line *line, int why)
     ft_ring_notify(&line->bus.ring, 1);
 }
 
-/* How many bytes are left of those in loop->bytes: of a mark that is cut there may be none yet. */
-static ssize_t unmark(ft_loop *loop, ft_line *line, ssize_t n)
-{
-    if (!atomic_load_explicit(&line->marked, memory_order_relaxed))
-        return n;
-    n = (ssize_t)ft_unmark_bytes(&line->unmark, loop->bytes, (size_t)n);
-    atomic_store_explicit(&line->heard, line->unmark.heard, memory_order_relaxed);
-    atomic_store_explicit(&line->damaged, line->unmark.damaged, memory_order_relaxed);
-    atomic_store_explicit(&line->breaks, line->unmark.breaks, memory_order_relaxed);
-    return n;
-}
-
-static ssize_t decode(ft_loop *loop, ft_line *line, ssize_t n)
-{
-    memcpy(loop->characters, loop->bytes, (size_t)n);
-    return (ssize_t)ft_ascii_decode(&line->ascii, loop->characters, (size_t)n, loop->bytes);
-}
-
-/* The datagrams that wait, one behind the other; those for which there is no room are of no use to anybody. */
-static ssize_t read_datagrams(ft_loop *loop, ft_line *line)
-{
-    ssize_t n = 0;
-    for (int i = 0; i < FT_DATAGRAMS_MOST; i++) {
-        count_call(loop, FT_CALL_READ);
-        ssize_t got = read(line->fd, loop->bytes + n, (size_t)(FT_READ_BYTES - n));
-        if (got < 0 && !ft_is_lost_datagram(errno))
-            return n > 0 ? n : got;
-        if (got > 0 && n + got + FT_MAX_ASCII <= FT_READ_BYTES)
-            n += got;
-    }
-    return n;
-}
-
-static ssize_t read_bytes(ft_loop *loop, ft_line *line)
-{
-    count_call(loop, FT_CALL_READ);
-    return read(line->fd, loop->bytes, FT_READ_BYTES);
-}
-
 /* All that waits into loop->bytes, and the time by which it had come; -1: the port is lost. */
 static ssize_t read_line(ft_loop *loop, ft_line *line, int64_t *now)
 {
-    ssize_t n = line->bus.guard.repeats ? read_datagrams(loop, line) : read_bytes(loop, line);
+    ssize_t n = ft_port_read(loop, line);
     /* The clock is read after the line: no byte is newer than `now`, so no gap is cut short. */
     *now = now_ns();
     if (n > 0) {
-        n = unmark(loop, line, n);
+        ft_port_stem(loop, line, (size_t)n, *now);
+        n = ft_port_unmark(loop, line, n);
         if (n > 0)
             ft_trace_add(&line->trace, *now, FT_TRACE_HEARD, loop->bytes, (size_t)n);
-        return line->is_ascii ? decode(loop, line, n) : n;
+        return line->is_ascii ? ft_port_decode(loop, line, n) : n;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -117,7 +74,7 @@ static int write_line(ft_loop *loop, ft_line *line, const ft_action *action)
 {
     const uint8_t *bytes = line->is_ascii ? loop->characters : action->bytes;
     size_t length = line->is_ascii ? ft_ascii_encode(action->bytes, action->n, loop->characters) : action->n;
-    count_call(loop, FT_CALL_WRITE);
+    ft_count_call(loop, FT_CALL_WRITE);
     ssize_t n = write(line->fd, bytes, length);
     if (n > 0)
         ft_trace_add(&line->trace, line->bus.sent_ns, FT_TRACE_SENT, bytes, (size_t)n);
@@ -188,17 +145,30 @@ static void learn_lateness(ft_loop *loop, int64_t late_ns)
         loop->late_ns = FT_LATE_MAX_NS;
 }
 
+/* Listen to the lines whose bus wants it and that do not rest; when the first of these is to be listened to again. */
+static int64_t choose_lines(ft_loop *loop, int64_t now)
+{
+    int64_t first = FT_NEVER;
+    for (uint32_t i = 0; i < loop->line_count; i++) {
+        const ft_line *line = &loop->lines[i];
+        int rests = line->flood.rest_until_ns > now;
+        if (line->watch && rests)
+            first = ft_least(first, line->flood.rest_until_ns);
+        loop->fds[i].fd = line->watch && !rests ? line->fd : FT_NO_PORT;
+    }
+    return first;
+}
+
 /* Returns 1 when a line or the mailbox has something. */
 static int sleep_until(ft_loop *loop, int64_t wake_ns)
 {
     struct timespec span = {0, 0};
     int64_t begin = now_ns();
+    wake_ns = ft_least(wake_ns, choose_lines(loop, begin));
     int64_t left = wake_ns == FT_NEVER ? 0 : wake_ns - begin - loop->late_ns;
     if (left > 0)
         span = (struct timespec){.tv_sec = (time_t)(left / NS_PER_S), .tv_nsec = (long)(left % NS_PER_S)};
-    for (uint32_t i = 0; i < loop->line_count; i++)
-        loop->fds[i].fd = loop->lines[i].watch ? loop->lines[i].fd : FT_NO_PORT;
-    count_call(loop, FT_CALL_POLL);
+    ft_count_call(loop, FT_CALL_POLL);
     if (ppoll(loop->fds, loop->line_count + 1u, wake_ns == FT_NEVER ? NULL : &span, NULL) > 0)
         return 1;
     if (left > 0)
@@ -219,6 +189,7 @@ static void take_slots(ft_loop *loop, ft_line *line)
         line->fd = fd;
         line->unmark.seen = FT_MARK_NONE;
         line->ascii.state = FT_ASCII_OUTSIDE;
+        line->flood = (ft_flood){0};
         line->bus.guard.repeats = (uint8_t)ft_is_datagrams(fd);
         ft_bus_attach(&line->bus, now_ns());
     }

@@ -10,6 +10,7 @@
 #include "ascii.h"
 #include "bus.h"
 #include "datagram.h"
+#include "flood.h"
 #include "slots.h"
 #include "trace.h"
 #include "unmark.h"
@@ -29,6 +30,7 @@ typedef struct ft_line {
     ft_unmark unmark;
     ft_ascii ascii;
     int is_ascii;
+    ft_flood flood;
     /* slots */
     ft_slots slots;
     _Atomic int marked;                /* set: damaged characters are marked in what the port reads */

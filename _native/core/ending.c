@@ -248,6 +248,15 @@ static void learn_patience(ft_bus *bus, ft_device *device, int64_t now)
         ft_pieces_observe(&bus->pieces, bus->pause_ns);
 }
 
+/* A line of ASCII shows its characters, not the bytes that they were translated to. */
+static void show_characters(ft_mishap_seen *seen, const ft_ascii *line)
+{
+    seen->n = (uint8_t)line->head_n;
+    memcpy(seen->bytes, line->head, line->head_n);
+}
+
+_Static_assert(FT_ASCII_HEAD <= FT_MISHAP_BYTES, "what is kept of a line of ASCII can be shown");
+
 static void note_mishap(ft_bus *bus, const ft_block *block, enum ft_mishap_kind kind, uint8_t detail, int64_t now)
 {
     bus->seen.time_ns = now;
@@ -255,6 +264,8 @@ static void note_mishap(ft_bus *bus, const ft_block *block, enum ft_mishap_kind 
     bus->seen.detail = detail;
     bus->seen.asked = (ft_mishap_asked){block->unit, block->function, (uint16_t)(block->address + bus->ask.first),
                                         bus->ask.quantity};
+    if (bus->master.ascii && bus->seen.n > 0)
+        show_characters(&bus->seen, bus->master.ascii);
     memset(bus->seen.bytes + bus->seen.n, 0, FT_MISHAP_BYTES - bus->seen.n);
     ft_mishap_note(&bus->plan->devices[block->device].mishap, &bus->seen);
 }

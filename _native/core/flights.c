@@ -14,7 +14,7 @@ enum kind { PART, JUNK, FOREIGN, LATE, MISFIT, ANSWER };
 typedef struct verdict {
     enum kind kind;
     size_t bytes;
-    uint32_t at; /* MISFIT, ANSWER: the flight */
+    uint32_t at; /* MISFIT, ANSWER: the flight; LATE: the lost one */
 } verdict;
 
 void ft_flights_init(ft_flights *flights)
@@ -40,20 +40,21 @@ static uint32_t find(const ft_flights *flights, uint16_t transaction)
     return at;
 }
 
-static int is_lost(const ft_flights *flights, uint16_t transaction)
+/* FT_LOST_MOST: it is not lost. */
+static uint32_t find_lost(const ft_flights *flights, uint16_t transaction)
 {
     uint32_t known = flights->lost_count < FT_LOST_MOST ? flights->lost_count : FT_LOST_MOST;
     for (uint32_t i = 0; i < known; i++)
-        if (flights->lost[i] == transaction)
-            return 1;
-    return 0;
+        if (flights->lost[i].transaction == transaction)
+            return i;
+    return FT_LOST_MOST;
 }
 
 static uint16_t next_number(ft_flights *flights)
 {
     do
         flights->transaction++;
-    while (is_lost(flights, flights->transaction) || find(flights, flights->transaction) < flights->count);
+    while (find_lost(flights, flights->transaction) < FT_LOST_MOST || find(flights, flights->transaction) < flights->count);
     return flights->transaction;
 }
 
@@ -64,17 +65,19 @@ ft_flight *ft_flights_add(ft_flights *flights, const uint8_t *request, size_t n,
     uint16_t transaction = next_number(flights);
     ft_flight *flight = &flights->flight[flights->count];
     *flight = (ft_flight){.request = request + FT_MBAP_BYTES, .request_bytes = n - FT_MBAP_BYTES,
-                          .transaction = transaction, .unit = request[FT_UNIT_AT], .behind = (uint8_t)flights->count};
+                          .transaction = transaction, .unit = request[FT_UNIT_AT]};
     memcpy(out, request, n);
     ft_put_u16(out, transaction);
     flights->count++;
     return flight;
 }
 
-void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost_now)
+void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost)
 {
-    if (is_lost_now)
-        flights->lost[flights->lost_count++ % FT_LOST_MOST] = flights->flight[at].transaction;
+    const ft_flight *flight = &flights->flight[at];
+    if (is_lost)
+        flights->lost[flights->lost_count++ % FT_LOST_MOST] =
+            (ft_lost){flight->errand ? 0 : flight->sent_ns, flight->device, flight->transaction};
     flights->count--;
     memmove(&flights->flight[at], &flights->flight[at + 1], (flights->count - at) * sizeof flights->flight[0]);
 }
@@ -121,7 +124,8 @@ static verdict judge(const ft_flights *flights, const uint8_t *bytes, size_t n)
         return (verdict){JUNK, 1, 0};
     if (n < whole)
         return (verdict){PART, 0, 0};
-    return (verdict){is_lost(flights, transaction) ? LATE : FOREIGN, whole, 0};
+    at = find_lost(flights, transaction);
+    return (verdict){at < FT_LOST_MOST ? LATE : FOREIGN, whole, at};
 }
 
 /* ---- the bytes ---- */
@@ -144,8 +148,8 @@ static void keep_murmur(ft_flight *flight, const uint8_t *bytes, size_t n)
     memcpy(flight->murmur, bytes, flight->murmured);
 }
 
-/* Go on behind bytes that are no answer; 1: they were a frame that nobody asked for. */
-static int pass(ft_flights *flights, verdict v)
+/* Go on behind bytes that are no answer to what is under way. */
+static enum ft_arrival pass(ft_flights *flights, verdict v)
 {
     ft_flight_counts *counts = &flights->counts;
     counts->late += v.kind == LATE;
@@ -156,7 +160,7 @@ static int pass(ft_flights *flights, verdict v)
     if (v.kind == MISFIT)
         keep_murmur(&flights->flight[v.at], flights->heap + flights->from, v.bytes);
     flights->from += v.bytes;
-    return v.kind == FOREIGN;
+    return v.kind == LATE ? FT_ARRIVED_LATE : v.kind == FOREIGN ? FT_ARRIVED_FOREIGN : FT_ARRIVED_NOTHING;
 }
 
 enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
@@ -173,8 +177,10 @@ enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
             *out = (ft_arrived){v.at, bytes + FT_MBAP_BYTES, v.bytes - FT_MBAP_BYTES};
             return FT_ARRIVED_ANSWER;
         }
-        if (pass(flights, v))
-            return FT_ARRIVED_FOREIGN;
+        enum ft_arrival passed = pass(flights, v);
+        out->at = v.at;
+        if (passed != FT_ARRIVED_NOTHING)
+            return passed;
     }
     return FT_ARRIVED_NOTHING;
 }
@@ -197,4 +203,9 @@ int ft_flights_half(const ft_flights *flights)
 {
     size_t n = flights->used - flights->from;
     return n >= 2 && find(flights, ft_u16(flights->heap + flights->from)) < flights->count;
+}
+
+int ft_flights_is_amid(const ft_flights *flights)
+{
+    return flights->used > flights->from;
 }

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "busplan.h"
 #include "errand.h"
 
 #define FT_FLIGHTS_MOST 16 /* the most requests that the protocol's guide lets a server take at once */
@@ -34,17 +35,32 @@ typedef struct ft_flight {
     int64_t sent_ns;
     int64_t deadline_ns;
     int64_t due_ns;        /* of the block's next poll */
+    int64_t from_ns;       /* it is waited for from then on, and its place is its own until hold_ns, see linkwait.h */
+    int64_t hold_ns;
+    int64_t overdue_ns;    /* since when it is overdue; 0: it is not */
     ft_errand *errand;     /* NULL: it is a poll */
     const uint8_t *request; /* its PDU, where it was given to ft_flights_add() */
     size_t request_bytes;
-    uint32_t block;        /* of an errand, the first of its unit, or FT_NO_BLOCK */
+    ft_plan *plan;         /* under which it was sent; an errand's is the one that runs */
+    uint32_t block;        /* of that plan; of an errand, the first of its unit, or FT_NO_BLOCK */
+    uint32_t turn;         /* the same poll in the plan that runs, or FT_NO_BLOCK */
+    uint32_t device;       /* the same device there, or FT_NO_BLOCK */
     uint16_t transaction;
     uint8_t unit;
-    uint8_t behind;        /* so many others were under way when it was sent */
+    uint8_t behind;        /* so many others had places when it was sent */
+    uint8_t is_beside;     /* others were under way that had lost their places */
     uint8_t is_passed;     /* one of the same unit that was sent later was answered */
+    uint8_t is_overtaken;  /* one of any unit */
     uint8_t murmured;      /* so many bytes are kept of what came that bears its number and is not its answer */
     uint8_t murmur[FT_MURMUR_BYTES];
 } ft_flight;
+
+/* A request that was given up, whose answer may still come. */
+typedef struct ft_lost {
+    int64_t sent_ns; /* 0: how late its answer comes tells nothing */
+    uint32_t device; /* of the plan that runs, or FT_NO_BLOCK */
+    uint16_t transaction;
+} ft_lost;
 
 /* What came besides answers, since init. */
 typedef struct ft_flight_counts {
@@ -59,7 +75,7 @@ typedef struct ft_flights {
     ft_flight flight[FT_FLIGHTS_MOST]; /* in the order in which they were sent */
     uint32_t count;
     uint32_t lost_count;               /* ever */
-    uint16_t lost[FT_LOST_MOST];       /* a ring of transaction numbers */
+    ft_lost lost[FT_LOST_MOST];        /* a ring */
     uint16_t transaction;              /* last used */
     uint8_t hunting;                   /* the frame boundary is lost */
     size_t from;                       /* heap[from .. used) has arrived and is not yet judged */
@@ -68,11 +84,11 @@ typedef struct ft_flights {
     uint8_t heap[FT_HEAP_BYTES];
 } ft_flights;
 
-enum ft_arrival { FT_ARRIVED_NOTHING = 0, FT_ARRIVED_ANSWER, FT_ARRIVED_FOREIGN };
+enum ft_arrival { FT_ARRIVED_NOTHING = 0, FT_ARRIVED_ANSWER, FT_ARRIVED_LATE, FT_ARRIVED_FOREIGN };
 
 /* The PDU that answers flight `at`; it is there until bytes are taken in. */
 typedef struct ft_arrived {
-    uint32_t at;
+    uint32_t at; /* LATE: in flights->lost */
     const uint8_t *pdu;
     size_t pdu_bytes;
 } ft_arrived;
@@ -90,13 +106,15 @@ void ft_flights_remove(ft_flights *flights, uint32_t at, int is_lost);
 
 /* Takes bytes in, as many as there is room for; returns how many. Judge them all before the next ones. */
 size_t ft_flights_take(ft_flights *flights, const uint8_t *bytes, size_t n);
-/* The next thing that has arrived whole. ANSWER: *out, whose flight is the caller's to remove. FOREIGN: a frame that nobody
- * asked for. NOTHING: more bytes are needed. */
+/* The next thing that has arrived whole. ANSWER: *out, whose flight is the caller's to remove. LATE: to out->at, which was
+ * given up. FOREIGN: a frame that nobody asked for. NOTHING: more bytes are needed. */
 enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out);
 /* What is left is the beginning of nothing: it came in a datagram, and the next one begins anew. */
 void ft_flights_cut(ft_flights *flights);
 /* Whether an answer has begun to arrive and is not complete. */
 int ft_flights_half(const ft_flights *flights);
+/* Whether anything has: nothing else can come before its rest. */
+int ft_flights_is_amid(const ft_flights *flights);
 /* What has arrived of an answer with this number, not whole yet; 0 bytes: nothing that is known to be of it. */
 size_t ft_flights_part(const ft_flights *flights, uint16_t transaction, const uint8_t **bytes);
 

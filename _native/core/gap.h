@@ -7,18 +7,21 @@
 #ifndef FT_GAP_H
 #define FT_GAP_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
-/* All 0: t3.5, nothing is known. */
+/* The silences may be read by any thread. All 0: t3.5, nothing is known. */
 typedef struct ft_gap {
-    int64_t silence_ns; /* 0: t3.5 */
-    int64_t refused_ns; /* the silence after which a request went wrong, 0: none is known */
-    uint32_t good;      /* answers in a row after this silence */
-    uint32_t hold;      /* so many of them until what was refused is tried once more */
+    _Atomic int64_t silence_ns; /* 0: t3.5 */
+    _Atomic int64_t refused_ns; /* the silence after which a request went wrong, 0: none is known */
+    uint32_t good;              /* answers in a row after this silence */
+    uint32_t hold;              /* so many of them until what was refused is tried once more */
 } ft_gap;
 
 /* The silence that the device gets, t3.5 at most. */
 int64_t ft_gap_silence(const ft_gap *gap, int64_t quiet_ns);
+/* The silence after which a request went wrong, 0: none is known. */
+int64_t ft_gap_refusal(const ft_gap *gap);
 /* It has answered a request that came after `silence_ns`. */
 void ft_gap_accepted(ft_gap *gap, int64_t silence_ns, int64_t quiet_ns, int64_t least_ns);
 /* ... or not, or its answer was damaged. */

@@ -21,15 +21,14 @@ static int overlaps(const ft_block *a, const ft_block *b)
     return reads_alike(a, b) && a->address < (uint32_t)b->address + b->quantity && b->address < (uint32_t)a->address + a->quantity;
 }
 
-/* Plans keep most of their order, so the search begins at `from`. */
-static uint32_t find_same(const ft_plan *before, const ft_block *block, uint32_t from)
+uint32_t ft_plan_same_poll(const ft_plan *plan, const ft_block *block, uint32_t from)
 {
-    for (uint32_t n = 0; n < before->block_count; n++) {
-        uint32_t i = (from + n) % before->block_count;
-        if (is_same_poll(&before->blocks[i], block))
+    for (uint32_t n = 0; n < plan->block_count; n++) {
+        uint32_t i = (from + n) % plan->block_count;
+        if (is_same_poll(&plan->blocks[i], block))
             return i;
     }
-    return before->block_count;
+    return FT_NO_BLOCK;
 }
 
 static int64_t first_due(const ft_plan *before, const ft_block *block, int64_t now)
@@ -47,14 +46,23 @@ static void take_turns(ft_plan *plan, const ft_plan *before, int64_t now)
     for (uint32_t i = 0; i < plan->block_count; i++) {
         ft_turn *turn = &plan->turns[i];
         ft_spare spare = turn->spare;
-        uint32_t same = before ? find_same(before, &plan->blocks[i], from) : 0;
-        if (before && same < before->block_count) {
+        uint32_t same = before ? ft_plan_same_poll(before, &plan->blocks[i], from) : FT_NO_BLOCK;
+        if (same != FT_NO_BLOCK) {
             *turn = before->turns[same];
             turn->spare = spare; /* it depends on the other blocks */
             from = same + 1;
         } else {
             turn->due_ns = first_due(before, &plan->blocks[i], now);
         }
+    }
+}
+
+void ft_plan_put_off(ft_plan *plan, const ft_block *block, int64_t due_ns, int64_t now)
+{
+    for (uint32_t i = 0; i < plan->block_count; i++) {
+        ft_turn *turn = &plan->turns[i];
+        if (overlaps(&plan->blocks[i], block))
+            turn->due_ns = ft_most(turn->due_ns, ft_least(due_ns, now + plan->blocks[i].period_ns));
     }
 }
 
@@ -68,25 +76,24 @@ static const ft_block *first_of(const ft_plan *plan, uint32_t device)
     return NULL;
 }
 
-/* The device of the same unit, that of the same number if there are several; NULL: there was none. */
-static const ft_device *predecessor(const ft_plan *plan, uint32_t device, const ft_plan *before)
+uint32_t ft_plan_same_device(const ft_plan *plan, const ft_plan *other, uint32_t device)
 {
-    const ft_block *own = first_of(plan, device);
-    const ft_block *then = first_of(before, device);
-    if (!own)
-        return NULL;
-    if (!then || then->unit != own->unit)
-        then = ft_plan_block_of(before, own->unit);
-    return then ? &before->devices[then->device] : NULL;
+    const ft_block *there = first_of(other, device);
+    const ft_block *here = first_of(plan, device);
+    if (!there)
+        return FT_NO_BLOCK;
+    if (!here || here->unit != there->unit)
+        here = ft_plan_block_of(plan, there->unit);
+    return here ? here->device : FT_NO_BLOCK;
 }
 
 static void take_devices(ft_plan *plan, const ft_plan *before)
 {
     for (uint32_t i = 0; i < plan->device_count; i++) {
-        const ft_device *then = predecessor(plan, i, before);
-        if (!then)
+        uint32_t then = ft_plan_same_device(before, plan, i);
+        if (then == FT_NO_BLOCK)
             continue;
-        plan->devices[i] = *then;
+        plan->devices[i] = before->devices[then];
         plan->devices[i].probe = ft_silence_probe(plan, i);
     }
 }

@@ -9,16 +9,16 @@
  *              closed the connection on a second request before it had ever answered one
  *   devices    one that wants a gap, has not answered yet or not lately, is asked for one thing at a time; suspects as on a
  *              bus (silence.h)
- *   matching   by number, unit, function and size (flights.h); a timeout is the configured one: TCP's own repetition of a
- *              lost segment takes longer than any answer, and a late answer is told by its number
+ *   matching   by number, unit, function and size (flights.h); an answer is taken until the configured timeout is over, but
+ *              a request keeps its place in the window only as long as its device usually takes (linkwait.h)
  *   errands    go ahead of polls, into the first place that is free, in turn with polls that are due (linkdetour.h)
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
  *              are doubled until something comes), one on which an answer stopped in its middle, and one on which
  *              FT_BABBLE_BYTES came and no answer. A new connection is a reason to ask suspects at once. Datagrams have no
  *              connection that could stall.
  *
- * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out, but
- * those that were under way when their plan was replaced.
+ * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out. Those
+ * that are under way when their plan is replaced end under that plan (linkplan.h).
  */
 #ifndef FT_LINK_H
 #define FT_LINK_H
@@ -40,12 +40,13 @@ typedef struct ft_link {
     ft_flights flights;
     ft_plan *plan;
     _Atomic(ft_plan *) shown_plan; /* the same for other threads */
+    ft_plan *leaving;        /* replaced, linked; of some, requests are under way */
+    ft_device nobody;        /* whose requests are under way, though the plan does not have it */
     ft_ring ring;
     ft_silence silence;
     ft_counts counts;
     ft_histogram lateness;   /* of polls, from when they were due */
-    uint64_t late_before;    /* of flights.counts, as far as they are counted here */
-    uint64_t noise_before;
+    uint64_t noise_before;   /* of flights.counts, as far as they are counted here */
     uint64_t noise_answered; /* the same at the last answer */
     int64_t quiet_ns;        /* silence that is wanted between an answer and the next request */
     int64_t free_ns;         /* ... and when it is over */
@@ -55,13 +56,14 @@ typedef struct ft_link {
     uint32_t rounds;         /* in a row in which nothing came */
     uint32_t stall_after;
     uint32_t last_device;    /* whose bytes stray ones most likely are */
+    uint32_t overdue;        /* requests under way */
     uint32_t wanted;         /* the configured width */
     uint32_t most;           /* what this connection may have */
     uint32_t width;          /* what it has */
     uint32_t proven;         /* on this connection, one that made it so many was answered */
     uint32_t good;           /* answers since it was narrowed */
     uint32_t widen_after;    /* so many of them */
-    int64_t narrowed_ns;
+    int64_t narrowed_ns;     /* 0: never */
     _Atomic uint32_t shown_width; /* the same for other threads */
     uint8_t attached;
     uint8_t is_datagrams;    /* each holds whole frames; set by the owner of the connection */
@@ -82,8 +84,6 @@ typedef struct ft_link_action {
 int ft_link_init(ft_link *link, uint32_t width, int64_t quiet_ns, uint32_t ring_bits);
 void ft_link_free(ft_link *link);
 
-/* Runs `plan` from now on and returns the one before, which is the caller's again. */
-ft_plan *ft_link_adopt(ft_link *link, ft_plan *plan, int64_t now);
 /* There is a new connection. What became due while there was none is polled once, at once. */
 void ft_link_attach(ft_link *link, int64_t now);
 /* The connection is gone (or was never there): every tag of the link fails, and every errand ends. */
@@ -102,6 +102,11 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
 static inline uint32_t ft_link_device(const ft_link *link, uint32_t block)
 {
     return block == FT_NO_BLOCK ? FT_NO_BLOCK : link->plan->blocks[block].device;
+}
+
+static inline ft_device *ft_link_device_of(ft_link *link, const ft_flight *flight)
+{
+    return flight->device == FT_NO_BLOCK ? &link->nobody : &link->plan->devices[flight->device];
 }
 
 #endif

@@ -37,7 +37,7 @@ uint32_t ft_linkdetour_places(const ft_link *link, const ft_errand *errand)
     int is_sure = errand != NULL;
     for (uint32_t i = 0; i < link->flights.count; i++)
         is_sure |= link->flights.flight[i].errand != NULL;
-    return is_sure ? (uint32_t)ft_least(link->width, ft_most(1, link->proven)) : link->width;
+    return is_sure ? (uint32_t)ft_least(link->width, ft_most(1, link->proven)) : FT_FLIGHTS_MOST;
 }
 
 uint32_t ft_linkdetour_block(const ft_plan *plan, uint8_t unit)

@@ -13,7 +13,7 @@
 
 /* The errand that goes now; NULL: none, and *wake_ns is no later than when one may. `polls_wait`: a poll is due as well. */
 ft_errand *ft_linkdetour_choose(ft_link *link, int64_t now, int polls_wait, int64_t *wake_ns);
-/* How many requests may be under way if this errand (NULL: a poll) is sent now. */
+/* How many requests, overdue ones as well, may be under way if this errand (NULL: a poll) is sent now, the window apart. */
 uint32_t ft_linkdetour_places(const ft_link *link, const ft_errand *errand);
 /* The number of the first block that reads from this unit, or FT_NO_BLOCK. */
 uint32_t ft_linkdetour_block(const ft_plan *plan, uint8_t unit);

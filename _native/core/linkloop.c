@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "linkplan.h"
 #include "ns.h"
 
 #define NS_PER_S INT64_C(1000000000)
@@ -122,6 +123,7 @@ static void step(ft_linkloop *loop, ft_tcp *tcp, int64_t now, size_t n)
         lose(loop, tcp, ETIMEDOUT);
     else if (action.n > 0)
         write_link(loop, tcp, &action, now);
+    ft_slots_retire(&tcp->slots, ft_link_take_retired(&tcp->link));
     ft_ring_notify(&tcp->link.ring, 0);
     tell_errands(loop, tcp);
 }
@@ -161,7 +163,7 @@ static void take_slots(ft_linkloop *loop, ft_tcp *tcp)
     ft_plan *plan = atomic_exchange(&tcp->slots.offered_plan, NULL);
     int fd = atomic_exchange(&tcp->slots.offered_fd, FT_NO_PORT);
     if (plan)
-        ft_slots_retire(&tcp->slots, ft_link_adopt(&tcp->link, plan, now_ns()));
+        ft_link_adopt(&tcp->link, plan, now_ns());
     if (fd != FT_NO_PORT)
         connected(loop, tcp, fd);
     if (atomic_exchange(&tcp->slots.failed, 0) && tcp->fd == FT_NO_PORT) {

@@ -40,6 +40,13 @@ void ft_patience_observe(ft_patience *patience, int64_t took_ns)
     patience->seen += patience->seen < FT_PATIENCE_TRUST;
 }
 
+/* What fits with what is known tells nothing new. */
+void ft_patience_observe_within(ft_patience *patience, int64_t least_ns, int64_t most_ns)
+{
+    int64_t fitting = ft_least(ft_most(patience->mean_ns, least_ns), most_ns);
+    ft_patience_observe(patience, patience->seen > 0 ? fitting : most_ns);
+}
+
 void ft_patience_late(ft_patience *patience, int64_t took_ns)
 {
     if (took_ns <= FT_LATE_MOST_NS) /* else the host stood still */

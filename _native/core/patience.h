@@ -19,6 +19,8 @@ typedef struct ft_pieces {
 } ft_pieces;
 
 void ft_patience_observe(ft_patience *patience, int64_t took_ns);
+/* An answer took at least and at most so long: its request may have waited behind others. */
+void ft_patience_observe_within(ft_patience *patience, int64_t least_ns, int64_t most_ns);
 /* An answer came late, so long after its request; it is no longer awaited. */
 void ft_patience_late(ft_patience *patience, int64_t took_ns);
 /* The timeout of a request after `silent` ones in a row without an answer. */

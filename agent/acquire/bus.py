@@ -1,7 +1,9 @@
 """Buses and their plan in, samples and counters out: what the agent sees of its native loops."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from itertools import repeat
 
 from agent._native.samples import Samples
 from agent.acquire.advice import advise
@@ -15,12 +17,13 @@ from agent.acquire.plan import BusPlan, DeviceKey, Plan
 from agent.acquire.port import wire_of
 from agent.acquire.quality import Line, Seen
 from agent.acquire.scheduling import Scheduling, hasten
-from agent.acquire.statistics import BusStats, Counts, DeviceStats, mishap_of, spans_of
+from agent.acquire.statistics import BusStats, Counts, DeviceStats, Silences, mishap_of, silences_of, spans_of
 from agent.acquire.tickets import Steps, Ticket, Tickets
 from agent.acquire.trace import LineTrace, pieces_in_rtu, pieces_of
 from agent.clock import boot_ns, wall_clock
 from agent.config.model import Bus
-from agent.model import NS_PER_S
+from agent.errors import NotSentError
+from agent.model import NS_PER_MS, NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +96,13 @@ class Acquisition:
         """Append the samples of all buses, and learn from them what the devices can do; returns how many."""
         before = len(into)
         drained = self._loops.drain(into)
-        for line in self._lessons.observe(into, before):
-            self._replan_line(line)
+        self._lessons.observe(into, before)
+        self._learn(boot_ns())
         return drained
 
     def look(self, now_ns: int) -> int:
-        """Tell of the devices that have turned bad, silent or well again, find models; returns when to look next."""
+        """Go on learning and looking for models, tell of devices that have turned; returns when to look next."""
+        self._learn(now_ns)
         lines = self._places.turn(now_ns, self._ask, self.chronicle.tell)
         if lines:
             self._place(lines)
@@ -119,6 +123,15 @@ class Acquisition:
         """The last pieces that went over each bus."""
         pairs = enumerate(zip(self._buses, self._plan.buses, strict=True))
         return tuple(_traced(part.name, bus.protocol, self._loops.trace(line)) for line, (bus, part) in pairs)
+
+    def _learn(self, now_ns: int) -> None:
+        """Ask devices what they can do, and go on with what has come of it."""
+        for line in self._lessons.take_changed():
+            self._replan_line(line)
+        if self._ended_ns is None:
+            for line, steps in self._lessons.asks(now_ns):
+                with suppress(NotSentError):  # so many wait that this can, too
+                    self.tickets.submit(line, steps, now_ns)
 
     def _recall(self, buses: Sequence[Bus]) -> dict[DeviceKey, Learned]:
         return self._memory.recall(buses) if self._memory else {}
@@ -143,8 +156,6 @@ class Acquisition:
         """The devices of a bus have taught something: go on with the reads that follow from it."""
         self._adopt(line)
         before, self._known = self._known, dict(self._lessons.learned())
-        if self._known == before:
-            return  # a search goes on
         for device, learned in self._known.items():
             if learned != before[device]:
                 log.info("bus %s: device %s: learned: %s", device.bus, device.device, described(learned))
@@ -164,7 +175,7 @@ class Acquisition:
         elapsed_ns = max(1, (self._ended_ns or boot_ns()) - self._started_ns)
         state, error = self._loops.state(line)
         finding = self._loops.finding(line)
-        char_ns = wire_of(bus).char_ns
+        wire = wire_of(bus)
         stats = BusStats(
             counts,
             dropped,
@@ -172,31 +183,39 @@ class Acquisition:
             state,
             error,
             self._device_stats(line, part),
-            (counts.bytes_sent + counts.bytes_heard) * char_ns / elapsed_ns if char_ns else None,
+            (counts.bytes_sent + counts.bytes_heard) * wire.char_ns / elapsed_ns if wire.char_ns else None,
             spans_of(self._loops.statistics(line)[0]),
             tuple(map(str, self._loops.notes(line))),
             finding.sentence if finding else "",
             self._loops.uart(line),
             self._loops.marks(line),
+            silence_ms=wire.quiet_ns / NS_PER_MS if wire.quiet_ns else None,
         )
         return stats._replace(advice=advise(bus, stats))
 
     def _device_stats(self, line: int, part: BusPlan) -> dict[str, DeviceStats]:
-        clock = wall_clock()
-        units = {device.name: device.unit for device in self._buses[line].devices}
+        clock, bus = wall_clock(), self._buses[line]
+        units = {device.name: device.unit for device in bus.devices}
         counted, suspects = self._loops.counters(line)[1], self._loops.suspects(line)
-        rows = zip(part.devices, counted, self._loops.statistics(line)[1], suspects, strict=False)
+        rows = zip(part.devices, counted, self._loops.statistics(line)[1], suspects, self._silences(line), strict=False)
         return {
             name: DeviceStats(
                 units[name],
                 Counts(*counts),
                 spans_of(round_trips),
                 spans_of(turnarounds),
-                mishap_of(noted, clock),
+                mishap_of(noted, clock, is_ascii=bus.protocol == "modbus-ascii"),
                 is_suspect,
+                learned,
             )
-            for name, counts, (round_trips, turnarounds, noted), is_suspect in rows
+            for name, counts, (round_trips, turnarounds, noted), is_suspect, learned in rows
         }
+
+    def _silences(self, line: int) -> Iterable[Silences | None]:
+        """What each device of a line has taught about silences; None: the line keeps t3.5."""
+        if not wire_of(self._buses[line]).least_ns:
+            return repeat(None)
+        return [silences_of(*learned) for learned in self._loops.silences(line)]
 
 
 def _pairs(buses: Sequence[Bus], plan: Plan) -> list[tuple[Bus, BusPlan]]:

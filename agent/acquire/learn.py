@@ -1,54 +1,40 @@
-"""What became of a device's reads in, the reads that find out what it can do, and then respect it, out; pure.
+"""What became of a device's reads in, questions about it and the reads that respect what it cannot do, out; pure.
 
-A device that refuses a read (exception 2: no such register, 3: not so many) refuses it for good: a register is
-missing, two areas cannot be read at once, or it is too much. The read is halved until the least part that is refused
-is known, the other parts being read meanwhile. What that tells is kept to from then on:
+A device that refuses a read (exception 2: no such register, 3: not so many) may refuse it for good: a register is
+missing, two areas cannot be read at once, or it is too much. Its parts are asked for until the least one that is
+refused is known (agent/acquire/search.py). What that tells is kept to from then on, as long as nothing speaks against
+it (agent/acquire/beliefs.py):
 
     one tag             the device does not have it: it is asked for alone, and seldom
     two neighbours      what lies between them cannot be read through
     three and more      it was too much: reads are no longer than the longest part that was answered
 
-A device that starts up may refuse everything for a while. So before anything is learned for good, the part that was
-found is asked for once more: a device that answers it now has only had a bad time. A missing tag needs no such care.
+Refusals pass, too: of a device that starts up, or is disturbed. A read that was answered before can be answered, so
+its refusals have to last before they are looked into; and one that refuses everything teaches nothing.
 
 Silence tells the last of a long read, while others are answered. Any other failure passes, and tells nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 
-from agent.acquire.limits import BIT_TABLES, Learned, Seam
-from agent.acquire.merge import Block, Wanted, block_of, in_order
-from agent.acquire.narrowing import Narrowing, Part
+from agent.acquire.beliefs import Belief, beginning, defies, recalled, together
+from agent.acquire.limits import NOTHING, Learned, either
+from agent.acquire.merge import Block
 from agent.acquire.outcomes import Outcome
+from agent.acquire.pdu import Ask
+from agent.acquire.search import REFUSALS, SILENT_TIMES, Search, refuses
 from agent.acquire.wire import data_bytes
-from agent.config.model import Hole
-from agent.model import Quality
+from agent.errors import BusError, DeviceError, FieldtapError, NotSentError
+from agent.model import NS_PER_S, Quality
 
-REFUSALS = (2, 3)  # Modbus Application Protocol V1.1b3, 7: illegal data address, illegal data value
-REFUSED_TIMES = 2  # in a row: a device that starts up may refuse once what it has
-SILENT_TIMES = 3  # in a row, others being answered in between: noise is not meant
+LASTING_TIMES = 10  # refusals in a row of a read that was answered before: the device may be another one now
 SHORT_BYTES = 32  # an answer with no more data than that is too long for no device
+REST_NS = 1 * NS_PER_S  # before the next search after one that found nothing; twice as long each time ...
+LONGEST_REST_NS = 300 * NS_PER_S  # ... up to this: a device that refuses all it is asked for is asked no more than that
+RETRY_NS = 30 * NS_PER_S  # after a question whether something is still so that got no answer
 
-
-class Unit(NamedTuple):
-    """Tags whose registers overlap: they are read together or not at all."""
-
-    start: int
-    end: int
-    wanted: tuple[Wanted, ...]
-
-
-def units_of(wanted: Iterable[Wanted]) -> list[Unit]:
-    """The units of a read, in the order of their registers."""
-    units: list[Unit] = []
-    for item in in_order(wanted):
-        if units and item.start < units[-1].end:
-            last = units.pop()
-            units.append(Unit(last.start, max(last.end, item.end), (*last.wanted, item)))
-        else:
-            units.append(Unit(item.start, item.end, (item,)))
-    return units
+Asking = Generator[Ask, bytes, bool]
 
 
 def tags_of(block: Block) -> frozenset[int]:
@@ -56,190 +42,159 @@ def tags_of(block: Block) -> frozenset[int]:
     return frozenset(item.number for item in block.wanted)
 
 
-class _Search:
-    """A read that fails, being halved."""
-
-    def __init__(self, block: Block, *, is_silent: bool) -> None:
-        self.block = block
-        self.is_silent = is_silent  # it is not answered, instead of refused
-        self.units = units_of(block.wanted)
-        self.narrowing = Narrowing(len(self.units))
-        self.answered = 0  # most registers or bits of it that were read at once
-
-    @property
-    def tells_at_once(self) -> bool:
-        """Whether what was found needs no second look: a missing tag is asked for again and again anyway."""
-        return not self.is_silent and len(self._asked) == 1
-
-    @property
-    def _asked(self) -> Part:
-        return self.narrowing.found or self.narrowing.asked
-
-    def asked(self) -> Block:
-        """The part whose fate is to be told."""
-        return self._block(*self._asked)
-
-    def parts(self) -> list[Block]:
-        """The reads that take its place: the part that is asked for, and what is before and behind it."""
-        first, end = self._asked
-        cuts = ((0, first), (first, end), (end, len(self.units)))
-        return [self._block(*cut)._replace(is_apart=True) for cut in cuts if cut[0] < cut[1]]
-
-    def tell(self, *, answered: bool) -> None:
-        """What became of the part that was asked for."""
-        if answered:
-            self.answered = max(self.answered, self.asked().quantity)
-        self.narrowing.tell(fails=not answered)
-
-    def _block(self, first: int, end: int) -> Block:
-        return block_of(self.block.period_ns, (item for unit in self.units[first:end] for item in unit.wanted))
-
-
 class Learner:
     """What one device can do, as its answers tell. `reads` are to be run, `learned` is to be remembered."""
 
-    def __init__(self, reads: Sequence[Block], learned: Learned, replan: Callable[[Learned], Sequence[Block]]) -> None:
+    def __init__(
+        self, unit: int, reads: Sequence[Block], learned: Learned, replan: Callable[[Learned], Sequence[Block]]
+    ) -> None:
         self.reads = tuple(reads)
         self.wanted = frozenset(item for block in reads for item in block.wanted)
         self.learned = learned
+        self._unit = unit
         self._replan = replan
-        self._search: _Search | None = None
+        self._beliefs = recalled(learned)
+        self._search: Search | None = None
+        self._is_pending = False  # there is something to be asked for the search
+        self._is_asking = False
         self._failed: dict[frozenset[int], int] = {}  # how often in a row
+        self._proven: set[frozenset[int]] = set()  # reads that were answered
         self._is_alive = False  # something was answered since the last silence
-        self._given_up: set[frozenset[int]] = set()  # failing reads that taught nothing
+        self._given_up: set[frozenset[int]] = set()  # silent reads that taught nothing
+        self._rest_ns, self._rested_ns = REST_NS, 0
 
     def watched(self) -> set[int]:
-        """Tags of which a success matters too: of all reads while something is open, else the missing ones."""
-        is_open = self._search or self._failed
-        return {item.number for block in self.reads if is_open or self._is_missing(block) for item in block.wanted}
+        """Tags of which a success matters too: of all reads while one fails, else of those that never had one."""
+        return {
+            item.number
+            for block in self.reads
+            if self._failed or tags_of(block) not in self._proven or self._is_missing(block)
+            for item in block.wanted
+        }
 
     def observe(self, outcome: Outcome) -> bool:
         """Learn from one read; True when `reads` are others now."""
         block = next((block for block in self.reads if tags_of(block) == outcome.tags), None)
-        if block is None or outcome.tags in self._given_up:
+        if block is None:
             return False
         if outcome.quality is not Quality.COMM_FAIL:
             self._is_alive = True
         if outcome.is_answered:
             self._failed.pop(outcome.tags, None)
-        if self._search:
-            return self._go_on(self._search, outcome)
-        if self._is_missing(block):
-            return outcome.is_answered and self._found_again(block)
-        return self._fails_for_good(block, outcome) and self._look_into(block, outcome)
+            self._proven.add(outcome.tags)
+            if self._search and not self._is_asking and tags_of(self._search.block) == outcome.tags:
+                self._search = None
+            return self._end_all(block)
+        if outcome.time_ns >= self._rested_ns and not self._is_missing(block) and self._lasts(block, outcome):
+            self._look_into(block, is_silent=outcome.quality is Quality.COMM_FAIL)
+        return False
 
-    def _fails_for_good(self, block: Block, outcome: Outcome) -> bool:
+    def asks(self, now_ns: int) -> Asking | None:
+        """What is to be asked of the device now, one by one; it returns whether `reads` are others then."""
+        if self._is_asking:
+            return None
+        if self._search and self._is_pending:
+            return self._searching(self._search, now_ns)
+        for belief in self._beliefs:
+            if belief.due_ns is None:
+                belief.set_due(now_ns)
+            elif belief.due_ns <= now_ns:
+                return self._doubting(belief, now_ns)
+        return None
+
+    # --- polls ---
+
+    def _lasts(self, block: Block, outcome: Outcome) -> bool:
         """Whether a read has failed often enough, in a way that tells something."""
+        tags = outcome.tags
         if outcome.quality is Quality.EXCEPTION and outcome.code in REFUSALS:
-            enough = REFUSED_TIMES
-        elif outcome.quality is Quality.COMM_FAIL and (is_long(block) or (self._search and self._search.is_silent)):
+            enough = LASTING_TIMES if tags in self._proven else 1
+        elif outcome.quality is Quality.COMM_FAIL and is_long(block) and tags not in self._given_up:
             enough = SILENT_TIMES
-            if outcome.tags in self._failed and not self._is_alive and len(self.reads) > 1:
+            if tags in self._failed and not self._is_alive and len(self.reads) > 1:
                 return False  # the device is silent as a whole
             self._is_alive = False
         else:
             return False
-        self._failed[outcome.tags] = self._failed.get(outcome.tags, 0) + 1
-        return self._failed[outcome.tags] >= enough
+        self._failed[tags] = self._failed.get(tags, 0) + 1
+        return self._failed[tags] >= enough
 
-    def _look_into(self, block: Block, outcome: Outcome) -> bool:
-        """Halve a read that fails, unless it has one unit: then that is the answer."""
-        is_silent = outcome.quality is Quality.COMM_FAIL
-        self._failed.clear()
-        search = _Search(block, is_silent=is_silent)
-        if is_silent and len(self.reads) == 1:
-            return self._set_apart(search)
-        self._search = search
-        return self._step(search)
-
-    def _set_apart(self, search: _Search) -> bool:
-        """Read the first unit on its own: if that is answered, the device is alive and the rest was too long."""
-        first, *others = search.units
-        if not others:
-            self._given_up.add(tags_of(search.block))
-            return False
-        rest = (item for unit in others for item in unit.wanted)
-        self.reads = (block_of(search.block.period_ns, first.wanted), block_of(search.block.period_ns, rest))
-        return True
-
-    def _go_on(self, search: _Search, outcome: Outcome) -> bool:
-        asked = search.asked()
-        if outcome.tags != tags_of(asked):
-            return False
-        answered = outcome.is_answered
-        if not answered and not self._fails_for_good(asked, outcome):
-            return False
-        self._failed.clear()
-        if found := search.narrowing.found:
-            return self._forget() if answered else self._conclude(search, found)
-        search.tell(answered=answered)
-        return self._step(search)
-
-    def _step(self, search: _Search) -> bool:
-        """Ask for the next part, or once more for the one that was found."""
-        found = search.narrowing.found
-        if found and search.tells_at_once:
-            return self._conclude(search, found)
-        kept = [block for block in self.reads if not tags_of(block) <= tags_of(search.block)]
-        return self._run([*kept, *search.parts()])
-
-    def _conclude(self, search: _Search, found: Part) -> bool:
-        self._search = None
-        learned = lesson(self.learned, search, found)
-        if learned == self.learned:
-            self._given_up.add(tags_of(search.block))
-        self.learned = learned
-        return self._run(self._replan(learned))
-
-    def _forget(self) -> bool:
-        """The device can do it after all: go on with what was known before."""
-        self._search = None
-        return self._run(self._replan(self.learned))
-
-    def _found_again(self, block: Block) -> bool:
-        """A tag that was missing is answered: an update has brought it."""
-        there = frozenset(hole for hole in self.learned.missing if covers(hole, block))
-        self.learned = self.learned._replace(missing=self.learned.missing - there)
-        return self._run(self._replan(self.learned))
+    def _look_into(self, block: Block, *, is_silent: bool) -> None:
+        others = sorted((other for other in self.reads if other != block), key=lambda other: other.quantity)
+        if self._search is None or tags_of(self._search.block) != tags_of(block):
+            self._search = Search(self._unit, block, others[:1], is_silent=is_silent)
+        self._is_pending = True
 
     def _is_missing(self, block: Block) -> bool:
-        return any(covers(hole, block) for hole in self.learned.missing)
+        return any(belief.fact.missing and defies(block, belief.fact) for belief in self._beliefs)
 
-    def _run(self, reads: Sequence[Block]) -> bool:
-        before, self.reads = self.reads, tuple(reads)
+    # --- questions ---
+
+    def _searching(self, search: Search, now_ns: int) -> Asking:
+        self._is_asking, self._is_pending = True, False
+        fact: Learned | None = NOTHING
+        with suppress(FieldtapError):
+            fact = yield from search.go_on()
+            if fact == NOTHING and search.is_silent:
+                self._given_up.add(tags_of(search.block))
+        self._is_asking = False
+        if fact is None:
+            return False
+        self._search = None
+        self._failed.clear()
+        return self._believe(fact, now_ns)
+
+    def _believe(self, fact: Learned, now_ns: int) -> bool:
+        if either(self.learned, fact) == self.learned:
+            self._rested_ns = now_ns + self._rest_ns
+            self._rest_ns = min(2 * self._rest_ns, LONGEST_REST_NS)
+            return False
+        self._rest_ns = REST_NS
+        self._beliefs.append(Belief(fact))
+        self._beliefs[-1].set_due(now_ns)
+        return self._run()
+
+    def _doubting(self, belief: Belief, now_ns: int) -> Asking:
+        """Ask for what the device is believed to refuse, where there would be any use in it."""
+        self._is_asking = True
+        trial = self._trial(belief)
+        try:
+            if trial and not (yield from refuses(self._unit, trial)):
+                return self._end_all(trial)
+        except (DeviceError, NotSentError):
+            belief.due_ns = now_ns + RETRY_NS
+            return False
+        except BusError:  # no answer, as to what is too long
+            pass
+        finally:
+            self._is_asking = False
+        belief.stand(now_ns)
+        return False
+
+    def _trial(self, belief: Belief) -> Block | None:
+        """The shortest read that speaks against it, of those there are or would be without it or any other."""
+        others = together(other for other in self._beliefs if other is not belief)
+        for kept in (others, NOTHING):
+            against = [block for block in (*self.reads, *self._replan(kept)) if defies(block, belief.fact)]
+            if against:
+                return min((beginning(block, belief.fact) for block in against), key=lambda block: block.quantity)
+        return None
+
+    # --- what follows ---
+
+    def _end_all(self, answered: Block) -> bool:
+        """What was answered can be answered: nothing to the contrary is believed any more."""
+        before = len(self._beliefs)
+        self._beliefs = [belief for belief in self._beliefs if not defies(answered, belief.fact)]
+        return len(self._beliefs) < before and self._run()
+
+    def _run(self) -> bool:
+        self.learned = together(self._beliefs)
+        before, self.reads = self.reads, tuple(self._replan(self.learned))
+        self._proven.intersection_update(map(tags_of, self.reads))
         return self.reads != before
-
-
-def lesson(learned: Learned, search: _Search, found: Part) -> Learned:
-    """What is known once the least part that fails is known."""
-    units = search.units[found.first : found.end]
-    block, quantity = search.block, units[-1].end - units[0].start
-    is_news = search.answered < quantity  # else so much was read at once, only elsewhere
-    if search.is_silent:
-        return _at_most(learned, block, search.answered) if is_news and search.answered else learned
-    if len(units) == 1:
-        missing = Hole(block.table, units[0].start, units[0].end - 1)
-        # Without it, all that stands before it was answered: it alone spoiled the read.
-        return learned._replace(missing=learned.missing | {missing}, strict=learned.strict or found.end > 1)
-    if len(units) > 2 and is_news:
-        return _at_most(learned, block, search.answered)
-    reach, start = units[-2].end, units[-1].start
-    if reach < start:
-        return learned._replace(holes=learned.holes | {Hole(block.table, reach, start - 1)})
-    return learned._replace(seams=learned.seams | {Seam(block.table, start)})
-
-
-def _at_most(learned: Learned, block: Block, quantity: int) -> Learned:
-    if block.table in BIT_TABLES:
-        return learned._replace(max_bits=min(learned.max_bits, quantity))
-    return learned._replace(max_registers=min(learned.max_registers, quantity))
 
 
 def is_long(block: Block) -> bool:
     """Whether its answer may be too long for a device."""
     return data_bytes(block.table, block.quantity) > SHORT_BYTES
-
-
-def covers(hole: Hole, block: Block) -> bool:
-    """Whether all of a read lies within the hole."""
-    return hole.table is block.table and hole.first <= block.address and block.end <= hole.last + 1

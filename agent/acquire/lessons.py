@@ -1,15 +1,19 @@
-"""Drained samples of all buses in, the plans of those whose devices have taught something out; pure."""
+"""Drained samples of all buses in, what is to be asked of devices, and the plans that follow from it, out; pure."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from agent._native.samples import Samples
-from agent.acquire.learn import Learner
+from agent.acquire.learn import Asking, Learner
 from agent.acquire.limits import NOTHING, Learned
 from agent.acquire.merge import Wanted
 from agent.acquire.outcomes import outcomes
+from agent.acquire.pdu import Ask
 from agent.acquire.plan import BusPlan, DeviceKey, Plan, device_reads, pack
 from agent.config.model import Bus, Device
+
+Steps: TypeAlias = Generator[Ask, bytes, None]
 
 
 class Lessons:
@@ -26,6 +30,7 @@ class Lessons:
         ]
         self._owners = self._all_owners()
         self._watched = self._all_watched()
+        self._changed: set[int] = set()
 
     def place(self, line: int, bus: Bus, known: Mapping[DeviceKey, Learned], hidden: Container[DeviceKey]) -> None:
         """Models of a bus were found or lost. Units with others to be read are learned anew, the others go on."""
@@ -38,17 +43,28 @@ class Lessons:
         self._owners = self._all_owners()
         self._watched = self._all_watched()
 
-    def observe(self, samples: Samples, start: int = 0) -> set[int]:
-        """Learn from samples[start:]; the places of the buses whose plans are others now."""
-        changed = set()
+    def observe(self, samples: Samples, start: int = 0) -> None:
+        """Learn from samples[start:]."""
         seen = False
         for outcome in outcomes(samples, start, self._watched):
             seen = True
             line, learner = self._owners.get(min(outcome.tags), (0, None))  # None: still of the plan before
             if learner and learner.observe(outcome):
-                changed.add(line)
+                self._changed.add(line)
         if seen:
             self._watched = self._all_watched()
+
+    def asks(self, now_ns: int) -> Iterator[tuple[int, Steps]]:
+        """What is to be asked between the polls of which bus, as tickets."""
+        for line, learners in enumerate(self._learners):
+            for learner in learners:
+                steps = learner.asks(now_ns)
+                if steps is not None:
+                    yield line, self._noted(line, steps)
+
+    def take_changed(self) -> set[int]:
+        """The places of the buses whose plans are others since this was asked last."""
+        changed, self._changed = self._changed, set()
         return changed
 
     def plan_of(self, line: int) -> BusPlan:
@@ -60,6 +76,11 @@ class Lessons:
         for bus, learners in zip(self._buses, self._learners, strict=True):
             for (device, *_), learner in zip(bus.units, learners, strict=True):
                 yield DeviceKey(bus.name, device.name), learner.learned
+
+    def _noted(self, line: int, steps: Asking) -> Steps:
+        if (yield from steps):
+            self._changed.add(line)
+            self._watched = self._all_watched()
 
     def _all_owners(self) -> dict[int, tuple[int, Learner]]:
         return {
@@ -83,7 +104,7 @@ def _learners(
         asked = _asked(bus, unit, planned, hidden)
         replan = partial(device_reads, bus, unit[0], asked, riders=riders)
         learned = known.get(DeviceKey(bus.name, unit[0].name), NOTHING)
-        learners.append(Learner(reads if asked == planned else replan(learned), learned, replan))
+        learners.append(Learner(unit[0].unit, reads if asked == planned else replan(learned), learned, replan))
     return learners
 
 

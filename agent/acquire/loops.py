@@ -111,6 +111,11 @@ class Loops:
         is_link, number = self._places[bus]
         return (self._links if is_link else self._lines).suspects(number)
 
+    def silences(self, bus: int) -> list[tuple[int, int]]:
+        """Of each device the silence before its requests and the one that it refused, 0: none; a link needs none."""
+        is_link, number = self._places[bus]
+        return [] if is_link else self._lines.silences(number)
+
     def state(self, bus: int) -> tuple[str, str]:
         """`opening`, `open` or `failed`, and the last error."""
         is_link, number = self._places[bus]

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from agent._native.busloop import HISTOGRAM_LIMITS_US
 from agent.acquire.diagnosis import Uart
-from agent.model import WallClock
+from agent.acquire.pdu import refusal
+from agent.model import NS_PER_MS, WallClock
 
 US_PER_MS = 1000
 # Words for enum ft_mishap_kind of _native/core/mishap.h.
@@ -18,18 +19,7 @@ KINDS = (
     "exception",
     "an exception that may answer another request",
 )
-EXCEPTIONS = {  # Modbus Application Protocol V1.1b3, 7
-    1: "illegal function",
-    2: "illegal data address",
-    3: "illegal data value",
-    4: "device failure",
-    5: "acknowledge: it takes long",
-    6: "device busy",
-    7: "negative acknowledge: not now",
-    8: "memory parity error",
-    10: "gateway path unavailable",
-    11: "gateway target does not answer",
-}
+KINDS_IN_ASCII = tuple(kind.replace("CRC", "LRC") for kind in KINDS)
 
 
 class Counts(NamedTuple):
@@ -87,7 +77,14 @@ class Mishap(NamedTuple):
     t: float  # Unix seconds
     what: str
     asked: Asked
-    heard: str  # the first bytes that came, in hexadecimal
+    heard: str  # the beginning of what came: bytes in hexadecimal, on a line of ASCII its characters
+
+
+class Silences(NamedTuple):
+    """What `gap = "learned"` has found out about the silence before a device's requests, in ms."""
+
+    kept: float
+    refused: float | None  # after so little one went wrong; None: none did, or it is to be tried once more
 
 
 class DeviceStats(NamedTuple):
@@ -99,6 +96,7 @@ class DeviceStats(NamedTuple):
     turnarounds: Spans | None  # the same without the time of both on the wire; None: not known
     mishap: Mishap | None
     is_suspect: bool  # silent for so long that it is only probed
+    silences: Silences | None = None  # None: its line keeps t3.5
 
 
 class BusStats(NamedTuple):
@@ -117,6 +115,7 @@ class BusStats(NamedTuple):
     uart: Uart | None = None  # what the port's driver has counted; None: it does not tell
     marks: tuple[int, int, int] = (0, 0, 0)  # characters heard while marking, those marked, those that may be breaks
     advice: tuple[str, ...] = ()  # what the numbers point to
+    silence_ms: float | None = None  # t3.5; None: its rate is not known
 
 
 def spans_of(counts: Sequence[int]) -> Spans | None:
@@ -128,13 +127,21 @@ def spans_of(counts: Sequence[int]) -> Spans | None:
     return Spans(total, _quantile(counts, 0.5 * total), _quantile(counts, 0.99 * total), classes[-1][0], classes)
 
 
-def mishap_of(noted: tuple[int, int, int, bytes, tuple[int, int, int, int]], clock: WallClock) -> Mishap | None:
+def silences_of(kept_ns: int, refused_ns: int) -> Silences:
+    """What a device goes along with and what it does not (0: nothing)."""
+    return Silences(_ms(kept_ns), _ms(refused_ns) if refused_ns else None)
+
+
+def mishap_of(
+    noted: tuple[int, int, int, bytes, tuple[int, int, int, int]], clock: WallClock, *, is_ascii: bool = False
+) -> Mishap | None:
     """A device's last mishap as (boot time, kind, detail, bytes, what was asked); None: it had none."""
     time_ns, kind, detail, heard, asked = noted
     if not KINDS[kind]:
         return None
-    what = KINDS[kind] if not detail else f"{KINDS[kind]} {detail}: {EXCEPTIONS.get(detail, 'no code of the standard')}"
-    return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, Asked(*asked), heard.hex(" "))
+    what = refusal(detail) if detail else (KINDS_IN_ASCII if is_ascii else KINDS)[kind]
+    shown = heard.decode("latin-1").encode("unicode_escape").decode() if is_ascii else heard.hex(" ")
+    return Mishap(round((time_ns + clock.offset_ns) / 1e9, 6), what, Asked(*asked), shown)
 
 
 def _quantile(counts: Sequence[int], wanted: float) -> float:
@@ -144,6 +151,10 @@ def _quantile(counts: Sequence[int], wanted: float) -> float:
         if seen >= wanted:
             return _limit_ms(i)
     return _limit_ms(len(counts) - 1)
+
+
+def _ms(ns: int) -> float:
+    return round(ns / NS_PER_MS, 6)
 
 
 def _limit_ms(i: int) -> float:

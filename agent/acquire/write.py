@@ -27,6 +27,7 @@ ACKNOWLEDGE = 5  # the exception that says: it has begun and will take long
 WRITTEN, DIFFERS, UNVERIFIED, REFUSED, FAILED = "written", "differs", "unverified", "refused", "failed"
 
 FLOATS = {ValueType.F32: ">f", ValueType.F64: ">d"}
+BCD = (ValueType.BCD16, ValueType.BCD32)
 MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 WORDS = {"on": 1, "true": 1, "off": 0, "false": 0}
 HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
@@ -251,7 +252,7 @@ def _is_as_asked(change: Change, after: bytes) -> bool:
 
 
 def value_of(tag: Tag, data: bytes) -> Value:
-    """What these registers, or this byte of coils, mean, in the tag's unit."""
+    """What these registers, or this byte of coils, mean, in the tag's unit; of what is no BCD number that, in words."""
     if tag.table is Table.COIL:
         return data[0] & 1
     if tag.type is ValueType.TEXT:
@@ -259,6 +260,8 @@ def value_of(tag: Tag, data: bytes) -> Value:
     if tag.type in FLOATS:
         number: float = struct.unpack(FLOATS[tag.type], _ordered(data, tag.order))[0]
         return shortest(number * tag.scale + tag.offset, tag.type)
+    if tag.type in BCD and not _hex(tag, data).isdecimal():
+        return f"no BCD number (0x{_hex(tag, data)})"
     scaled = _number(tag, data) * _fraction(tag.scale) + _fraction(tag.offset)
     return scaled.numerator if scaled.denominator == 1 else float(scaled)
 
@@ -275,10 +278,14 @@ def _number(tag: Tag, data: bytes) -> int:
         return _bits(tag, data)
     if tag.type is ValueType.BOOL:
         return int(whole != 0)
-    if tag.type in (ValueType.BCD16, ValueType.BCD32):
-        return int(f"{whole:x}") if f"{whole:x}".isdecimal() else whole
+    if tag.type in BCD:
+        return int(_hex(tag, data))
     width = SIGNED_BITS.get(tag.type, 0)
     return whole - (1 << width) if width and whole >> width - 1 else whole
+
+
+def _hex(tag: Tag, data: bytes) -> str:
+    return _ordered(data, tag.order).hex()
 
 
 def _bits(tag: Tag, data: bytes) -> int:

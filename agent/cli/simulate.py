@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _stop_on_signals(simulator, signals)
         _tell_paths(simulator.paths, as_json=args.json)
+        _tell_plain(simulator)
         simulator.wait()
     finally:
         simulator.stop()
@@ -63,6 +64,12 @@ def _stop_on_signals(simulator: Simulator, signals: list[int]) -> None:
 def _tell_paths(paths: dict[str, str], *, as_json: bool) -> None:
     for bus, path in paths.items():
         print(json.dumps({"bus": bus, "path": path}) if as_json else f"{bus} {path}", flush=True)
+
+
+def _tell_plain(simulator: Simulator) -> None:
+    for bus in simulator.plain:
+        path = simulator.paths[bus]
+        print(f"{bus}: TLS is not simulated, {path} is plain Modbus TCP: read it there as tcp://", file=sys.stderr)
 
 
 def _tell_summary(stats: dict[str, dict[str, Any]], file: Path | None, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from agent.config.ports import address_of, scheme_of
 from agent.errors import BusError, ConfigError, FieldtapError, NotPermittedError, UsageError
 from agent.simulate.faults import pack_faults, parse_fault
 from agent.simulate.layout import arrange, unit_bits
+from agent.simulate.links import link
 from agent.simulate.nameplate import maps_of, nameplates, presets
 from agent.simulate.sunspec import chains
 
@@ -38,6 +39,7 @@ class Simulator:
         """Prepare; `faults` as for --fault, made repeatable by `seed`. Raises UsageError, ConfigError."""
         self.paths: dict[str, str] = {}  # bus -> what to open: a path, or tcp://127.0.0.1:PORT
         self.conflicts: list[str] = []  # tags whose registers another tag has taken: their values will look wrong
+        self.plain = [bus.name for bus in config.buses if scheme_of(bus.port) == "tls"]  # TLS is not played
         self._buses = config.buses
         self._link_dir = Path(link_dir) if link_dir is not None else None
         self._pace = pace
@@ -120,7 +122,6 @@ class Simulator:
             raise _not_simulated(bus, error) from error
 
     def _listen(self, bus: Bus, opened: ExitStack) -> str:
-        """TLS is not played: such a bus is served in plain."""
         listener = opened.enter_context(_bound(*address_of(bus.port), kind_of(bus.port)))
         if listener.type == socket.SOCK_STREAM:
             listener.listen(BACKLOG)
@@ -138,7 +139,10 @@ class Simulator:
         os.close(first_slave)
         tty.setraw(slave)
         self._native[bus.name].attach(master, slave)
-        return path if self._link_dir is None else _linked(self._link_dir / bus.name, path, opened)
+        if self._link_dir is None:
+            return path
+        link(self._link_dir / bus.name, path, opened)
+        return str(self._link_dir / bus.name)
 
 
 def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
@@ -168,19 +172,3 @@ def _not_simulated(bus: Bus, error: OSError) -> FieldtapError:
     if isinstance(error, PermissionError):
         return NotPermittedError(f"{message}; choose a folder for --link that you may write to")
     return BusError(message)
-
-
-def _linked(link: Path, path: str, opened: ExitStack) -> str:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(path)
-    opened.callback(_unlink_if, link, path)
-    return str(link)
-
-
-def _unlink_if(link: Path, path: str) -> None:
-    """Remove our link, and leave one that somebody else has put there since."""
-    with suppress(OSError):
-        if link.readlink() == Path(path):
-            link.unlink()

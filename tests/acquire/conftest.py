@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 import tcp_servers
 from layouts import Sample, records
+from learning import KEY, Mind, World
 from ports import FakeLines
 from wire import with_crc
 
 from agent._native.samples import Samples
 from agent.acquire.bus import Acquisition
+from agent.acquire.limits import NOTHING, Learned
 from agent.acquire.plan import compile_plan
 from agent.config.model import Bus, Config, Device, Gateway, Store, Table, Tag
 from agent.model import NS_PER_MS, NS_PER_S, ValueType
@@ -238,6 +240,15 @@ def make_device() -> Callable[..., Device]:
 def make_config() -> Callable[..., Config]:
     """A configuration of one bus."""
     return _config
+
+
+@pytest.fixture
+def world(make_config: Callable[..., Config], make_device: Callable[..., Device]) -> Callable[..., World]:
+    def make(tags: Iterable[Tag], mind: Mind, known: Learned = NOTHING, **others: Any) -> World:
+        config = make_config(make_device(tags), *others.get("devices", ()), baud=115200, parity="N")
+        return World(config, {1: mind, **others.get("minds", {})}, {KEY: known})
+
+    return make
 
 
 @pytest.fixture

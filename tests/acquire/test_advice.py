@@ -20,7 +20,7 @@ TIMER_REFUSED = str(Note(TIMER, False, "stays at 16 (Permission denied)"))
 def device(unit: int, turnaround_ms: float = 5.12, *, is_suspect: bool = False, **counted: int) -> DeviceStats:
     counts = NOTHING._replace(**counted)
     took = Spans(counts.ok, turnaround_ms, turnaround_ms, turnaround_ms, ()) if counts.ok else None
-    last = Mishap(0.0, "exception 2: illegal data address", Asked(unit, 3, 0, 1), "") if counts.exceptions else None
+    last = Mishap(0.0, "exception 2: it has no such register", Asked(unit, 3, 0, 1), "") if counts.exceptions else None
     return DeviceStats(unit, counts, took, took, last, is_suspect)
 
 
@@ -107,7 +107,7 @@ CASES: dict[str, tuple[Bus, BusStats, list[str]]] = {
     "the wrong map": (
         TCP,
         bus(device(1, transactions=100, ok=20, exceptions=80)),
-        ["meter1 refuses 80 % of its polls (the last time: exception 2: illegal data address)"],
+        ["meter1 refuses 80 % of its polls (the last time: exception 2: it has no such register)"],
     ),
     "timeout too short": (
         SERIAL,

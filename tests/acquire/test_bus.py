@@ -186,7 +186,7 @@ def test_two_agents_do_not_share_a_port(device: Any, run: Callable, bus_on: Call
 
 def test_a_dead_unit_beside_a_live_one_does_not_starve_it(device: Any, run: Callable, bus_on: Callable) -> None:
     running = run(bus_on(device.path, units=(1, 9), timeout_ns=20 * NS_PER_MS))
-    running.wait(lambda: running.acquisition.stats()["rs485"].devices["unit1"].counts.ok >= 400)
+    running.wait(lambda: running.acquisition.stats()["rs485"].counts.ok >= 400)  # only one answers
     devices = running.acquisition.stats()["rs485"].devices
     assert devices["unit9"].counts.ok == 0
     assert 3 <= devices["unit9"].counts.transactions <= 20

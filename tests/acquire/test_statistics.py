@@ -11,11 +11,12 @@ from links import LinkRig
 from links import Poll as LinkPoll
 from links import answer_to as link_answer_to
 from links import frame as link_frame
+from tcp_servers import in_order
 from wire import with_crc
 
 from agent._native.busloop import HISTOGRAM_LIMITS_US
 from agent._native.parts import Histogram
-from agent.acquire.statistics import Asked, Mishap, Spans, mishap_of, spans_of
+from agent.acquire.statistics import Asked, Mishap, Silences, Spans, mishap_of, silences_of, spans_of
 from agent.model import WallClock
 
 CLOCK = WallClock(1_000_000_000_000_000_000, 2, 1)
@@ -24,8 +25,8 @@ MISHAPS = [
     ((5_000_000, 1, 0, b"", ASKED), "no answer", ""),
     ((5_000_000, 2, 0, b"\x01\x03", ASKED), "a piece of an answer", "01 03"),
     ((5_000_000, 3, 0, b"\x55", ASKED), "only bytes that do not answer", "55"),
-    ((5_000_000, 5, 2, b"\x01\x83\x02", ASKED), "exception 2: illegal data address", "01 83 02"),
-    ((5_000_000, 5, 99, b"", ASKED), "exception 99: no code of the standard", ""),
+    ((5_000_000, 5, 2, b"\x01\x83\x02", ASKED), "exception 2: it has no such register", "01 83 02"),
+    ((5_000_000, 5, 99, b"", ASKED), "exception 99: a code of its own", ""),
     ((5_000_000, 6, 0, b"", ASKED), "an exception that may answer another request", ""),
 ]
 
@@ -92,8 +93,8 @@ def refusal(code: int, function: int = 0x83) -> bytes:
 
 
 SERIAL_FAULTS = {
-    "exception": (lambda _: refusal(2), "exception 2: illegal data address", refusal(2)),
-    "busy": (lambda _: refusal(6), "exception 6: device busy", refusal(6)),
+    "exception": (lambda _: refusal(2), "exception 2: it has no such register", refusal(2)),
+    "busy": (lambda _: refusal(6), "exception 6: it is busy", refusal(6)),
     "crc": (lambda request: damaged(answer_to(request)), "wrong CRC", None),
     "silence": (lambda _: b"", "no answer", b""),
     "truncated": (lambda request: answer_to(request)[:9], "a piece of an answer", None),
@@ -128,7 +129,7 @@ def test_an_exception_that_may_be_a_late_one_is_told_as_ambiguous():
 LINK_FAULTS = {
     "exception": (
         lambda r: [(MS, link_frame(r.transaction, 1, b"\x83\x04"))],
-        "exception 4: device failure",
+        "exception 4: it failed while trying",
         "01 83 04",
     ),
     "silence": (lambda _: [], "no answer", ""),
@@ -256,3 +257,31 @@ def test_a_device_that_is_silent_is_a_suspect_until_it_answers():
     assert rig.run(1 * S).bus.suspects() == [True]
     dumb[0] = False
     assert rig.run(10 * S).bus.suspects() == [False]
+
+
+# --- silences ---
+
+
+def test_a_line_that_learns_silences_tells_them_and_another_one_its_t35(device, other_device, run, bus_on):
+    learning = bus_on(device.path, gap="learned")
+    plain = bus_on(other_device.path, name="plain", baud=9600)
+    running = run(learning, plain)
+    running.wait(lambda: all(stats.counts.ok for stats in running.acquisition.stats().values()))
+    stats = running.acquisition.stats()
+    silences = stats["rs485"].devices["unit1"].silences
+    assert 0 < silences.kept <= stats["rs485"].silence_ms == 1.75
+    assert silences.refused is None or silences.refused < 1.75
+    assert stats["plain"].devices["unit1"].silences is None
+    assert stats["plain"].silence_ms == pytest.approx(3.646, abs=0.001)
+
+
+def test_a_silence_that_nothing_was_refused_after_is_none():
+    assert silences_of(1_750_000, 0) == Silences(1.75, None)
+    assert silences_of(300_000, 212_345) == Silences(0.3, 0.212345)
+
+
+def test_a_link_keeps_no_silence(server, run, bus_on):
+    running = run(bus_on(server(in_order).url, protocol="modbus-tcp"))
+    running.wait(lambda: running.acquisition.stats()["rs485"].counts.ok)
+    stats = running.acquisition.stats()["rs485"]
+    assert (stats.silence_ms, stats.devices["unit1"].silences) == (None, None)

@@ -164,6 +164,26 @@ def test_the_stall_of_one_link_is_no_matter_to_another(server: Callable, run: Ca
     assert running.acquisition.stats()["stalled"].counts.timeouts >= 3
 
 
+def test_plans_that_change_while_many_requests_are_under_way_lose_none(
+    server: Callable, run: Callable, link_to: Callable
+) -> None:
+    running = run(
+        link_to(server(tcp_servers.in_order).url, in_flight=16, every_ns=ALWAYS_DUE_NS, timeout_ns=10 * NS_PER_S)
+    )
+    wanted = 0
+
+    def went_on() -> bool:
+        return running.acquisition.stats()["net"].counts.ok > wanted
+
+    while wanted < 1000:
+        wanted += 20
+        running.acquisition.replan(running.buses, running.plan)
+        running.wait(went_on)
+    counts = running.acquisition.stats()["net"].counts
+    assert counts.timeouts == counts.stale_discarded == counts.noise_bytes == 0
+    assert all_right(running)
+
+
 @contextmanager
 def pymodbus_server() -> Iterator[str]:
     """The other implementation, in an event loop of its own."""

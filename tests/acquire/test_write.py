@@ -84,6 +84,19 @@ def test_what_is_encoded_is_read_back_as_the_same(type_: ValueType, order: Order
         assert value_of(tag, encoded("t", 1, tag, value).data) == value
 
 
+@pytest.mark.parametrize(
+    ("tag", "held_", "said"),
+    [
+        (holding(ValueType.BCD16), "1a2b", "no BCD number (0x1a2b)"),
+        (holding(ValueType.BCD16, scale=0.1, offset=5.0), "000f", "no BCD number (0x000f)"),
+        (holding(ValueType.BCD32, order=Order.CDAB), "56780a34", "no BCD number (0x0a345678)"),
+        (holding(ValueType.BCD16, scale=0.1), "0119", 11.9),
+    ],
+)
+def test_of_digits_that_are_none_it_is_said_that_they_are_no_number(tag: Tag, held_: str, said) -> None:
+    assert value_of(tag, bytes.fromhex(held_)) == said
+
+
 @pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("order", Order)
 def test_text_is_read_back_as_the_same(order: Order, is_wide: bool) -> None:

@@ -94,6 +94,15 @@ def test_a_person_is_shown_the_old_value_and_asked(answer, code, held, target, w
     assert command("read", path, "holding:100")[1] == f"holding:100 {held}\n"
 
 
+def test_what_is_no_bcd_number_is_shown_as_what_it_is(target, write, answers):
+    path = target()
+    write(path, "holding:100", "0x1A2B", "--yes")
+    answers("y\n")
+    code, out, err = write(path, "holding:100", "1234", "--type", "bcd16")
+    assert (code, out) == (0, "holding:100 no BCD number (0x1a2b) -> 1234\n")
+    assert err.startswith("unit 7, holding:100: holds no BCD number (0x1a2b)\nwrite 1234? [y/N] ")
+
+
 def test_without_a_terminal_nothing_is_sent_unless_told_to(target, write, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     code, out, err = write(target(), "holding:100", "2")

@@ -115,7 +115,7 @@ def test_statistics_events_and_capture_tell_what_was_done_to_a_line_and_a_link(f
     last = line["devices"]["dead"]["last_error"]  # the babble of the line may fall into any silence
     assert last["what"] == ("only bytes that do not answer" if last["heard"] else "no answer")
     assert line["devices"]["meter"]["last_error"]["what"] in ("wrong CRC", "only bytes that do not answer")
-    assert link["devices"]["plc"]["last_error"]["what"] in ("exception 2: illegal data address", "no answer")
+    assert link["devices"]["plc"]["last_error"]["what"] in ("exception 2: it has no such register", "no answer")
     assert line["line"]["clean"] < 0.95 < link["line"]["clean"] == 1
     assert 0 < line["wire_utilisation"] < line["utilisation"] < 1
     assert any(sentence.startswith("dead has never answered, others do: its power") for sentence in line["advice"])

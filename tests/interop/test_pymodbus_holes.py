@@ -22,6 +22,7 @@ from agent.acquire.bus import Acquisition
 from agent.acquire.limits import Learned
 from agent.acquire.memory import Memory
 from agent.acquire.plan import compile_plan
+from agent.clock import boot_ns
 from agent.config.model import Hole, Table, Tag
 from agent.model import Quality, ValueType
 
@@ -66,6 +67,7 @@ def run_until(config, memory, is_done):
         while not is_done(last):
             assert time.monotonic() < until, (memory.recall(config.buses), last)
             select.select([acquisition.fileno()], [], [], 0.02)
+            acquisition.tickets.turn(boot_ns())
             acquisition.drain(samples)
             last |= {
                 each.tag: each.value if each.quality == Quality.GOOD else each.quality for each in records(samples)

@@ -141,6 +141,16 @@ def test_while_a_device_does_not_answer_all_get_the_whole_silence() -> None:
     assert min(rig.silences(1)[1:] + rig.silences(2)) >= QUIET_NS
 
 
+def test_what_each_device_goes_along_with_and_what_it_refused_is_told() -> None:
+    rig, devices = learning(TWO, {1: 0, 2: 1200 * US})
+    assert rig.bus.silences() == [(QUIET_NS, 0)] * 2
+    rig.run(60 * S)
+    (shortest, nothing), (kept, refused) = rig.bus.silences()
+    assert (shortest, nothing) == (LEAST_NS, 0)
+    assert devices.ignored
+    assert refused < 1200 * US <= kept <= min(rig.silences(2)[-100:])
+
+
 def test_what_was_learned_outlives_the_plan() -> None:
     rig, _ = learning(TWO, {1: 0, 2: 0})
     rig.run(20 * S)

@@ -26,6 +26,8 @@ from wire import with_crc
 from agent._native.busloop import ERRANDS
 from agent.acquire import pdu
 
+LONGEST_RTU, LONGEST_TCP = 256, 260
+
 
 @pytest.mark.parametrize("late", [60, 90, 150, 240])
 def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: int) -> None:
@@ -162,23 +164,35 @@ def test_every_errand_has_one_outcome_and_is_sent_once_at_most(events: list[tupl
     assert not rig.wrong()
 
 
-@pytest.mark.parametrize("data_bytes", [250, 251, 254])
-def test_an_answer_that_no_frame_holds_is_not_taken(data_bytes: int) -> None:
+def test_the_longest_frame_there_is_is_sent_and_answered() -> None:
     rig = ErrandRig(
         [Poll()], lambda request, _: paced(request if request[1] == LOOP_BACK else reply(request), QUIET_NS)
     )
     rig.run(1050 * MS)
-    request = with_crc(bytes([1, LOOP_BACK, 0, 0, *range(data_bytes)]))
-    became = rig.offer(request, size=len(request))
+    request = with_crc(bytes([1, LOOP_BACK, 0, 0, *range(LONGEST_RTU - 6)]))
+    became = rig.offer(request, size=LONGEST_RTU)
     rig.run(5 * S)
-    assert [done.end for done in became] == ["answered" if data_bytes == 250 else "timed-out"]
+    assert [done.end for done in became] == ["answered"]
 
 
-def test_what_cannot_be_an_errand_is_refused() -> None:
-    rig = ErrandRig([Poll()])
-    with pytest.raises(ValueError, match="3 bytes are not a frame"):
-        rig.bus.offer(b"abc", 8, S, S, 0)
-    with pytest.raises(ValueError, match="no answer has 300 bytes"):
-        rig.bus.offer(write(), 300, S, S, 0)
+@pytest.mark.parametrize(
+    ("tcp", "request_bytes", "answer_bytes", "why"),
+    [
+        (False, 3, 8, "3 bytes are not a frame"),
+        (False, LONGEST_RTU + 1, 8, "257 bytes are not a frame"),
+        (False, LONGEST_TCP, 8, "260 bytes are not a frame"),
+        (False, 8, LONGEST_RTU + 1, "no answer has 257 bytes"),
+        (True, 7, 12, "7 bytes are not a frame"),
+        (True, LONGEST_TCP + 1, 12, "261 bytes are not a frame"),
+        (True, 12, LONGEST_TCP + 1, "no answer has 261 bytes"),
+    ],
+)
+def test_what_no_frame_of_the_line_holds_is_refused(tcp: bool, request_bytes: int, answer_bytes: int, why: str) -> None:
+    rig = ErrandRig([Poll()], tcp=tcp)
+    with pytest.raises(ValueError, match=why):
+        rig.bus.offer(bytes(request_bytes), answer_bytes, S, S, 0)
+
+
+def test_a_slot_that_is_none_is_refused() -> None:
     with pytest.raises(IndexError, match="slot 8 of 8"):
-        rig.bus.take(ERRANDS)
+        ErrandRig([Poll()]).bus.take(ERRANDS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from links import EXCEPTION, MS, LinkRig, Poll, Request, S, after, answer_to, frame, plan_of
+from links import EXCEPTION, MS, LinkRig, Poll, Request, S, after, answer_to, frame
 
 QUICK = after(5 * MS)
 MANY = [Poll(address=10 * at) for at in range(16)]
@@ -50,28 +50,6 @@ def test_where_a_silence_is_wanted_before_each_request_one_goes_at_a_time() -> N
     times = [request.at for request in rig.sent]
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) == 8 * MS
     assert rig.most_under_way == 1
-
-
-def test_a_new_plan_takes_over_at_once_and_answers_to_the_old_one_are_late() -> None:
-    rig = LinkRig([Poll(address=0)], after(50 * MS)).run(10 * MS)
-    rig.link.adopt(*plan_of([Poll(address=500, quantity=2)]), now=rig.now)
-    rig.wake = rig.now
-    rig.run(2 * S)
-    assert rig.wrong == []
-    assert {sample.tag for sample in rig.good()} == {1500, 1501}
-    assert rig.quirks["late"] == 1
-
-
-def test_counters_and_the_phase_of_polls_that_stay_outlive_the_plan() -> None:
-    stays = Poll(period=100 * MS, phase=30 * MS)
-    rig = LinkRig([stays], QUICK)
-    for number in range(20):
-        rig.run(rig.now + 70 * MS)
-        rig.link.adopt(*plan_of([Poll(unit=2, period=10 * S, phase=9 * S, address=number), stays]), now=rig.now)
-        rig.wake = rig.now
-    times = [request.at for request in rig.sent]
-    assert times == [30 * MS + k * 100 * MS for k in range(len(times))]
-    assert rig.link.counters()[1][0] == rig.link.counters()[0]
 
 
 # --- never a wrong value ---

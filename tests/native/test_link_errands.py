@@ -353,7 +353,9 @@ def happens(rig: ErrandRig, event: str, value: int) -> bytes:
         rig.link.detach(rig.now)
     elif len(rig.open) < ERRANDS:
         unit = 1 + value % 3
-        request = {"read": read(unit, value), "write-many": write_many(value, unit)}.get(event, write(value, unit))
+        request = {"read": read(unit, 500 + value), "write-many": write_many(value, unit)}.get(
+            event, write(value, unit)
+        )
         rig.offer(request, timeout=60 * MS, deadline=rig.now + (20 * MS if event == "deadline" else 5 * S))
         return request[7:]
     return b""

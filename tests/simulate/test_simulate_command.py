@@ -80,6 +80,17 @@ def test_it_says_where_each_bus_is_and_what_it_heard(simulate, tmp_path, number,
     ]
 
 
+def test_a_bus_with_tls_is_played_in_plain_and_that_is_said(simulate, tmp_path):
+    (tmp_path / "line.toml").write_text(CONFIG.replace('"tcp://192.0.2.7:502"', '"tls://192.0.2.7:802"'))
+    process = simulate()
+    _, (bus, path) = (process.stdout.readline().split() for _ in range(2))
+    said = process.stderr.readline()
+    assert said == f"net: TLS is not simulated, {path} is plain Modbus TCP: read it there as tcp://\n"
+    assert (bus, path[:16]) == ("net", "tcp://127.0.0.1:")
+    process.terminate()
+    assert process.communicate(timeout=10)[1] == ""
+
+
 def test_json_lines_and_a_summary_file(simulate, tmp_path):
     process = simulate("--json", "--summary", str(tmp_path / "summary.json"), "--fault", "rs485=dead:7", "--pace")
     first, second = (json.loads(process.stdout.readline()) for _ in range(2))
@@ -105,6 +116,22 @@ def test_a_wrong_configuration_is_refused_with_its_place(simulate, tmp_path):
     _, err = process.communicate(timeout=10)
     assert process.returncode == 78
     assert "line.toml:10:" in err
+
+
+def test_the_links_of_one_that_runs_are_refused_and_those_of_one_that_was_killed_are_taken(simulate, tmp_path):
+    options = "--link", str(tmp_path / "dev")
+    first = simulate(*options)
+    assert first.stdout.readline() == f"rs485 {tmp_path}/dev/rs485\n"
+    second = simulate(*options)
+    _, err = second.communicate(timeout=10)
+    assert second.returncode == 69
+    assert err == (
+        f"fieldtap: {tmp_path}/dev/rs485 belongs to another `fieldtap simulate` (pid {first.pid}); end that one, "
+        "or choose another folder for --link\n"
+    )
+    first.kill()
+    first.wait()
+    assert simulate(*options).stdout.readline() == f"rs485 {tmp_path}/dev/rs485\n"
 
 
 def test_a_folder_one_may_not_write_to_is_a_matter_of_permission(tmp_path, monkeypatch, capsys):

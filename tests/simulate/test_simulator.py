@@ -180,6 +180,37 @@ def test_a_link_that_is_left_over_is_replaced_and_one_that_is_new_is_left_alone(
     assert (tmp_path / "a").is_symlink()
 
 
+def test_a_link_that_another_simulator_has_is_refused_with_who_has_it(
+    tmp_path, start, make_config, make_bus, device, check
+):
+    first = start(make_config(make_bus("a", device)), link_dir=tmp_path)
+    link, open_before = (tmp_path / "a").readlink(), open_descriptors()
+    with pytest.raises(
+        BusError, match=rf"^{tmp_path}/a belongs to another `fieldtap simulate` \(pid {os.getpid()}\); end that one, or"
+    ):
+        Simulator(make_config(make_bus("a", device)), link_dir=tmp_path).start()
+    assert (tmp_path / "a").readlink() == link
+    assert open_descriptors() == open_before
+    check(first, "a")
+    other = start(make_config(make_bus("b", device)), link_dir=tmp_path)
+    check(other, "b")
+
+
+def test_the_links_of_a_simulator_that_has_stopped_are_free(tmp_path, start, make_config, make_bus, device, check):
+    for _ in range(3):
+        simulator = start(make_config(make_bus("a", device)), link_dir=tmp_path)
+        check(simulator, "a")
+        simulator.stop()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_what_is_no_pty_is_not_touched(tmp_path, make_config, make_bus, device):
+    (tmp_path / "a").symlink_to("/dev/ttyUSB0")
+    with pytest.raises(BusError, match=f"^{tmp_path}/a is a link to /dev/ttyUSB0, which is no simulator's; remove it"):
+        Simulator(make_config(make_bus("a", device)), link_dir=tmp_path).start()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_file_where_the_link_should_be_is_not_touched(tmp_path, make_config, make_bus, device):
     (tmp_path / "a").write_text("precious")
     open_before = open_descriptors()

@@ -17,6 +17,7 @@
 #include "core/ascii.h"
 #include "core/bus.h"
 #include "core/link.h"
+#include "core/linkplan.h"
 
 #define MS INT64_C(1000000)
 #define S (1000 * MS)
@@ -115,7 +116,8 @@ static void adopt(world *w, happenings *h)
 {
     ft_plan *plan = make_plan(w->kind == LINK ? FT_TCP : FT_RTU, h);
     if (w->kind == LINK) {
-        ft_plan_free(ft_link_adopt(&w->link, plan, w->now));
+        ft_link_adopt(&w->link, plan, w->now);
+        ft_plan_free(ft_link_take_retired(&w->link));
     } else {
         ft_bus_adopt(&w->bus, plan, w->now);
         ft_plan_free(ft_bus_take_retired(&w->bus));
