@@ -2,6 +2,7 @@
 
 import random
 
+import links
 import pytest
 from bus_errands import (
     READ,
@@ -188,9 +189,9 @@ def test_the_longest_frame_there_is_is_sent_and_answered() -> None:
     ],
 )
 def test_what_no_frame_of_the_line_holds_is_refused(tcp: bool, request_bytes: int, answer_bytes: int, why: str) -> None:
-    rig = ErrandRig([Poll()], tcp=tcp)
+    line, now = (links.LinkRig([links.Poll()]).link, []) if tcp else (ErrandRig([Poll()]).bus, [0])
     with pytest.raises(ValueError, match=why):
-        rig.bus.offer(bytes(request_bytes), answer_bytes, S, S, 0)
+        line.offer(bytes(request_bytes), answer_bytes, S, S, *now)
 
 
 def test_a_slot_that_is_none_is_refused() -> None:
