@@ -57,10 +57,8 @@ def late_once(late_ns: int) -> Answer:
 class ErrandRig(Offers, Rig):
     """A rig whose line is known not to echo, that offers errands and keeps what became of them."""
 
-    def __init__(
-        self, polls: list[Poll], answer: Answer = device, *, tcp: bool = False, switch_ns: int = 0, least_ns: int = 0
-    ) -> None:
-        super().__init__(polls, answer, tcp=tcp, switch_ns=switch_ns, least_ns=least_ns)
+    def __init__(self, polls: list[Poll], answer: Answer = device, *, switch_ns: int = 0, least_ns: int = 0) -> None:
+        super().__init__(polls, answer, switch_ns=switch_ns, least_ns=least_ns)
 
     def offer(self, request: bytes, *, timeout: int = 300 * MS, deadline: int = 1000 * S, size: int = 8) -> list[Done]:
         return self.keep(self.bus.offer(request, size, timeout, deadline, self.now))

@@ -9,7 +9,7 @@ from layouts import BLOCK, Sample, packed_point, records
 from wire import with_crc
 
 from agent._native.busloop import COUNTERS, VirtualBus
-from agent._native.codec import ASCII, RTU, TCP
+from agent._native.codec import ASCII, RTU, crc_fits
 from agent._native.samples import Samples
 
 US = 1_000
@@ -18,7 +18,8 @@ S = 1_000_000_000
 CHAR_NS = 86_805  # 115200 baud, 8N1
 QUIET_NS = 1_750_000
 FIFO_BYTES = 16
-U16 = 1
+BOOL, U16 = 0, 1
+READ_COILS, READ_HOLDING, READ_INPUT = 1, 3, 4
 GOOD, COMM_FAIL, EXCEPTION = 0, 2, 3
 SILENCE, AMBIGUOUS = 0, 1  # details of COMM_FAIL
 LOOP_BACK = 8
@@ -28,7 +29,7 @@ Answer = Callable[[bytes, int], list[tuple[int, bytes]]]
 
 
 class Poll(NamedTuple):
-    """One block of the plan; every register becomes one tag, whose number is 1000 * unit + address + register."""
+    """One block of the plan; every register or bit becomes one tag, whose number is 1000 * unit + its address."""
 
     unit: int = 1
     period: int = 100 * MS
@@ -39,15 +40,15 @@ class Poll(NamedTuple):
     gap: int = 0
     device: int | None = None
     bounds: int = 0
+    function: int = READ_HOLDING
 
 
-def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]:
+def plan_of(polls: list[Poll]) -> tuple[bytes, bytes, int]:
     blocks, points = [], []
     units = sorted({poll.unit for poll in polls})
     for group, poll in enumerate(polls):
-        pdu = struct.pack(">BHH", 3, poll.address, poll.quantity)
-        request = bytes([poll.unit]) + pdu
-        adu = struct.pack(">HHH", 0, 0, 6) + request if tcp else with_crc(request)
+        pdu = struct.pack(">BHH", poll.function, poll.address, poll.quantity)
+        adu = with_crc(bytes([poll.unit]) + pdu)
         blocks.append(
             BLOCK.pack(
                 poll.period,
@@ -59,17 +60,38 @@ def plan_of(polls: list[Poll], *, tcp: bool = False) -> tuple[bytes, bytes, int]
                 len(points),
                 poll.quantity,
                 len(adu),
-                (9 if tcp else 5) + 2 * poll.quantity,
+                5 + data_bytes(poll.function, poll.quantity),
                 poll.unit,
-                3,
+                poll.function,
                 poll.address,
                 poll.quantity,
                 adu,
                 poll.bounds,
             )
         )
-        points += [packed_point(1000 * poll.unit + poll.address + at, at, 1, U16) for at in range(poll.quantity)]
+        points += [
+            packed_point(1000 * poll.unit + poll.address + at, at, 1, BOOL if reads_bits(poll.function) else U16)
+            for at in range(poll.quantity)
+        ]
     return b"".join(blocks), b"".join(points), len(units)
+
+
+def reads_bits(function: int) -> bool:
+    return function <= 2
+
+
+def data_bytes(function: int, quantity: int) -> int:
+    return (quantity + 7) // 8 if reads_bits(function) else 2 * quantity
+
+
+def bit_of(number: int) -> int:
+    """What the tag of this number holds where it is a bit: no stretch of tags looks like the ones beside it."""
+    return number.bit_count() & 1
+
+
+def bits_from(number: int, quantity: int) -> bytes:
+    packed = sum(bit_of(number + at) << at for at in range(quantity))
+    return packed.to_bytes((quantity + 7) // 8, "little")
 
 
 def answer_to(request: bytes, value: Callable[[int, int], int] = lambda unit, address: 1000 * unit + address) -> bytes:
@@ -77,7 +99,10 @@ def answer_to(request: bytes, value: Callable[[int, int], int] = lambda unit, ad
     if request[1] == LOOP_BACK:
         return request
     unit, function, address, quantity = struct.unpack_from(">BBHH", request)
-    payload = b"".join(struct.pack(">H", value(unit, address + at)) for at in range(quantity))
+    if reads_bits(function):
+        payload = bits_from(1000 * unit + address, quantity)
+    else:
+        payload = b"".join(struct.pack(">H", value(unit, address + at)) for at in range(quantity))
     frame = bytes([unit, function, len(payload)]) + payload
     return with_crc(frame)
 
@@ -87,9 +112,16 @@ def after(delay_ns: int) -> Answer:
     return lambda request, _: paced(answer_to(request), delay_ns)
 
 
-def paced(answer: bytes, delay_ns: int, char_ns: int = CHAR_NS) -> list[tuple[int, bytes]]:
-    ends = range(FIFO_BYTES, len(answer) + FIFO_BYTES, FIFO_BYTES)
-    return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - FIFO_BYTES : end]) for end in ends]
+def paced(
+    answer: bytes, delay_ns: int, char_ns: int = CHAR_NS, piece_bytes: int = FIFO_BYTES
+) -> list[tuple[int, bytes]]:
+    ends = range(piece_bytes, len(answer) + piece_bytes, piece_bytes)
+    return [(delay_ns + min(end, len(answer)) * char_ns, answer[end - piece_bytes : end]) for end in ends]
+
+
+def late_at(numbers: dict[int, int]) -> Answer:
+    """A device in whose answers to some requests (by number) so many ns pass before they come."""
+    return lambda request, n: paced(answer_to(request), QUIET_NS + numbers.get(n, 0))
 
 
 def silent(_request: bytes, _number: int) -> list[tuple[int, bytes]]:
@@ -104,7 +136,6 @@ class Rig:
         polls: list[Poll],
         answer: Answer = silent,
         *,
-        tcp: bool = False,
         ascii_: bool = False,
         datagrams: bool = False,
         char_ns: int = CHAR_NS,
@@ -113,11 +144,11 @@ class Rig:
         least_ns: int = 0,
         ring_bits: int = 12,
     ) -> None:
-        self.char_ns = 0 if tcp else char_ns
+        self.char_ns = char_ns
         self.bus = VirtualBus(
-            framing=TCP if tcp else ASCII if ascii_ else RTU,
-            char_ns=self.char_ns,
-            quiet_ns=0 if tcp else quiet_ns,
+            framing=ASCII if ascii_ else RTU,
+            char_ns=char_ns,
+            quiet_ns=quiet_ns,
             switch_ns=switch_ns,
             least_ns=least_ns,
             ring_bits=ring_bits,
@@ -132,7 +163,7 @@ class Rig:
         self.waiting = b""
         self.last_byte = -S
         self.samples: list[Sample] = []
-        self.bus.adopt(*plan_of(polls, tcp=tcp), now=0)
+        self.bus.adopt(*plan_of(polls), now=0)
         self.bus.attach(0)
         self.wake, self.watch = 0, False
 
@@ -186,6 +217,7 @@ class Rig:
         return taken
 
     def _send(self, request: bytes) -> None:
+        assert crc_fits(request)
         self.heard_until.append(self.last_byte)
         self.sent.append((self.now, request))
         end = self.now + len(request) * self.char_ns
@@ -220,7 +252,11 @@ class Rig:
         return [sample for sample in self.samples if sample.quality == GOOD]
 
     def wrong(self) -> list[Sample]:
-        return [sample for sample in self.good() if sample.value != sample.tag]
+        return [
+            sample
+            for sample in self.good()
+            if sample.value != (bit_of(sample.tag) if sample.type == BOOL else sample.tag)
+        ]
 
 
 QUICK = after(QUIET_NS)

@@ -41,7 +41,7 @@ static int64_t give_up_at(const ft_bus *bus)
         deadline = ft_least(deadline, bus->heard_ns + ft_quiet_ns(bus));
     if (bus->current == FT_ON_ERRAND)
         return deadline;
-    if (master->began && master->arriving && bus->wire.framing == FT_RTU && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
+    if (master->began && master->arriving && bus->plan->turns[bus->current].good >= FT_GOOD_BLOCK) {
         int64_t rest = (int64_t)ft_master_missing(master) * bus->wire.char_ns;
         deadline = ft_least(deadline, bus->heard_ns + rest + ft_pieces_stall(&bus->pieces, bus->pause_most_ns));
     }
@@ -114,8 +114,8 @@ static void count_missed(ft_bus *bus, const ft_block *block, ft_turn *turn, int6
 
 enum way { PLAIN, VARIANT, BARRIER };
 
-/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where it is not known whether the line echoes; and an answer of an
- * earlier one proves nothing. */
+/* There is something to be driven out. An echo of a loop-back is not to be told from its answer where it is not known
+ * whether the line echoes; and an answer of an earlier one proves nothing. */
 static int may_use_barrier(const ft_bus *bus, const ft_block *block)
 {
     const ft_device *device = &bus->plan->devices[block->device];
@@ -164,8 +164,6 @@ static void make_plain(ft_bus *bus, const ft_block *block)
     ft_device *device = &bus->plan->devices[block->device];
     ft_ask_plain(block, &bus->ask);
     ft_forgive(bus, bus->ask.shape, device);
-    if (bus->wire.framing == FT_TCP)
-        ft_put_u16(bus->ask.request, ++bus->transaction);
 }
 
 static void make_request(ft_bus *bus, uint32_t i)
@@ -205,7 +203,7 @@ static int64_t send(ft_bus *bus, uint32_t i, int64_t now, ft_action *out)
         ft_histogram_add(&bus->lateness, now - turn->due_ns);
         count_missed(bus, block, turn, now);
     }
-    bus->predicted = bus->wire.framing == FT_RTU && !bus->is_barrier && turn->good > 0 && ft_rhythm_is_steady(&turn->rhythm);
+    bus->predicted = !bus->is_barrier && turn->good > 0 && ft_rhythm_is_steady(&turn->rhythm);
     bus->watching = !bus->predicted;
     /* Where an answer is expected to be whole, nobody looks before that whether it has begun, nor whether it is an exception:
      * that is for blocks whose last poll went wrong. */
@@ -263,7 +261,7 @@ ft_plan *ft_bus_take_retired(ft_bus *bus)
 static void stray(ft_bus *bus, int64_t now, const uint8_t *bytes, size_t n)
 {
     ft_hear(bus, now, bytes, n);
-    (void)ft_master_feed(&bus->master, now, bytes, n); /* it counts them, and keeps TCP frames whole */
+    (void)ft_master_feed(&bus->master, now, bytes, n); /* it counts them */
     ft_count_noise(bus);
     if (!bus->settling)
         ft_settle(bus, now, now);
@@ -324,7 +322,7 @@ static int64_t next_poll(ft_bus *bus, int64_t now, int looked, ft_action *out)
     ft_errand *errand = ft_detour_choose(bus, now, at, i != FT_NO_BLOCK, &bus->wake_ns);
     if (errand || i != FT_NO_BLOCK) {
         /* Who is next is settled before how long it takes: else a device that needs a longer silence would never be. */
-        at = ft_most(at, ft_silent_until(bus, errand ? ft_detour_unit(bus, errand) : bus->plan->blocks[i].unit));
+        at = ft_most(at, ft_silent_until(bus, errand ? ft_detour_unit(errand) : bus->plan->blocks[i].unit));
         if (at == now && looked)
             return errand ? ft_detour_begin(bus, errand, now, out) : send(bus, i, now, out);
         bus->wake_ns = at;
@@ -370,7 +368,6 @@ static ft_wire wire_in_bytes(const ft_wire *wire)
 {
     ft_wire in_bytes = *wire;
     if (wire->framing == FT_ASCII) {
-        in_bytes.framing = FT_RTU;
         in_bytes.char_ns = FT_ASCII_DIGITS * wire->char_ns;
         in_bytes.quiet_ns = wire->quiet_ns + wire->char_ns;
     }
@@ -384,7 +381,7 @@ int ft_bus_init(ft_bus *bus, const ft_wire *wire, uint32_t ring_bits)
     bus->pause_most_ns = wire->framing == FT_ASCII ? FT_ASCII_PAUSE_NS : FT_CHUNK_NS;
     bus->current = FT_NO_BLOCK;
     bus->wake_ns = FT_NEVER;
-    ft_master_init(&bus->master, bus->wire.framing, bus->wire.char_ns);
+    ft_master_init(&bus->master, FT_RTU, bus->wire.char_ns);
     return ft_ring_init(&bus->ring, ring_bits);
 }
 

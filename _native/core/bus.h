@@ -41,8 +41,8 @@
 /* The properties of a line that the bus must respect. Of an ASCII line the bus sends and hears what it says in RTU frames
  * (ascii.h): who owns the line translates, and ft_bus_init() reckons with the time that the characters take. */
 typedef struct ft_wire {
-    enum ft_framing framing;
-    int64_t char_ns;   /* one character on the wire; 0: no wire to speak of (TCP) */
+    enum ft_framing framing; /* FT_RTU or FT_ASCII: requests with numbers have links (link.h) */
+    int64_t char_ns;   /* one character on the wire; 0: no wire to speak of (a network) */
     int64_t quiet_ns;  /* t3.5 */
     int64_t switch_ns; /* silence before a request to another unit than the last one, where longer */
     int64_t least_ns;  /* silences may shrink so far if all devices go along; 0: not below t3.5 */
@@ -78,7 +78,6 @@ typedef struct ft_bus {
     ft_master_counts counted; /* ... and as far as they are counted here */
     uint16_t nonce;        /* of the last barrier */
     uint8_t last_unit;     /* that was asked */
-    uint16_t transaction;  /* MBAP id */
     uint8_t attached;      /* there is a port */
     uint8_t settling;      /* the line may still talk: wait until it is quiet */
     uint8_t predicted;     /* the transaction's first look was timed, not triggered by bytes */

@@ -4,30 +4,26 @@
 #include "ending.h"
 
 #define BROADCAST_UNIT 0
+#define UNIT_AT 0 /* in an RTU frame */
 
-static size_t unit_at(const ft_bus *bus)
+uint8_t ft_detour_unit(const ft_errand *errand)
 {
-    return bus->wire.framing == FT_TCP ? FT_UNIT_AT : 0;
+    return errand->request[UNIT_AT];
 }
 
-uint8_t ft_detour_unit(const ft_bus *bus, const ft_errand *errand)
+static uint8_t function_of(const ft_errand *errand)
 {
-    return errand->request[unit_at(bus)];
+    return errand->request[UNIT_AT + 1];
 }
 
-static uint8_t function_of(const ft_bus *bus, const ft_errand *errand)
+static ft_shape shape_of(const ft_errand *errand)
 {
-    return errand->request[unit_at(bus) + 1];
+    return (ft_shape){ft_detour_unit(errand), function_of(errand), errand->answer_bytes};
 }
 
-static ft_shape shape_of(const ft_bus *bus, const ft_errand *errand)
+static int is_broadcast(const ft_errand *errand)
 {
-    return (ft_shape){ft_detour_unit(bus, errand), function_of(bus, errand), errand->answer_bytes};
-}
-
-static int is_broadcast(const ft_bus *bus, const ft_errand *errand)
-{
-    return bus->wire.framing == FT_RTU && ft_detour_unit(bus, errand) == BROADCAST_UNIT;
+    return ft_detour_unit(errand) == BROADCAST_UNIT;
 }
 
 /* The plan's device of that unit, or NULL: it is no part of the plan. */
@@ -42,19 +38,19 @@ static ft_device *device_of(const ft_bus *bus, uint8_t unit)
 /* Its answer could be taken for one that is owed, or the other way round. */
 static int64_t guarded_until(const ft_bus *bus, const ft_errand *errand)
 {
-    uint8_t unit = ft_detour_unit(bus, errand);
+    uint8_t unit = ft_detour_unit(errand);
     const ft_device *device = device_of(bus, unit);
     int must_drain = device && device->must_drain;
-    return must_drain || ft_guard_avoids(&bus->guard, shape_of(bus, errand)) ? ft_guard_until(&bus->guard, unit) : 0;
+    return must_drain || ft_guard_avoids(&bus->guard, shape_of(errand)) ? ft_guard_until(&bus->guard, unit) : 0;
 }
 
 /* When it may be sent, the line apart. A suspect is asked all the same: somebody wants to know. */
 static int64_t ready_at(const ft_bus *bus, const ft_errand *errand)
 {
-    const ft_device *device = device_of(bus, ft_detour_unit(bus, errand));
+    const ft_device *device = device_of(bus, ft_detour_unit(errand));
     int64_t gap_until = device && device->backoff_ns == 0 ? device->not_before_ns : 0;
-    int may_be_echo = bus->wire.framing == FT_RTU && bus->master.echo == FT_ECHO_UNKNOWN && !is_broadcast(bus, errand)
-        && ft_is_mirrored(function_of(bus, errand));
+    int may_be_echo = bus->master.echo == FT_ECHO_UNKNOWN && !is_broadcast(errand)
+        && ft_is_mirrored(function_of(errand));
     return may_be_echo ? FT_NEVER : ft_most(gap_until, guarded_until(bus, errand));
 }
 
@@ -66,7 +62,7 @@ ft_errand *ft_detour_choose(ft_bus *bus, int64_t now, int64_t at, int polls_wait
         return NULL;
     *wake_ns = ft_least(*wake_ns, ft_errands_expire(errands, now));
     for (uint32_t i = 0; i < FT_ERRANDS; i++) {
-        ft_errand *errand = ft_errand_next_of_unit(errands, i, unit_at(bus));
+        ft_errand *errand = ft_errand_next_of_unit(errands, i, UNIT_AT);
         if (!errand)
             continue;
         int64_t ready = ready_at(bus, errand);
@@ -81,11 +77,9 @@ ft_errand *ft_detour_choose(ft_bus *bus, int64_t now, int64_t at, int polls_wait
 
 int64_t ft_detour_begin(ft_bus *bus, ft_errand *errand, int64_t now, ft_action *out)
 {
-    const ft_block *block = ft_plan_block_of(bus->plan, ft_detour_unit(bus, errand));
-    bus->ask = (ft_ask){.shape = shape_of(bus, errand), .request_bytes = errand->request_bytes};
+    const ft_block *block = ft_plan_block_of(bus->plan, ft_detour_unit(errand));
+    bus->ask = (ft_ask){.shape = shape_of(errand), .request_bytes = errand->request_bytes};
     ft_forgive(bus, bus->ask.shape, device_of(bus, bus->ask.shape.unit));
-    if (bus->wire.framing == FT_TCP)
-        ft_put_u16(errand->request, ++bus->transaction);
     bus->errands.current = errand;
     ft_errand_begin(&bus->errands, errand, now);
     bus->current = FT_ON_ERRAND;
@@ -154,7 +148,7 @@ void ft_detour_end(ft_bus *bus, int64_t now, enum ft_outcome outcome)
     enum ft_errand_end end = FT_ERRAND_BROADCAST;
     ft_release_line(bus, now);
     ft_count_for(bus, bus->last_device, FT_N_CRC_ERRORS, bus->master.counts.crc_errors - bus->before.crc_errors);
-    if (!is_broadcast(bus, errand))
+    if (!is_broadcast(errand))
         end = outcome == FT_TIMED_OUT ? failed(bus, now) : succeeded(bus, errand, outcome, now);
     keep_gap(bus, block, now);
     ft_count_for(bus, bus->last_device, FT_N_BUSY_NS, (uint64_t)(bus->free_ns - bus->sent_ns));

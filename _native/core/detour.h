@@ -13,7 +13,7 @@
  * `polls_wait`: a poll is due as well. */
 ft_errand *ft_detour_choose(ft_bus *bus, int64_t now, int64_t at, int polls_wait, int64_t *wake_ns);
 /* Whom it asks. */
-uint8_t ft_detour_unit(const ft_bus *bus, const ft_errand *errand);
+uint8_t ft_detour_unit(const ft_errand *errand);
 /* The request goes out now. Returns when to look for its answer. */
 int64_t ft_detour_begin(ft_bus *bus, ft_errand *errand, int64_t now, ft_action *out);
 /* The transaction is over. */

@@ -166,8 +166,7 @@ static const ft_patience *patience_of_last(const ft_bus *bus)
 void ft_owe(ft_bus *bus, int64_t now)
 {
     int64_t window_ns = ft_patience_window(patience_of_last(bus), bus->timeout_ns);
-    if (bus->wire.framing == FT_RTU) /* in TCP the transaction id tells late answers */
-        bus->free_ns = ft_most(bus->free_ns, ft_guard_owe(&bus->guard, bus->ask.shape, bus->sent_ns, now, window_ns));
+    bus->free_ns = ft_most(bus->free_ns, ft_guard_owe(&bus->guard, bus->ask.shape, bus->sent_ns, now, window_ns));
 }
 
 void ft_note_answer(ft_bus *bus, int is_exception, int64_t now)

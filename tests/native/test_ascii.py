@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bus_rig import Poll, Rig, S, answer_to
+from bus_rig import CHAR_NS, QUIET_NS, Poll, Rig, S, answer_to
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import with_crc
@@ -182,6 +182,12 @@ def test_a_device_may_pause_for_a_second_within_an_answer_of_ascii(ascii_, pause
     rig = Rig(polls, pausing(pause_ms * MS), ascii_=ascii_).run(60 * S)
     assert (rig.counts["ok"] == 15) == is_read
     assert rig.wrong() == []
+
+
+def test_the_silence_of_a_line_of_ascii_begins_behind_the_lf():
+    """An answer is whole at its CR: the LF is still on the wire then."""
+    rig = Rig([Poll(period=1)], lambda request, _: [(5 * MS, answer_to(request))], ascii_=True).run(S)
+    assert min(rig.waited[1:]) == QUIET_NS + CHAR_NS
 
 
 def test_on_a_line_without_pauses_a_cut_answer_is_not_waited_for_so_long():

@@ -1,7 +1,6 @@
-"""The policy of one bus: schedule, silences, failures, prediction, TCP, plans and ports."""
+"""The policy of one bus: schedule, silences, failures, prediction, plans and ports."""
 
 import itertools
-import struct
 
 import pytest
 from bus_rig import (
@@ -62,6 +61,13 @@ def test_slow_polls_are_not_starved_by_a_bus_that_is_always_late() -> None:
     assert len(rig.sent_to(1)) > 1000
 
 
+def test_how_late_polls_go_is_told() -> None:
+    in_time, by_6_ms = 0, 31  # classes: below 32 us, from 6144 us
+    rig = Rig([Poll(unit=1), Poll(unit=2)], QUICK).run(10 * S)  # a transaction takes 6.4 ms
+    lateness, _ = rig.bus.statistics()
+    assert (lateness[in_time], lateness[by_6_ms], sum(lateness)) == (99, 99, 200)  # at first the line is listened to
+
+
 def test_polls_that_are_always_due_take_turns() -> None:
     rig = Rig([Poll(unit=unit, period=1) for unit in (1, 2, 3)], QUICK).run(S)
     assert [request[0] for _, request in rig.sent][:9] == [1, 2, 3] * 3
@@ -98,6 +104,23 @@ def test_bytes_nobody_asked_for_are_read_away_before_a_request_and_counted_as_no
     assert rig.counts["noise_bytes"] == 3
     assert rig.counts["ok"] == 10
     assert min(rig.waited) >= QUIET_NS
+
+
+def test_an_answer_that_waited_on_the_line_before_the_request_is_none() -> None:
+    rig = Rig([Poll(period=40 * MS, quantity=1)], QUICK).run(390 * MS)
+    rig.put(395 * MS, with_crc(b"\x01\x03\x02\xff\xff"))
+    rig.run(S)
+    assert rig.wrong() == []
+    assert (rig.counts["noise_bytes"], rig.counts["ok"]) == (7, 25)
+
+
+@pytest.mark.parametrize("before_us", [0, 100, 1000, 1700])
+def test_bytes_just_before_a_request_put_it_off_until_the_line_was_silent(before_us: int) -> None:
+    rig = Rig([Poll(period=S)], QUICK).run(10 * S - 50 * MS)
+    rig.put(10 * S - before_us * US, b"\x01")
+    rig.run(20 * S)
+    assert min(rig.waited) >= QUIET_NS
+    assert rig.counts["ok"] == 20
 
 
 def test_a_babbling_line_is_waited_for_but_not_for_ever() -> None:
@@ -139,6 +162,17 @@ def test_an_exception_is_handled_when_its_last_byte_is_there(quantity: int, answ
     assert late[0] <= 2 * quantity * CHAR_NS + MS
 
 
+def test_every_request_counts_as_a_transaction_whatever_becomes_of_it() -> None:
+    rig = Rig(
+        [Poll(quantity=1, period=20 * MS, timeout=15 * MS)], lambda request, n: QUICK(request, n) if n % 7 else []
+    )
+    rig.run(10 * S)
+    assert rig.counts["barriers"] > 0
+    assert rig.counts["transactions"] == len(rig.sent)
+    assert rig.counts["bytes_sent"] == sum(len(request) for _, request in rig.sent)
+    assert rig.counts["timeouts"] == pytest.approx(len(rig.sent) / 7, abs=1)
+
+
 def test_every_unanswered_poll_fails_all_its_tags() -> None:
     rig = Rig([Poll(period=500 * MS, quantity=3)]).run(S)
     assert [(sample.tag, sample.quality) for sample in rig.samples] == [(1000 + at, COMM_FAIL) for at in (0, 1, 2)] * 2
@@ -155,6 +189,16 @@ def test_a_damaged_answer_costs_a_moment_of_silence_not_the_timeout() -> None:
     assert rig.counts["timeouts"] == 0
     assert rig.sent[2][0] - rig.sent[1][0] < 40 * MS
     assert [sample.quality for sample in rig.samples[10:21]] == [COMM_FAIL] * 10 + [GOOD]
+
+
+def test_an_answer_soon_behind_a_damaged_one_still_counts() -> None:
+    def twice(request: bytes, number: int) -> list[tuple[int, bytes]]:
+        whole = answer_to(request)
+        damaged = [(QUIET_NS, whole[:-1] + bytes([whole[-1] ^ 1]))] if number else []  # the first one tells: no echo
+        return [*damaged, (QUIET_NS + 15 * MS, whole)]
+
+    rig = Rig([Poll(period=50 * MS)], twice).run(S)
+    assert (rig.counts["ok"], rig.counts["crc_errors"]) == (20, 19)
 
 
 def test_an_answer_that_stops_in_the_middle_costs_its_silence_not_the_timeout() -> None:
@@ -292,28 +336,15 @@ def test_any_chunking_gives_the_same_samples(cuts: list[tuple[int, int]]) -> Non
     assert [(sample.tag, sample.value) for sample in rig.samples] == [(1000 + at, 1000 + at) for at in range(10)] * 10
 
 
-# --- TCP ---
-
-
-def tcp_answer(request: bytes, transaction: int | None = None) -> bytes:
-    number = struct.unpack_from(">H", request)[0] if transaction is None else transaction
-    body = answer_to(request[6:])[:-2]
-    return struct.pack(">HHH", number, 0, len(body)) + body
-
-
-def test_over_tcp_every_request_has_its_own_transaction_number() -> None:
-    rig = Rig([Poll(period=10 * MS)], lambda request, _: [(MS, tcp_answer(request))], tcp=True).run(S)
-    assert [struct.unpack_from(">H", request)[0] for _, request in rig.sent] == list(range(1, 101))
-    assert rig.counts["ok"] == 100
-
-
-def test_over_tcp_an_answer_of_another_transaction_is_not_taken() -> None:
-    def wrong(request: bytes, n: int) -> list[tuple[int, bytes]]:
-        return [(MS, tcp_answer(request, transaction=n))]
-
-    rig = Rig([Poll(period=100 * MS, timeout=50 * MS)], wrong, tcp=True).run(S)
-    assert rig.counts["ok"] == 0
-    assert rig.counts["timeouts"] >= 3
+def test_a_bus_says_until_when_it_can_wait_and_what_for() -> None:
+    slack_ns = QUIET_NS // 16
+    idle = Rig([Poll(period=100 * MS)], QUICK).run(50 * MS)
+    assert idle.bus.wish() == (slack_ns, 100 * MS, False)
+    busy = Rig([Poll(period=1)], QUICK)
+    while len(busy.samples) == 0:
+        busy.run(busy.now + MS)
+    heard = busy.last_byte
+    assert busy.bus.wish() == (slack_ns, heard + QUIET_NS, True)  # a request waits for the silence alone
 
 
 # --- plans and ports ---

@@ -5,11 +5,12 @@ import random
 
 import links
 import pytest
-from bus_rig import EXCEPTION, MS, Poll, Rig, S, answer_to, with_crc
+from bus_rig import EXCEPTION, GOOD, MS, Poll, Rig, S, answer_to, with_crc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WINDOW = 250 * MS  # FT_LATE_LEAST_NS: so long a copy is feared
+REMEMBERED = 128  # FT_OWED_MAX
 PAIR = [Poll(address=0, quantity=1), Poll(address=500, quantity=1)]  # of one shape
 WAYS = st.lists(st.lists(st.integers(0, WINDOW - 60 * MS), min_size=0, max_size=3), min_size=1, max_size=40)
 
@@ -48,6 +49,13 @@ def test_nothing_of_the_shape_of_an_answer_is_asked_for_while_a_copy_may_come() 
     assert rig.counts["barriers"] == 0  # on a way on which all may be overtaken, they prove nothing
 
 
+def test_where_more_copies_may_come_than_can_be_remembered_the_line_rests() -> None:
+    polls = [Poll(unit=unit, quantity=quantity, period=60 * S) for quantity in (1, 2, 3) for unit in range(1, 66)]
+    rig = Rig(polls[:132], network([[MS]]), datagrams=True, char_ns=0, quiet_ns=0).run(S)
+    at = [sent // MS for sent, _ in rig.sent]
+    assert at == [*range(REMEMBERED + 1), 251, 252, 253]  # until the first one cannot come again, then the second one
+
+
 def test_on_a_serial_line_there_are_no_copies_to_be_feared() -> None:
     rig = Rig(PAIR, network([[5 * MS]])).run(20 * S)
     assert len(rig.sent) == 400
@@ -66,6 +74,35 @@ def test_a_refused_block_is_told_with_its_exception_each_time() -> None:
     rig = Rig([Poll(quantity=1, period=1 * S)], refuse, datagrams=True).run(20 * S)
     assert {sample.quality for sample in rig.samples} == {EXCEPTION}
     assert rig.counts["ambiguous"] == 0
+
+
+def refused(request: bytes, code: int = 2) -> bytes:
+    return with_crc(bytes([request[0], request[1] | 0x80, code]))
+
+
+def test_a_refusal_is_believed_while_no_more_than_a_copy_of_an_answer_may_come() -> None:
+    polls = [Poll(quantity=1), Poll(address=500, quantity=2)]
+    rig = Rig(
+        polls,
+        lambda request, _: [(5 * MS, answer_to(request) if request[5] == 1 else refused(request))],
+        datagrams=True,
+    )
+    rig.run(20 * S)
+    assert {(sample.tag < 1500, sample.quality) for sample in rig.samples} == {(True, GOOD), (False, EXCEPTION)}
+    assert rig.counts["ambiguous"] == 0
+
+
+def test_the_copy_of_a_refusal_is_not_taken_for_that_of_another_block() -> None:
+    """It comes while the other one is asked for, which is answered later."""
+
+    def answer(request: bytes, _: int) -> list[tuple[int, bytes]]:
+        if request[5] == 1:
+            return [(5 * MS, refused(request)), (30 * MS, refused(request))]
+        return [(60 * MS, answer_to(request))]
+
+    rig = Rig([Poll(quantity=1, period=S), Poll(address=500, quantity=2, period=S)], answer, datagrams=True).run(20 * S)
+    assert EXCEPTION not in {sample.quality for sample in rig.samples if sample.tag >= 1500}
+    assert EXCEPTION in {sample.quality for sample in rig.samples if sample.tag < 1500}
 
 
 def test_a_doubled_request_that_is_refused_once_gives_no_wrong_value() -> None:

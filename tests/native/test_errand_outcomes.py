@@ -2,6 +2,7 @@
 
 import random
 
+import links
 import pytest
 from bus_errands import (
     READ,
@@ -40,12 +41,15 @@ def test_the_late_answer_to_one_write_is_never_taken_for_that_to_the_next(late: 
     assert not rig.wrong()
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 3, 16])
 @pytest.mark.parametrize("late", [60, 90, 150])
-def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(late: int) -> None:
+def test_a_late_answer_of_a_length_nobody_knew_is_heard_and_is_not_that_to_the_next(
+    late: int, piece_bytes: int
+) -> None:
     identification = pdu.device_identification()
     told = with_crc(b"\x01" + bytes.fromhex("2b0e01010000010003") + b"old")
     asked = with_crc(b"\x01" + identification)
-    answers = iter([paced(told, late * MS), []])
+    answers = iter([paced(told, late * MS, piece_bytes=piece_bytes), []])
 
     def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
         return next(answers) if request == asked else device(request, number)
@@ -87,6 +91,17 @@ def test_what_is_answered_by_its_copy_waits_until_it_is_known_whether_the_line_e
     rig.run(2 * S)
     assert answered(became)
     assert rig.sent[0][1][1] == READ
+
+
+def test_what_was_known_of_one_port_is_not_believed_of_the_next() -> None:
+    """The one echoed, the other one does not: there the copy of a write is its answer."""
+    rig = ErrandRig([Poll(period=100 * MS)], lambda request, n: [(0, request), *device(request, n)]).run(1050 * MS)
+    rig.bus.detach(rig.now)
+    rig.bus.attach(rig.now)
+    rig.answer, rig.wake = device, rig.now
+    became = rig.offer(write())
+    rig.run(3 * S)
+    assert answered(became) == write()[1:-2]
 
 
 def test_the_echo_of_a_write_is_not_its_answer() -> None:
@@ -174,9 +189,9 @@ def test_the_longest_frame_there_is_is_sent_and_answered() -> None:
     ],
 )
 def test_what_no_frame_of_the_line_holds_is_refused(tcp: bool, request_bytes: int, answer_bytes: int, why: str) -> None:
-    rig = ErrandRig([Poll()], tcp=tcp)
+    line, now = (links.LinkRig([links.Poll()]).link, []) if tcp else (ErrandRig([Poll()]).bus, [0])
     with pytest.raises(ValueError, match=why):
-        rig.bus.offer(bytes(request_bytes), answer_bytes, S, S, 0)
+        line.offer(bytes(request_bytes), answer_bytes, S, S, *now)
 
 
 def test_a_slot_that_is_none_is_refused() -> None:

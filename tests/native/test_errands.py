@@ -1,7 +1,6 @@
 """Single requests between the polls: when they go, what becomes of them, and what they cost the polls."""
 
 import itertools
-import struct
 
 import pytest
 from bus_errands import (
@@ -22,7 +21,6 @@ from bus_rig import CHAR_NS, MS, QUIET_NS, US, Answer, Poll, S, answer_to, paced
 from errands import answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import with_crc
 
 from agent._native.busloop import ERRANDS, ERRANDS_IN_ROW
 
@@ -250,20 +248,6 @@ def test_a_plan_that_changes_meanwhile_does_no_harm() -> None:
     assert answered(became)
     assert len(rig.sent_of(WRITE)) == 1
     assert len(rig.sent_to(3)) > 10
-
-
-def test_over_tcp_each_has_a_transaction_number_of_its_own() -> None:
-    def tcp_device(request: bytes, _: int) -> list[tuple[int, bytes]]:
-        answer = reply(with_crc(request[6:]))[:-2]
-        return [(MS, request[:4] + struct.pack(">H", len(answer)) + answer)]
-
-    rig = ErrandRig([Poll(period=50 * MS)], tcp_device, tcp=True).run(1020 * MS)
-    adu = struct.pack(">HHH", 0, 0, 6) + write(5)[:-2]
-    outcomes = [rig.offer(adu, size=12) for _ in range(3)]
-    rig.run(2 * S)
-    assert [answered(became) for became in outcomes] == [write(5)[1:-2]] * 3
-    numbers = [request[:2] for _, request in rig.sent]
-    assert len(set(numbers)) == len(numbers)
 
 
 def test_a_suspect_that_answers_one_is_polled_at_its_full_rate_again() -> None:

@@ -61,6 +61,12 @@ def test_scripted_transaction(case, chunked):
     assert counted(master) == case.get("counts", {})
 
 
+def test_an_answer_is_found_behind_more_noise_than_is_kept():
+    stream = 4000 * b"\xff" + bytes_of("[0103 02 1234]")
+    for chunks in ([stream], one_by_one(stream)):
+        assert transact(Master(RTU, CHAR_NS), bytes_of("[0103 0000 0001]"), chunks)[0] == ANSWERED
+
+
 # ---- recorded and published frames ----
 
 RTU_ANSWERS = [v for v in VECTORS if v["protocol"] == "rtu" and v["direction"] in {"response", "exception"}]

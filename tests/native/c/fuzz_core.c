@@ -3,12 +3,18 @@
  *
  *   fuzz_core SEED RUNS         so many random inputs
  *
+ * A bus may be an ASCII line, and what it hears may come in datagrams, of which some are copies.
+ *
  * Wrong is what a sanitizer finds; a step that asks to be repeated for ever; a block that is not read again although its
- * device answers; an errand that has no outcome, or two; a good value after the end that is not what the register holds. */
+ * device answers; an errand that has no outcome, or two; a good value after the end that is not what the register holds;
+ * an answer in ASCII that nobody has said in one piece, with the LRC that fits, since it was asked for. */
+#define _GNU_SOURCE /* memmem, memrchr */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ascii.h"
 #include "core/bus.h"
 #include "core/link.h"
 #include "core/linkplan.h"
@@ -23,7 +29,10 @@
 #define MOST_BLOCKS 6
 #define MOST_STEPS 64 /* that one happening may take */
 #define WELL_AGAIN (200 * S) /* a suspect is asked within 72 s, a slow block a minute after that */
-#define MOST_ANSWER FT_MAX_TCP
+#define MOST_ANSWER FT_MAX_ASCII /* the longest of all framings */
+#define ANSWER_TIME (5 * MS)
+#define COPY_LATE (100 * MS) /* well within the 250 ms for which copies are feared */
+#define SPOKEN_BYTES (1 << 19) /* more than an input can say after one request: an answer for every two of its bytes */
 
 typedef struct happenings {
     const uint8_t *at;
@@ -42,6 +51,13 @@ typedef struct world {
     size_t asked_bytes;       /* of the last request, or the last ones of a link */
     uint8_t reply[16 * MOST_ANSWER];
     size_t reply_bytes;
+    int is_ascii;
+    ft_ascii edge;
+    uint8_t spoken[SPOKEN_BYTES]; /* characters since the request, in capitals */
+    size_t spoken_bytes;
+    uint8_t copy[MOST_ANSWER]; /* of a datagram, yet to come */
+    size_t copy_bytes;
+    int64_t copy_due;
     uint32_t offered[FT_ERRANDS];
     uint32_t read[MOST_BLOCKS]; /* good samples since all is well */
 } world;
@@ -77,7 +93,7 @@ static ft_plan *make_plan(enum ft_framing framing, happenings *h)
     for (uint32_t i = 0; i < count; i++) {
         unsigned shape = take(h);
         unsigned times = take(h);
-        uint16_t quantity = (uint16_t)(1 + shape / 4 % 40);
+        uint16_t quantity = (uint16_t)(1 + shape / 4 % (shape & 2 ? 2 : 40)); /* many answers are of one shape */
         uint8_t function = shape & 1 ? FT_READ_HOLDING : FT_READ_INPUT;
         uint8_t pdu[5] = {function, 0, (uint8_t)(take(h) % 64), 0, (uint8_t)quantity};
         uint8_t adu[FT_MAX_TCP];
@@ -127,13 +143,55 @@ static size_t answer_of(enum ft_framing framing, const uint8_t *request, uint8_t
     return ft_frame(framing, ft_u16(request), unit, pdu, 2 + 2u * quantity, out);
 }
 
+static size_t say(const world *w, const uint8_t *adu, size_t n, uint8_t *out)
+{
+    if (w->is_ascii)
+        return ft_ascii_encode(adu, n, out);
+    memcpy(out, adu, n);
+    return n;
+}
+
 static void answer_all(world *w)
 {
     enum ft_framing framing = w->kind == LINK ? FT_TCP : FT_RTU;
     size_t one = framing == FT_TCP ? 12 : w->asked_bytes;
+    uint8_t adu[FT_MAX_TCP];
     w->reply_bytes = 0;
     for (size_t at = 0; one >= 8 && at + one <= w->asked_bytes; at += one)
-        w->reply_bytes += answer_of(framing, w->asked + at, w->reply + w->reply_bytes);
+        w->reply_bytes += say(w, adu, answer_of(framing, w->asked + at, adu), w->reply + w->reply_bytes);
+}
+
+/* ---- what an ASCII line has said ---- */
+
+static void note_spoken(world *w, const uint8_t *characters, size_t n)
+{
+    if (n > SPOKEN_BYTES - w->spoken_bytes)
+        wrong("too much is said to be remembered", (int64_t)n);
+    for (size_t i = 0; i < n; i++)
+        w->spoken[w->spoken_bytes++] = (uint8_t)toupper(characters[i]);
+}
+
+/* A request goes out: of what was said, only a frame that has begun and not ended matters. */
+static void forget_spoken(world *w)
+{
+    const uint8_t *begun = memrchr(w->spoken, ':', w->spoken_bytes);
+    size_t rest = begun ? w->spoken_bytes - (size_t)(begun - w->spoken) : 0;
+    if (rest > 0 && memchr(begun, '\r', rest))
+        rest = 0;
+    memmove(w->spoken, w->spoken + w->spoken_bytes - rest, rest);
+    w->spoken_bytes = rest;
+}
+
+/* The bus has taken something for the answer. */
+static void check_accepted(const world *w)
+{
+    uint8_t adu[FT_MAX_TCP];
+    uint8_t characters[FT_MAX_ASCII];
+    size_t n;
+    const uint8_t *pdu = ft_master_pdu(&w->bus.master, &n);
+    n = ft_ascii_encode(adu, ft_frame(FT_RTU, 0, w->asked[0], pdu, n, adu), characters) - 1; /* the LF may be missing */
+    if (!memmem(w->spoken, w->spoken_bytes, characters, n))
+        wrong("nobody said what was taken for an answer, function", pdu[0]);
 }
 
 /* ---- steps ---- */
@@ -144,12 +202,29 @@ static void sent(world *w, const uint8_t *bytes, size_t n)
         wrong("a request is too long", (int64_t)n);
     memcpy(w->asked, bytes, n);
     w->asked_bytes = n;
+    forget_spoken(w);
+}
+
+static int64_t hear(world *w, const uint8_t *bytes, size_t n, ft_action *action)
+{
+    uint8_t heard[sizeof w->reply + 1];
+    int is_asked = w->bus.master.outcome == FT_PENDING;
+    size_t given = n;
+    if (w->is_ascii) {
+        note_spoken(w, bytes, n);
+        given = ft_ascii_decode(&w->edge, bytes, n, heard);
+        bytes = heard;
+    }
+    int64_t wake = ft_bus_step(&w->bus, w->now, n ? bytes : NULL, given, action);
+    if (w->is_ascii && is_asked && (w->bus.master.outcome == FT_ANSWERED || w->bus.master.outcome == FT_EXCEPTION))
+        check_accepted(w);
+    return wake;
 }
 
 static int64_t step_bus(world *w, const uint8_t *bytes, size_t n)
 {
     ft_action action;
-    int64_t wake = ft_bus_step(&w->bus, w->now, n ? bytes : NULL, n, &action);
+    int64_t wake = hear(w, bytes, n, &action);
     if (action.what == FT_LOOK) {
         wake = ft_bus_step(&w->bus, w->now, bytes, 0, &action);
         if (action.what == FT_LOOK)
@@ -230,6 +305,12 @@ static void pass_time(world *w, int64_t span)
 
 /* ---- what happens ---- */
 
+/* Noise; on an ASCII line most of it in the line's own characters, so that some of it is nearly a frame. */
+static uint8_t noise(const world *w, unsigned byte)
+{
+    return w->is_ascii && byte < 0xE0 ? (uint8_t)"0123456789ABCDEF0123456789abcdef:::\r\r\r\n"[byte % 40] : (uint8_t)byte;
+}
+
 static void put_on_line(world *w, happenings *h, int is_answer)
 {
     uint8_t raw[256];
@@ -244,7 +325,7 @@ static void put_on_line(world *w, happenings *h, int is_answer)
             bytes[take(h) % n] ^= (uint8_t)take(h);
     } else {
         for (size_t i = 0; i < n; i++)
-            raw[i] = (uint8_t)take(h);
+            raw[i] = noise(w, take(h));
     }
     if (n)
         step(w, bytes, n);
@@ -300,6 +381,42 @@ static void happen(world *w, happenings *h)
     }
 }
 
+/* An answer that came in a datagram comes again, unless another copy is on its way. */
+static void copy_reply(world *w)
+{
+    if (!w->bus.guard.repeats || w->copy_bytes > 0)
+        return;
+    w->copy_bytes = w->reply_bytes;
+    w->copy_due = w->now + COPY_LATE;
+    memcpy(w->copy, w->reply, w->reply_bytes);
+}
+
+static void deliver_copy(world *w)
+{
+    size_t n = w->copy_bytes;
+    w->now = ft_most(w->now, w->copy_due);
+    w->copy_bytes = 0;
+    step(w, w->copy, n);
+}
+
+/* What was asked is answered; else what comes next comes. */
+static void go_on_well(world *w)
+{
+    answer_all(w);
+    w->asked_bytes = 0;
+    if (w->copy_bytes > 0 && w->copy_due <= (w->reply_bytes ? w->now + ANSWER_TIME : w->wake)) {
+        deliver_copy(w);
+    } else if (w->reply_bytes == 0) {
+        w->now = ft_most(w->now, w->wake);
+        step(w, NULL, 0);
+    }
+    if (w->reply_bytes == 0)
+        return;
+    w->now += ANSWER_TIME;
+    copy_reply(w);
+    step(w, w->reply, w->reply_bytes);
+}
+
 /* From now on every request is answered; nothing that has happened may matter for long. */
 static void get_well(world *w)
 {
@@ -309,10 +426,7 @@ static void get_well(world *w)
         plug(w);
     while (w->now < until) {
         w->well = until - w->now < WELL_AGAIN - 5 * S;
-        answer_all(w);
-        w->asked_bytes = 0;
-        w->now = w->reply_bytes ? w->now + 5 * MS : ft_most(w->now, w->wake);
-        step(w, w->reply, w->reply_bytes);
+        go_on_well(w);
     }
     for (uint32_t i = 0; i < plan_of(w)->block_count; i++)
         if (w->read[i] == 0)
@@ -331,8 +445,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(w, 0, sizeof *w);
     unsigned how = take(&h);
     w->kind = how & 1 ? LINK : BUS;
+    w->is_ascii = w->kind == BUS && how & 2;
     w->now = S;
-    ft_bus_init(&w->bus, &(ft_wire){.framing = FT_RTU, .char_ns = CHAR_NS, .quiet_ns = QUIET_NS}, RING_BITS);
+    enum ft_framing framing = w->is_ascii ? FT_ASCII : FT_RTU;
+    ft_bus_init(&w->bus, &(ft_wire){.framing = framing, .char_ns = CHAR_NS, .quiet_ns = QUIET_NS}, RING_BITS);
+    ft_bus_translated(&w->bus, w->is_ascii ? &w->edge : NULL);
+    w->bus.guard.repeats = w->kind == BUS && how & 4;
     ft_link_init(&w->link, 1 + how / 2 % 16, how & 32 ? 3 * MS : 0, RING_BITS);
     adopt(w, &h);
     plug(w);
