@@ -65,7 +65,8 @@ ft_flight *ft_flights_add(ft_flights *flights, const uint8_t *request, size_t n,
     uint16_t transaction = next_number(flights);
     ft_flight *flight = &flights->flight[flights->count];
     *flight = (ft_flight){.request = request + FT_MBAP_BYTES, .request_bytes = n - FT_MBAP_BYTES,
-                          .transaction = transaction, .unit = request[FT_UNIT_AT]};
+                          .transaction = transaction, .unit = request[FT_UNIT_AT],
+                          .known = flights->known - !ft_flights_is_amid(flights)};
     memcpy(out, request, n);
     ft_put_u16(out, transaction);
     flights->count++;
@@ -160,6 +161,7 @@ static enum ft_arrival pass(ft_flights *flights, verdict v)
     if (v.kind == MISFIT)
         keep_murmur(&flights->flight[v.at], flights->heap + flights->from, v.bytes);
     flights->from += v.bytes;
+    flights->known += v.kind == LATE;
     return v.kind == LATE ? FT_ARRIVED_LATE : v.kind == FOREIGN ? FT_ARRIVED_FOREIGN : FT_ARRIVED_NOTHING;
 }
 
@@ -174,6 +176,7 @@ enum ft_arrival ft_flights_next(ft_flights *flights, ft_arrived *out)
             flights->counts.odd_lengths += (size_t)HEAD + ft_u16(bytes + 4) != v.bytes;
             flights->hunting = 0;
             flights->from += v.bytes;
+            flights->known++;
             *out = (ft_arrived){v.at, bytes + FT_MBAP_BYTES, v.bytes - FT_MBAP_BYTES};
             return FT_ARRIVED_ANSWER;
         }
@@ -208,4 +211,9 @@ int ft_flights_half(const ft_flights *flights)
 int ft_flights_is_amid(const ft_flights *flights)
 {
     return flights->used > flights->from;
+}
+
+int ft_flights_is_adrift(const ft_flights *flights, uint32_t at)
+{
+    return flights->flight[at].known == flights->known;
 }

@@ -45,6 +45,7 @@ typedef struct ft_flight {
     uint32_t block;        /* of that plan; of an errand, the first of its unit, or FT_NO_BLOCK */
     uint32_t turn;         /* the same poll in the plan that runs, or FT_NO_BLOCK */
     uint32_t device;       /* the same device there, or FT_NO_BLOCK */
+    uint32_t known;        /* as ft_flights' when it was sent; one less if it was sent between two frames */
     uint16_t transaction;
     uint8_t unit;
     uint8_t behind;        /* so many others had places when it was sent */
@@ -78,6 +79,7 @@ typedef struct ft_flights {
     ft_lost lost[FT_LOST_MOST];        /* a ring */
     uint16_t transaction;              /* last used */
     uint8_t hunting;                   /* the frame boundary is lost */
+    uint32_t known;                    /* frames that answered what was asked, in time or not, ever */
     size_t from;                       /* heap[from .. used) has arrived and is not yet judged */
     size_t used;
     ft_flight_counts counts;
@@ -115,6 +117,9 @@ void ft_flights_cut(ft_flights *flights);
 int ft_flights_half(const ft_flights *flights);
 /* Whether anything has: nothing else can come before its rest. */
 int ft_flights_is_amid(const ft_flights *flights);
+/* Whether flight `at` was sent amid a frame, and nothing has come since that was asked for: its answer may be in what passes
+ * for that frame's rest. */
+int ft_flights_is_adrift(const ft_flights *flights, uint32_t at);
 /* What has arrived of an answer with this number, not whole yet; 0 bytes: nothing that is known to be of it. */
 size_t ft_flights_part(const ft_flights *flights, uint16_t transaction, const uint8_t **bytes);
 

@@ -198,24 +198,28 @@ static void timed_out(ft_link *link, uint32_t at, int64_t now)
         poll_timed_out(link, &flight, now);
 }
 
-/* Those that should have been answered by then. */
-static void give_up(ft_link *link, int64_t by, int also_errands, int64_t now)
+/* Those that should have been answered by then. 1: answers may be in what passes for another frame's rest. */
+static int give_up(ft_link *link, int64_t by, int also_errands, int64_t now)
 {
+    int is_adrift = 0;
     for (uint32_t at = 0; at < link->flights.count;) {
         const ft_flight *flight = &link->flights.flight[at];
-        if (flight->deadline_ns <= by && (also_errands || !flight->errand))
-            timed_out(link, at, now);
-        else
+        if (flight->deadline_ns > by || (!also_errands && flight->errand)) {
             at++;
+            continue;
+        }
+        is_adrift |= ft_flights_is_adrift(&link->flights, at);
+        timed_out(link, at, now);
     }
+    return is_adrift;
 }
 
-/* 1: an answer stopped in its middle. */
+/* 1: an answer stopped in its middle, or another frame did in which answers are lost. */
 static int expire(ft_link *link, int64_t now)
 {
     int was_half = ft_flights_half(&link->flights);
-    give_up(link, now, 1, now);
-    return was_half && !ft_flights_half(&link->flights);
+    int is_adrift = give_up(link, now, 1, now);
+    return is_adrift || (was_half && !ft_flights_half(&link->flights));
 }
 
 /* ---- what arrives ---- */
@@ -342,7 +346,7 @@ int64_t ft_link_step(ft_link *link, int64_t now, const uint8_t *bytes, size_t n,
         return FT_NEVER;
     }
     if (n > 0) {
-        give_up(link, now - FT_OVERSLEPT_NS, 0, now); /* an errand's owner wants to know what came, not when */
+        (void)give_up(link, now - FT_OVERSLEPT_NS, 0, now); /* an errand's owner wants to know what came, not when */
         hear(link, now, bytes, n);
     }
     int is_over = expire(link, now) || link->rounds >= link->stall_after || babbles(link);

@@ -5,17 +5,18 @@
  *   order      as on a bus (schedule.h): earliest deadline first, periods on a grid, missed ones skipped and counted
  *   width      so many requests are under way at once, at most as many as were configured; one until the first answer of a
  *              connection has come; half as many after a request behind another one got no answer although its device
- *              lives, twice as many again after ever more answers; one for good after the device answered a unit's requests out of turn, or one that was never sent, or
- *              closed the connection on a second request before it had ever answered one
+ *              lives, twice as many again after ever more answers; one for good after the device answered a unit's requests
+ *              out of turn, or one that was never sent, or closed the connection on a second request before it had ever
+ *              answered one
  *   devices    one that wants a gap, has not answered yet or not lately, is asked for one thing at a time; suspects as on a
  *              bus (silence.h)
  *   matching   by number, unit, function and size (flights.h); an answer is taken until the configured timeout is over, but
  *              a request keeps its place in the window only as long as its device usually takes (linkwait.h)
  *   errands    go ahead of polls, into the first place that is free, in turn with polls that are due (linkdetour.h)
  *   stalls     a connection on which nothing at all came in FT_STALL_AFTER rounds of timeouts is to be closed (the rounds
- *              are doubled until something comes), one on which an answer stopped in its middle, and one on which
- *              FT_BABBLE_BYTES came and no answer. A new connection is a reason to ask suspects at once. Datagrams have no
- *              connection that could stall.
+ *              are doubled until something comes); so is one on which an answer stopped in its middle, or a request waited
+ *              in vain that was sent amid another frame, and one on which FT_BABBLE_BYTES came and no answer. A new
+ *              connection is a reason to ask suspects at once. Datagrams have no connection that could stall.
  *
  * A transaction whose connection ended is one that timed out: every request counts as answered, refused or timed out. Those
  * that are under way when their plan is replaced end under that plan (linkplan.h).

@@ -83,7 +83,7 @@ class Device:
         delay = self.random.randrange(1, 20) * MS if "swap" in self.faults else 5 * MS
         whole = answer_to(request, self._length_error())
         before, self.last = self.last or request, request
-        chosen = self.random.choice((*self.faults, *["none"] * 8))
+        chosen = self.random.choice((*sorted(self.faults), *["none"] * 8))
         return [(delay + more, data) for more, data in getattr(self, f"_{chosen}", self._none)(request, before, whole)]
 
     def _none(self, request: Request, before: Request, whole: bytes) -> list[tuple[int, bytes]]:
@@ -161,9 +161,10 @@ def test_whatever_comes_in_whatever_pieces_no_answer_is_taken_for_another(
     assert rig.counts["ok"] > 0 or faults
 
 
-def test_after_all_of_that_a_device_that_behaves_is_read_as_ever() -> None:
+@pytest.mark.parametrize("seed", range(10))
+def test_after_all_of_that_a_device_that_behaves_is_read_as_ever(seed: int) -> None:
     rig = LinkRig(MANY, in_flight=16)
-    rig.answer = Device(1, frozenset(FAULTS), rig)
+    rig.answer = Device(seed, frozenset(FAULTS), rig)
     rig.run(30 * S)
     rig.answer = QUICK
     rig.run(130 * S)

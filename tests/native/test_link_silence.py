@@ -85,6 +85,41 @@ def test_an_answer_that_stops_in_its_middle_costs_the_connection_for_its_end_is_
     assert rig.counts["ok"] >= 40
 
 
+def test_the_head_of_a_frame_that_never_comes_swallows_no_more_than_one_answer() -> None:
+    rig = LinkRig([Poll()], QUICK).run(950 * MS)
+    rig.put(rig.now, struct.pack(">HHHB", 0x5555, 0, 250, 1))
+    rig.run(60 * S)
+    assert rig.wrong == []
+    assert rig.stalls == rig.counts["timeouts"] == 1
+    assert rig.counts["ok"] == pytest.approx(600, abs=8)
+
+
+def test_a_frame_in_pieces_that_nobody_asked_for_costs_no_connection() -> None:
+    foreign = frame(0x5555, 1, bytes(200))
+    rig = LinkRig([Poll(), Poll(unit=2, period=70 * MS)], QUICK, in_flight=4).run(950 * MS)
+
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        after_it = max(5 * MS, S + 81 * MS - request.at) if request.at >= S else 5 * MS
+        return [(after_it, answer_to(request))] if request.unit == 1 or request.at < S else []
+
+    rig.answer = answer
+    rig.put(S, foreign[:50])
+    rig.put(S + 80 * MS, foreign[50:])  # meanwhile unit 2 was asked
+    rig.run(10 * S)
+    assert (rig.stalls, rig.wrong) == (0, [])
+    assert rig.counts["timeouts"] == rig.device_counts(1)["timeouts"] > 0
+
+
+def test_a_late_answer_in_pieces_costs_no_connection() -> None:
+    def answer(request: Request) -> list[tuple[int, bytes]]:
+        late = answer_to(request)
+        return [(330 * MS, late[:10]), (390 * MS, late[10:])] if request.number == 0 else []
+
+    rig = LinkRig([Poll(period=S), Poll(unit=2, period=S, phase=340 * MS)], answer).run(700 * MS)
+    assert [request.at for request in rig.sent] == [0, 340 * MS]
+    assert (rig.stalls, rig.counts["timeouts"], rig.counts["stale_discarded"]) == (0, 2, 1)
+
+
 def test_one_that_stops_right_behind_another_does_so_too() -> None:
     asked: list[Request] = []
 
