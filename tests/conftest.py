@@ -5,6 +5,11 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's matter, never a reason to fail.
+settings.register_profile("fieldtap", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fieldtap")
 
 ACCEPTED = "this machine has no "  # ... python3.13: the one kind of reason for which a test may stay out
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -265,7 +265,7 @@ minds = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(addresses=st.sets(st.integers(0, 60), min_size=1, max_size=30), mind=minds, two_rates=st.booleans())
 def test_whatever_the_device_every_tag_that_can_be_read_is_read_in_the_end(
     addresses: set[int], mind: Mind, two_rates: bool

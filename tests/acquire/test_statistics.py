@@ -193,7 +193,7 @@ def line_answer(kind: str, request: bytes) -> list[tuple[int, bytes]]:
     return paced(made[kind], 2 * MS)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(kinds)
 def test_what_is_counted_of_devices_adds_up_to_what_is_counted_of_their_line(faults):
     polls = [Poll(unit=unit, period=40 * MS, timeout=30 * MS) for unit in (1, 2, 3)]
@@ -203,7 +203,7 @@ def test_what_is_counted_of_devices_adds_up_to_what_is_counted_of_their_line(fau
     assert rig.counts["bytes_sent"] == sum(len(request) for _, request in rig.sent)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(kinds)
 def test_what_is_counted_of_devices_adds_up_to_what_is_counted_of_their_link(faults):
     def answer(request) -> list[tuple[int, bytes]]:

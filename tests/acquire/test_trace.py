@@ -2,7 +2,7 @@ import struct
 import subprocess
 import threading
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wire import with_crc
 
@@ -25,7 +25,6 @@ def traced(line: list[tuple[int, bool, bytes]]) -> tuple[Frame, ...]:
     return pieces_of(trace.records())
 
 
-@settings(deadline=None)
 @given(pieces)
 def test_the_last_pieces_are_kept_whole_and_in_order_and_only_the_oldest_are_given_up(line):
     timed = [(at * PAUSE_NS, sent, data) for at, (sent, data) in enumerate(line)]

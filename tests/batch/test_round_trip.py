@@ -124,7 +124,7 @@ def encoded(encoder: Encoder, samples: Samples, **more: object) -> list[Message]
 
 
 @FORMATS
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(reading=readings())
 def test_every_bit_of_every_sample_arrives(form: str, reading: tuple[list[Tag], list[Group], list[Read]]) -> None:
     tags, groups, reads = reading
@@ -149,7 +149,7 @@ def test_text_of_every_length_arrives(form: str) -> None:
 
 # (not shrunk: every step would start a process; the tests above shrink)
 @FORMATS
-@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@settings(max_examples=25, phases=[Phase.generate])
 @given(reading=readings())
 def test_the_readers_in_docs_read_what_fieldtap_reads(
     decoder: list[str], form: str, reading: tuple[list[Tag], list[Group], list[Read]]
@@ -170,7 +170,7 @@ def test_the_readers_in_docs_read_what_fieldtap_reads(
 
 
 @FORMATS
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(reading=readings(), most=st.integers(40, 400))
 def test_splitting_loses_and_reorders_nothing(
     form: str, reading: tuple[list[Tag], list[Group], list[Read]], most: int
@@ -192,7 +192,7 @@ def test_splitting_loses_and_reorders_nothing(
 
 
 @FORMATS
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(reading=readings(), cuts=st.lists(st.integers(0, 40), min_size=1, max_size=3))
 def test_merged_fragments_say_what_the_whole_says(
     form: str, reading: tuple[list[Tag], list[Group], list[Read]], cuts: list[int]

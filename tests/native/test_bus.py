@@ -83,7 +83,6 @@ def test_a_line_that_is_always_due_is_used_to_its_ceiling() -> None:
 
 
 @given(delays=st.lists(st.integers(0, 30 * MS), min_size=1, max_size=20))
-@settings(deadline=None)
 def test_t35_is_kept_after_the_last_byte_however_long_devices_take(delays: list[int]) -> None:
     rig = Rig([Poll(period=1)], lambda request, n: paced(answer_to(request), delays[n % len(delays)])).run(S)
     assert min(rig.waited) >= QUIET_NS
@@ -239,7 +238,6 @@ def test_every_damaged_answer_is_followed_by_a_quiet_line() -> None:
     delays=st.lists(st.integers(0, 500 * MS), min_size=1, max_size=12),
     addresses=st.lists(st.integers(0, 100), min_size=1, max_size=3, unique=True),
 )
-@settings(deadline=None)
 def test_a_late_answer_is_never_taken_for_the_next_ones(delays: list[int], addresses: list[int]) -> None:
     polls = [Poll(period=20 * MS, address=address, timeout=100 * MS) for address in addresses]
 
@@ -255,7 +253,6 @@ def test_a_late_answer_is_never_taken_for_the_next_ones(delays: list[int], addre
         st.sampled_from(["", "", "", "drop", "cut", "flip", "glitch", "tail", "unit"]), min_size=1, max_size=30
     )
 )
-@settings(deadline=None)
 def test_damage_of_any_kind_never_makes_a_wrong_value(damage: list[str]) -> None:
     def answer(request: bytes, number: int) -> list[tuple[int, bytes]]:
         whole = answer_to(request)
@@ -291,7 +288,7 @@ def test_a_steady_device_is_looked_at_about_once_an_answer_when_it_is_complete()
 
 
 @given(jitter=st.lists(st.integers(0, 20 * MS), min_size=3, max_size=50))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_device_that_jitters_is_watched_so_that_its_answers_are_not_waited_for_too_long(jitter: list[int]) -> None:
     delays = [2 * MS + each for each in jitter]
     rig = Rig([Poll(period=1)], lambda request, n: paced(answer_to(request), delays[n % len(delays)]), ring_bits=14)
@@ -321,7 +318,6 @@ def test_a_device_that_got_slower_is_learned_anew() -> None:
 
 
 @given(cuts=st.lists(st.tuples(st.integers(1, 24), st.integers(0, 5 * MS)), max_size=8))
-@settings(deadline=None)
 def test_any_chunking_gives_the_same_samples(cuts: list[tuple[int, int]]) -> None:
     def chunked(request: bytes, _number: int) -> list[tuple[int, bytes]]:
         whole, at = answer_to(request), 2 * MS

@@ -23,7 +23,7 @@ from bus_rig import (
     paced,
     plan_of,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import BLOCK, packed_point
 from wire import with_crc
@@ -218,7 +218,6 @@ def test_an_exception_that_may_be_a_late_one_is_not_believed_and_cleared_up_by_a
     first=st.sampled_from([b"", b"\x00", answer_to(with_crc(b"\x01\x03\x00\x00\x00\x0a"))]),
     behind=st.sampled_from([b"", with_crc(b"\x01\x83\x02"), b"\x00\x00", with_crc(b"\x01\x03\x02\x00\x07")]),
 )
-@settings(deadline=None)
 def test_what_is_glued_to_an_answer_changes_nothing(first: bytes, behind: bytes) -> None:
     rig = Rig(
         [Poll(period=50 * MS, address=5, quantity=3)],

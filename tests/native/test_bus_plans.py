@@ -43,7 +43,7 @@ def test_a_plan_that_waits_takes_over_when_the_port_is_lost() -> None:
 
 
 @given(pauses=st.lists(st.integers(1, 300), min_size=1, max_size=20))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_polls_that_stay_keep_their_phase_whenever_plans_change(pauses: list[int]) -> None:
     stays = [Poll(unit=1, period=100 * MS, phase=30 * MS), Poll(unit=2, period=250 * MS, phase=60 * MS)]
     rig = Rig(stays, QUICK)

@@ -114,7 +114,7 @@ def test_every_truncation_is_refused(path: Path) -> None:
             decode(data[:n], book)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(data=st.binary(max_size=200))
 @example(data=b"")
 @example(data=b"\xdd\xff\xff\xff\xff" * 3)
@@ -133,7 +133,7 @@ def items(depth: int = 3) -> st.SearchStrategy[object]:
     return st.recursive(leaves, lambda inner: st.lists(inner, max_size=6), max_leaves=6 * depth)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(body=st.lists(items(), max_size=12), cut=st.integers(0, 9), groups=st.lists(items(), max_size=5))
 def test_well_formed_bodies_of_nonsense_are_refused_or_read(body: list[object], cut: int, groups: list[object]) -> None:
     """As valid up to the groups as it gets, so that the readers behind are reached."""

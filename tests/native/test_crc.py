@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wire import crc, with_crc
 
@@ -20,13 +20,11 @@ def test_check_value_of_the_catalogue():
     assert crc16(b"123456789") == 0x4B37
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_equals_the_definition_at_any_length(data):
     assert crc16(data) == int.from_bytes(crc(data), "little")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 7))
 def test_alignment_of_the_bytes_does_not_matter(data, shift):
     assert crc16(memoryview(bytes(shift) + data)[shift:]) == int.from_bytes(crc(data), "little")
@@ -41,7 +39,6 @@ def test_every_frame_of_the_vectors_has_the_crc_it_is_said_to_have():
         assert fits == vector["crc_ok_whole"], vector["id"]
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=20))
 def test_a_crc_fits_the_bytes_before_it_and_no_others(data):
     frame = with_crc(data)

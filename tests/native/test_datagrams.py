@@ -6,7 +6,7 @@ import random
 import links
 import pytest
 from bus_rig import EXCEPTION, GOOD, MS, Poll, Rig, S, answer_to, with_crc
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 WINDOW = 250 * MS  # FT_LATE_LEAST_NS: so long a copy is feared
@@ -28,7 +28,6 @@ def network(ways: list[list[int]]):
 
 
 @given(WAYS, st.lists(st.sampled_from([0, 20, 500, 520]), min_size=2, max_size=4, unique=True))
-@settings(deadline=None)
 def test_no_copy_of_an_answer_is_taken_for_the_next_ones(ways: list[list[int]], addresses: list[int]) -> None:
     polls = [Poll(address=address, quantity=2, period=50 * MS, timeout=60 * MS) for address in addresses]
     rig = Rig(polls, network(ways), datagrams=True).run(20 * S)
@@ -123,7 +122,6 @@ def test_a_doubled_request_that_is_refused_once_gives_no_wrong_value() -> None:
 
 
 @given(seed=st.integers(0, 2**32), width=st.sampled_from([1, 4]))
-@settings(deadline=None)
 def test_numbered_answers_are_matched_however_they_come(seed: int, width: int) -> None:
     dice = random.Random(seed)
 

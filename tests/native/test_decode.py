@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import BLOCK, POINT, TEXT_LAST, Sample, packed_point, records
 
@@ -143,7 +143,6 @@ def test_a_register_is_true_unless_it_is_zero():
     assert [sample.value for sample in decoded(points, bytes.fromhex("000001000001"))] == [0, 1, 1]
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=250), st.integers(1, 2), st.data())
 def test_coils_stand_lowest_bit_first(data, function, draw):
     quantity = draw.draw(st.integers(8 * len(data) - 7, 8 * len(data)))
@@ -152,7 +151,6 @@ def test_coils_stand_lowest_bit_first(data, function, draw):
     assert [sample.value for sample in samples] == [int.from_bytes(data, "little") >> bit & 1 for bit in at]
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=8), st.sampled_from([1, 2, 4]), st.sampled_from(Order), st.data())
 def test_a_bit_field_is_cut_from_the_number_of_its_registers(data, length, order, draw):
     bits = draw.draw(st.integers(1, 16 * length))
@@ -163,7 +161,6 @@ def test_a_bit_field_is_cut_from_the_number_of_its_registers(data, length, order
     assert part.value == number.value >> shift & (2**bits - 1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(REGISTERS)), min_size=1, max_size=30), st.sampled_from(Order), st.data())
 def test_a_number_does_not_depend_on_its_neighbours(types, order, draw):
     data = draw.draw(st.binary(min_size=8, max_size=250).filter(lambda data: len(data) % 2 == 0))
@@ -213,14 +210,12 @@ def test_empty_text_is_one_last_piece():
     assert (sample.value, sample.detail, sample.part, sample.quality) == (0, 0, TEXT_LAST, Quality.GOOD)
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=250), st.sampled_from(Order))
 def test_text_is_decoded_as_it_was_encoded(text, order):
     samples = decoded([point(0, 0, ValueType.TEXT, order, length=len(text))], codec.encode_text(order, text))
     assert text_of(samples) == text.rstrip(b"\x00 \xfe")
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abcXYZ19", max_size=30), min_size=2, max_size=7), st.sampled_from(Order))
 def test_texts_and_numbers_side_by_side_keep_their_bytes_and_their_order(texts, order):
     points, data = [], b""
@@ -264,7 +259,6 @@ def raws(value_type):
     return st.integers(0, top)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(REGISTERS)), st.sampled_from(Order), st.data())
 def test_a_value_is_decoded_as_it_was_encoded(value_type, order, draw):
     raw = draw.draw(raws(value_type))

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import BLOCK, Sample, packed_point, records
 
@@ -62,7 +62,6 @@ def test_a_value_is_decoded_or_is_none(case):
         assert shown(sample) == (float(case["value"]) if isinstance(case["value"], str) else case["value"])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(INTEGERS), st.sampled_from(Order), st.integers(-10, 10), st.data())
 def test_a_scaled_value_is_the_float_nearest_to_the_decimal_that_was_meant(kind, order, power, draw):
     bits = 16 * REGISTERS[kind]
@@ -82,7 +81,6 @@ def test_a_scaled_value_is_the_float_nearest_to_the_decimal_that_was_meant(kind,
         assert math.isclose(shown(sample), number * 10**power, rel_tol=2**-52)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([kind for kind in REGISTERS if kind is not ValueType.BOOL]), st.binary(min_size=8, max_size=8))
 def test_checks_that_a_value_passes_change_nothing(kind, data):
     registers = REGISTERS[kind]
@@ -97,7 +95,6 @@ def test_checks_that_a_value_passes_change_nothing(kind, data):
     assert after == (before._replace(quality=Quality.OUT_OF_RANGE, value=0) if is_nan else before)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(INTEGERS), st.booleans(), st.booleans()), min_size=1, max_size=12), st.data())
 def test_a_check_of_one_tag_is_no_concern_of_its_neighbours(kinds, draw):
     data = draw.draw(st.binary(min_size=50, max_size=50))
@@ -178,7 +175,6 @@ def test_a_text_of_zeros_alone_is_none_where_that_is_the_rule(registers, quality
     assert (sample.quality, sample.value, sample.detail, sample.part) == (quality, 0, 0, 0x80000000)
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=120), st.sampled_from(Order), st.booleans())
 def test_text_is_decoded_as_it_was_encoded_wide_or_not(text, order, is_wide):
     data = codec.encode_text(order | (WIDE if is_wide else 0), text)

@@ -117,7 +117,7 @@ def test_the_echo_of_a_write_is_not_its_answer() -> None:
 EVENTS = ("write", "write-many", "read", "detach", "attach", "adopt", "late", "deadline")
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 300)), max_size=40), seed=st.integers(0, 2**32)
 )

@@ -47,7 +47,7 @@ def test_offered_within_a_transaction_it_goes_right_after_ahead_of_what_is_due()
     assert rig.sent[before][0] - rig.heard_until[before] == pytest.approx(QUIET_NS, abs=100 * US)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     units=st.lists(st.integers(1, 5), min_size=1, max_size=5, unique=True),
     quantity=st.integers(1, 125),

@@ -140,7 +140,7 @@ def adds_up(rig: LinkRig) -> bool:
     return counts["transactions"] == len(rig.sent) == ended + rig.link.under_way() and sums
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     faults=st.frozensets(st.sampled_from(FAULTS)),

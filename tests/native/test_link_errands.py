@@ -53,7 +53,7 @@ def test_one_at_a_time_it_goes_right_after_what_is_under_way_ahead_of_what_is_du
     assert [request.function for request in rig.sent if request.at >= S][:3] == [READ, WRITE, READ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     width=st.sampled_from((1, 2, 5, 16)),
     polls=st.integers(1, 16),
@@ -361,7 +361,7 @@ def happens(rig: ErrandRig, event: str, value: int) -> bytes:
     return b""
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     events=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 120)), max_size=40),
     seed=st.integers(0, 2**32),

@@ -32,7 +32,7 @@ class Rig(Offers, LinkRig):
         return became
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(order=st.permutations(sorted(PAIRS)), points=st.lists(st.integers(1, 400), max_size=40))
 def test_every_function_is_carried_and_answered_among_polls_in_any_chunks(order, points) -> None:
     rig = Rig(PAIRS).run(S)

@@ -188,7 +188,7 @@ class Lossy:
         return [] if is_lost else [(takes, answer_to(request))]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), in_flight=st.sampled_from((1, 2, 4, 16)), loss=st.sampled_from((0, 0.1)))
 def test_every_request_has_one_end_and_no_poll_is_asked_twice_at_once(seed: int, in_flight: int, loss: float) -> None:
     chance = random.Random(seed)

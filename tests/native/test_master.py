@@ -269,7 +269,7 @@ def cut(stream: bytes, points: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(lines(), st.lists(st.integers(0, 300), max_size=6))
 def test_any_chunking_of_any_line_gives_what_the_rule_says(line, points):
     request, stream = line
@@ -282,7 +282,7 @@ def test_any_chunking_of_any_line_gives_what_the_rule_says(line, points):
     assert results[2] == results[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(READ, st.binary(max_size=700))
 @example(bytes_of("[0103 0000 0001]"), b"\x01" * 700)
 def test_every_byte_of_a_line_without_an_answer_is_counted_once(request_adu, stream):
@@ -292,7 +292,7 @@ def test_every_byte_of_a_line_without_an_answer_is_counted_once(request_adu, str
         assert master.counts["garbage_bytes"] == len(stream)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(lines())
 def test_missing_bytes_are_never_more_than_the_answer_of_a_read_takes(line):
     request, stream = line
@@ -331,7 +331,7 @@ def tcp_lines(draw):
     return before, answer, tail
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tcp_lines(), st.lists(st.integers(0, 120), max_size=6))
 def test_tcp_finds_the_answer_among_whole_frames_in_any_chunks(line, points):
     before, answer, tail = line
@@ -345,7 +345,6 @@ def test_tcp_finds_the_answer_among_whole_frames_in_any_chunks(line, points):
         assert master.counts["foreign"] == len(before)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=600), st.lists(st.integers(0, 600), max_size=6))
 def test_any_tcp_bytes_give_the_same_in_any_chunks(stream, points):
     request = tcp_frame(0, 0, bytes.fromhex("0300000001"))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent._native import codec
@@ -44,7 +44,6 @@ def test_bytes_behind_a_pdu_do_not_change_its_length(kind, pdu):
     assert LENGTH[kind](whole + b"\xff" * 60) == LENGTH[kind](whole)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_have_a_length_a_pdu_can_have_or_none(data):
     for length in (codec.request_length(data), codec.response_length(data)):

@@ -60,7 +60,7 @@ def test_instruction_and_tables_agree_at_every_length_and_alignment(data, start)
     assert page.crc32c(memoryview(data)[start:]) == page.crc32c_portable(memoryview(data)[start:])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     page_bytes=st.sampled_from(page.PAGE_SIZES),
     sizes=st.lists(st.one_of(st.integers(0, 200), st.integers(3900, 4200), st.integers(0, 60_000)), max_size=8),
@@ -107,7 +107,7 @@ def test_first_byte_layout_is_little_endian_on_every_host():
     assert sealed[-4:] == page.crc32c(sealed[:-4]).to_bytes(4, "little")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(bit=st.integers(0, 4096 * 8 - 1))
 def test_any_flipped_bit_spoils_the_page(bit):
     sealed = bytearray(one_page())
@@ -141,7 +141,7 @@ def test_counts_that_do_not_fit_the_page_are_damage_even_under_a_right_crc(at, r
     assert status(resealed(one_page(), at, replacement)) == DAMAGED
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, 200), replacement=st.binary(min_size=1, max_size=40), place=st.integers(0, 5000))
 def test_hostile_pages_with_a_right_crc_never_read_outside(at, replacement, place):
     sealed = resealed(one_page(), at, replacement)

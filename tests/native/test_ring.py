@@ -4,7 +4,7 @@ import os
 import select
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import RECORD, records
 from programs import THREAD_SANITIZER, build, complaints
@@ -100,7 +100,6 @@ def test_a_negative_number_of_samples_is_refused():
         Ring(2).pop(Samples(), -1)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 4), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=80))
 def test_behaves_like_a_bounded_queue(bits, steps):
     ring, queue, dropped, pushed = Ring(bits), [], 0, 0

@@ -43,7 +43,7 @@ def saturated(answers: list[int], starts: list[int], until: int) -> Run:
     return Run(wakes, requests)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @example([0, 2_593_540, 10_000_001])  # 0 and 2 must not part, each to join 1
 @given(st.lists(st.integers(0, 15 * MS), min_size=2, max_size=8))
 def test_buses_alike_come_into_step_wherever_they_start(starts):
@@ -52,7 +52,7 @@ def test_buses_alike_come_into_step_wherever_they_start(starts):
     assert sum(at >= 20 * S for at in run.wakes) < 1.05 * in_step
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(3 * MS, 300 * MS), min_size=2, max_size=8))
 def test_no_bus_loses_more_than_four_percent_of_its_rate_for_company(answers):
     run = saturated(answers, [0] * len(answers), 30 * S)

@@ -153,14 +153,14 @@ def test_a_power_cut_at_any_write_of_a_full_ring_counts_what_was_evicted(kit, se
     cut_everywhere(kit, 100 + seed, 1 << 16, steps=200)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 1 << 30), steps=st.integers(1, 300), pages=st.sampled_from([16, 24, 64, 256]))
 def test_any_workload_killed_at_its_end_keeps_its_promise(kit, seed, steps, pages):
     bench = Bench(kit, kit.FaultyFileSystem(), seed, pages * 4096).work(steps)
     check(bench, bench.fs.after_kill())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 1 << 30), cuts=st.lists(st.integers(1, 60), min_size=2, max_size=6))
 def test_cut_after_cut_the_order_and_the_promise_hold(kit, seed, cuts):
     bench = Bench(kit, kit.FaultyFileSystem(), seed, 1 << 17)

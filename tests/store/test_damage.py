@@ -288,7 +288,7 @@ def test_an_empty_file_and_a_blank_file_are_new_journals(kit, fs):
         assert JOURNAL + ".bad" not in fs.files
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_damage_at_all_never_stops_the_store_nor_makes_up_a_batch(kit, data):
     fs = filled(kit, sizes=(0, 3500, 9000, 100, 5000, 20_000, 3000), clean=data.draw(st.booleans()))

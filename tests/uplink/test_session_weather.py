@@ -78,7 +78,7 @@ class Judge:
         pytest.fail("not everything was sent in good weather")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(operations=st.lists(OPERATIONS, max_size=80), window=st.integers(1, 12))
 def test_in_any_weather_nothing_is_lost_first_deliveries_keep_their_order_and_duplicates_are_bounded(
     new_outbox, operations, window
