@@ -126,11 +126,12 @@ class LinkRig:
         self.sent: list[Request] = []
         self.most_under_way = 0
         self.samples: list[Sample] = []
-        self.wrong: list[Sample] = []  # good ones that are not what the last request for their tag was answered with
+        self.wrong: list[Sample] = []  # good ones that no request under way for their tag was answered with
         self.stalls = 0
         self.connection = 0
         self.cut: Callable[[bytes], Iterator[bytes]] = iter_whole
-        self._asked: dict[int, int] = {}
+        self._asked: dict[int, int] = {}  # by tag, the number of the last request for it ...
+        self._leaving: dict[int, set[int]] = {}  # ... and of those that were under way when plans changed
         self._order = itertools.count()
         self._arrivals: list[tuple[int, int, bytes]] = []
         self.link.adopt(*plan_of(polls), now=0)
@@ -147,6 +148,8 @@ class LinkRig:
         return self
 
     def adopt(self, polls: list[Poll]) -> None:
+        for tag, number in self._asked.items():
+            self._leaving.setdefault(tag, set()).add(number)
         self.link.adopt(*plan_of(polls), now=self.now)
         self.wake = self.now
 
@@ -196,9 +199,16 @@ class LinkRig:
         self.link.drain(samples)
         new = records(samples)
         self.samples += new
-        self.wrong += [
-            each for each in new if each.quality == GOOD and each.value != value(each.tag, self._asked[each.tag])
-        ]
+        self.wrong += [each for each in new if each.quality == GOOD and not self._is_right(each)]
+
+    def _is_right(self, sample: Sample) -> bool:
+        still_open = (
+            number
+            for number in self._leaving.get(sample.tag, ())
+            if self.sent[number].at + Poll().timeout >= sample.time_ns
+        )
+        numbers = (self._asked[sample.tag], *still_open)
+        return any(sample.value == value(sample.tag, number) for number in numbers)
 
     @property
     def counts(self) -> dict[str, int]:
