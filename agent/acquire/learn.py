@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 
 from agent.acquire.beliefs import Belief, beginning, defies, recalled, together
-from agent.acquire.limits import NOTHING, Learned, either
+from agent.acquire.limits import BIT_TABLES, NOTHING, Learned, either
 from agent.acquire.merge import Block
 from agent.acquire.outcomes import Outcome
 from agent.acquire.pdu import Ask
@@ -59,6 +59,7 @@ class Learner:
         self._is_asking = False
         self._failed: dict[frozenset[int], int] = {}  # how often in a row
         self._proven: set[frozenset[int]] = set()  # reads that were answered
+        self._longest = {True: 0, False: 0}  # of them, in bits and in registers
         self._is_alive = False  # something was answered since the last silence
         self._given_up: set[frozenset[int]] = set()  # silent reads that taught nothing
         self._rest_ns, self._rested_ns = REST_NS, 0
@@ -121,8 +122,11 @@ class Learner:
 
     def _look_into(self, block: Block, *, is_silent: bool) -> None:
         others = sorted((other for other in self.reads if other != block), key=lambda other: other.quantity)
+        is_bits = block.table in BIT_TABLES
+        if tags_of(block) in self._proven:  # it may be another device now
+            self._longest[is_bits] = 0
         if self._search is None or tags_of(self._search.block) != tags_of(block):
-            self._search = Search(self._unit, block, others[:1], is_silent=is_silent)
+            self._search = Search(self._unit, block, others[:1], is_silent=is_silent, elsewhere=self._longest[is_bits])
         self._is_pending = True
 
     def _is_missing(self, block: Block) -> bool:
@@ -184,7 +188,8 @@ class Learner:
 
     def _end_all(self, answered: Block) -> bool:
         """What was answered can be answered: nothing to the contrary is believed any more."""
-        before = len(self._beliefs)
+        before, is_bits = len(self._beliefs), answered.table in BIT_TABLES
+        self._longest[is_bits] = max(self._longest[is_bits], answered.quantity)
         self._beliefs = [belief for belief in self._beliefs if not defies(answered, belief.fact)]
         return len(self._beliefs) < before and self._run()
 

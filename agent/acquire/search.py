@@ -40,8 +40,10 @@ def refuses(unit: int, block: Block, times: int = REFUSED_TIMES) -> Fate:
 class Search:
     """A read that fails, being halved."""
 
-    def __init__(self, unit: int, block: Block, others: Sequence[Block], *, is_silent: bool) -> None:
-        """`others`: of the same device, any of which tells that it answers at all."""
+    def __init__(
+        self, unit: int, block: Block, others: Sequence[Block], *, is_silent: bool, elsewhere: int = 0
+    ) -> None:
+        """`others`: of the same device, to see if it answers at all; `elsewhere`: most that it answered."""
         self.block = block
         self.is_silent = is_silent  # it is not answered, instead of refused
         self._unit = unit
@@ -49,6 +51,7 @@ class Search:
         self._units = units_of(block.wanted)
         self._narrowing = Narrowing(len(self._units))
         self._answered = 0  # most registers or bits of it that were read at once
+        self._elsewhere = elsewhere
         self._silences = 0  # in a row, of the part that is asked for
 
     def go_on(self) -> Generator[Ask, bytes, Learned | None]:
@@ -120,11 +123,12 @@ class Search:
 
     def _most(self, failing: int) -> Learned:
         """That so many at once were too much, unless as many were read elsewhere, or nothing was."""
-        if not 0 < self._answered < failing:
+        answered = max(self._answered, self._elsewhere)
+        if not 0 < answered < failing:
             return NOTHING
         if self.block.table in BIT_TABLES:
-            return NOTHING._replace(max_bits=self._answered)
-        return NOTHING._replace(max_registers=self._answered)
+            return NOTHING._replace(max_bits=answered)
+        return NOTHING._replace(max_registers=answered)
 
 
 def _ask(unit: int, block: Block) -> Ask:

@@ -253,6 +253,16 @@ def test_silence_that_is_about_one_register_is_looked_into_once(world: Callable[
     assert of.plans == plans
 
 
+def test_the_longest_read_of_a_device_is_the_longest_that_any_of_its_tags_shows(world: Callable[..., World]) -> None:
+    """Those of the read that is refused, 18 to 23, are fewer than those of another one, 0 to 6."""
+    of = world(registers(0, 6, 18, 23, 28), Mind(most=10))
+    of.run(300)
+    plans = of.plans
+    assert of.learned.max_registers == 7
+    of.run(300)
+    assert of.plans == plans
+
+
 minds = st.builds(
     lambda missing, fills, seams, most, too_many: Mind(
         gone(*missing), fills=fills, seams=frozenset(seams), most=most, too_many=too_many
