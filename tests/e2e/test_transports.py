@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-FAULTS = ("late:0.05:250", "drop:0.03", "crc:0.03", "truncate:0.02", "wrong-unit:0.02", "exception:0.02:4")
+FAULTS = ("late:0.05:250", "drop:0.03", "crc:0.1", "truncate:0.02", "wrong-unit:0.02", "exception:0.02:4")
 ASCII = 'protocol = "modbus-ascii"'
 WAYS = ["udp", "rtu+udp", "ascii+tcp"]
 
